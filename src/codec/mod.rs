@@ -1,0 +1,1 @@
+//! Floor 3: reading and writing sound and subtitles.

@@ -1,0 +1,1 @@
+//! Floor 2: pure signal functions on slices of samples.

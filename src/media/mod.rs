@@ -1,0 +1,1 @@
+//! Floor 2: packets, payloads and formats: what travels between stages.

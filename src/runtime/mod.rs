@@ -1,0 +1,1 @@
+//! Floor 8: actors, links, supervision, accounts and metrics.

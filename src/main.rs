@@ -1,1 +1,3 @@
-fn main(){}
+//! The percept program.
+
+fn main() {}

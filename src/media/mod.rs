@@ -1,1 +1,20 @@
 //! Floor 2: packets, payloads and formats: what travels between stages.
+//!
+//! A [`Packet`] is a [`Payload`] with its place in a stream: when it starts, how long it lasts, which number it has. A
+//! [`Format`] says what may travel on a port; it may hold unknowns until a stream opens.
+
+mod audio;
+mod format;
+mod labels;
+mod packet;
+mod payload;
+mod stream;
+mod text;
+
+pub use audio::{Audio, AudioError};
+pub use format::{Format, FormatMismatch};
+pub use labels::{Label, Labels};
+pub use packet::{Flags, Origin, Packet};
+pub use payload::{Custom, CustomPayload, Payload, PayloadMismatch};
+pub use stream::{StreamId, StreamInfo};
+pub use text::{Piece, Text, Transcript};

@@ -1,1 +1,5 @@
-//! Floor 6: from a YAML file to a plan: spec, check, plan.
+//! Floor 6: from a pipeline file to a plan that can run.
+
+mod plan;
+
+pub use plan::{LinkSettings, Overflow, Plan, PlannedLink, PlannedStage};

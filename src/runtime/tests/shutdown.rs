@@ -1,0 +1,90 @@
+//! The end: drained, stopped, dropped.
+
+use std::time::{Duration, Instant};
+
+use super::kit::*;
+use crate::media::Format;
+use crate::runtime::Outcome;
+use crate::stage::{Contract, Role};
+
+fn endless(seen: &Seen, middle: Made) -> Planner {
+    Planner::new()
+        .stage("count", Role::Capture, Count { streams: 2, packets: i64::MAX, every: Some(Duration::from_millis(1)) })
+        .stage("middle", Role::Preprocess, middle)
+        .stage("sink", Role::Sink, collect(seen))
+        .link(0, 1, 0)
+        .link(1, 2, 0)
+}
+
+#[test]
+fn a_drain_finishes_what_is_under_way_and_flushes() {
+    let seen = Seen::default();
+    let hold = Made::new(Contract::new().input("in", Format::Any).output("out"), |state, value, _, _| {
+        state.push(value);
+        Ok(())
+    })
+    .at_flush(|state, out| state.drain(..).for_each(|value| out.emit(0, draft(value))));
+    let running = endless(&seen, hold).start();
+    std::thread::sleep(Duration::from_millis(100));
+    running.drain(Duration::from_secs(10));
+    let report = running.wait();
+    assert!(report.is_clean(), "{report:#?}");
+    let captured = report.books.stages[0].written;
+    assert!(captured > 10);
+    assert_eq!(seen.lock().unwrap().values().map(Vec::len).sum::<usize>() as u64, captured);
+}
+
+#[test]
+fn a_drain_that_takes_too_long_is_cancelled_and_accounted_for() {
+    let seen = Seen::default();
+    let slow = Made::new(Contract::new().input("in", Format::Any).output("out"), |_, value, _, out| {
+        std::thread::sleep(Duration::from_millis(200));
+        out.emit(0, draft(value));
+        Ok(())
+    });
+    let running = endless(&seen, slow).start();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    running.drain(Duration::from_millis(100));
+    let report = running.wait();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(matches!(&report.outcome, Outcome::Cancelled { reason } if reason.contains("drain")), "{report:#?}");
+    assert!(report.books.imbalances().is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_stop_ends_at_once_even_with_a_stuck_call() {
+    let seen = Seen::default();
+    let stuck = Made::new(Contract::new().input("in", Format::Any).output("out"), |_, _, _, _| {
+        std::thread::sleep(Duration::from_secs(5));
+        Ok(())
+    });
+    let running = endless(&seen, stuck).start();
+    std::thread::sleep(Duration::from_millis(50));
+    let begun = Instant::now();
+    running.stop();
+    let report = running.wait();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(matches!(report.outcome, Outcome::Cancelled { .. }));
+    assert!(report.books.imbalances().is_empty(), "{report:#?}");
+}
+
+#[test]
+fn dropping_a_running_pipeline_stops_it() {
+    let seen = Seen::default();
+    let begun = Instant::now();
+    drop(endless(&seen, pass()).start());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn it_runs_inside_an_async_runtime_and_can_be_awaited() {
+    let seen = Seen::default();
+    let running = Planner::new()
+        .stage("count", Role::Capture, Count { streams: 2, packets: 100, every: None })
+        .stage("sink", Role::Sink, collect(&seen))
+        .link(0, 1, 0)
+        .start();
+    let report = running.finished().await;
+    assert!(report.is_clean(), "{report:#?}");
+}

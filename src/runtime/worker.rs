@@ -1,0 +1,943 @@
+//! The loop of one stage: takes deliveries, calls the stage, writes what came of them.
+//!
+//! A round has three steps. Under the core's lock it takes deliveries and lends out the states of their streams; without
+//! the lock it calls the stage; under the lock it gives the states back and writes the results. A thread that does not
+//! come back from a call therefore holds only what it was lent: the next generation of the worker goes on with the rest,
+//! and when the lost thread does come back its generation is stale and nothing of it is used.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use rustc_hash::FxHashMap;
+
+use super::books::StageBook;
+use super::events::EventHub;
+use super::inbox::{Delivery, Inbox};
+use super::meters::StageMeters;
+use super::writer::Writer;
+use crate::media::{Format, Origin, StreamId, StreamInfo};
+use crate::pipeline::PlannedStage;
+use crate::stage::{
+    AnyState, Canceller, Emitted, Event, EventKind, Input, Item, Opened, Output, Placement, Role, Runnable, StageError, StageObject,
+};
+use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
+
+/// Deliveries a stage on the pool takes in one round, and of one stream at a time.
+const INLINE_ROUND: (usize, usize) = (128, 32);
+/// Rounds after which a stage on the pool lets others run.
+const ROUNDS_BEFORE_YIELD: u32 = 16;
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Every link is finished and empty.
+    Finished,
+    /// The pipeline was stopped.
+    Cancelled,
+    /// A newer generation has taken over.
+    Superseded,
+    /// The stage failed: a panic, a fatal error, or a build that did not succeed.
+    Crashed(String),
+}
+
+/// What a stage's actor, its worker and the books share.
+#[derive(Debug)]
+pub(crate) struct StageShared {
+    pub plan: PlannedStage,
+    pub pipeline: Arc<str>,
+    pub inbox: Arc<Inbox>,
+    pub clock: Arc<dyn Clock>,
+    pub watch: Arc<SystemClock>,
+    pub hub: EventHub,
+    pub meters: StageMeters,
+    /// The links into it, in the inbox's order, for messages.
+    pub link_names: Vec<String>,
+    /// Whether somebody downstream needs watermarks.
+    pub watermarks: bool,
+    pub cancelled: AtomicBool,
+    /// When the call under way began, on the watch; 0 when none is.
+    pub call_started: AtomicI64,
+    /// Asks the call under way to come back, for stages that can.
+    pub canceller: Mutex<Option<Canceller>>,
+    pub core: Mutex<Core>,
+}
+
+/// What a stage keeps from one generation of its worker to the next.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub generation: u64,
+    pub book: StageBook,
+    pub writer: Writer,
+    streams: FxHashMap<StreamId, StreamEntry>,
+    /// Taken from the inbox but not processed by a generation that is gone.
+    pending: Vec<Delivery>,
+    /// What the generation on a thread of its own is working on.
+    in_flight: Vec<Delivery>,
+    waker: Option<Waker>,
+    done: bool,
+}
+
+struct StreamEntry {
+    info: Arc<StreamInfo>,
+    capture: usize,
+    inputs: Vec<Format>,
+    /// `None` while it is lent out, or lost and to be made anew.
+    state: Option<AnyState>,
+    /// The stage has given this stream up.
+    failed: bool,
+    /// What came of it waits downstream.
+    held: bool,
+}
+
+impl std::fmt::Debug for StreamEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamEntry").field("name", &self.info.name).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+/// A stream as lent out for one round.
+struct Lent {
+    info: Arc<StreamInfo>,
+    capture: usize,
+    inputs: Vec<Format>,
+    state: Option<AnyState>,
+    failed: bool,
+    closed: bool,
+    /// The newest input's start: no later input starts before it.
+    reached: Timestamp,
+    last_emitted: bool,
+}
+
+/// What a round has to write, in order.
+enum Outcome {
+    Open { info: Arc<StreamInfo>, capture: usize, formats: Vec<Format> },
+    Packet { stream: StreamId, origin: Origin, emitted: Emitted },
+    Packets { stream: StreamId, origin: Origin, emitted: Vec<Emitted> },
+    Watermark { stream: StreamId, at: Timestamp },
+    Close { stream: StreamId, capture: usize, failed: bool },
+}
+
+/// What is still needed of a packet after the stage has taken it.
+#[derive(Clone, Copy)]
+struct Place {
+    origin: Origin,
+    start: Timestamp,
+    end: Timestamp,
+    partial: bool,
+}
+
+impl Place {
+    fn of(input: &Input) -> Self {
+        let packet = &input.packet;
+        Place { origin: packet.origin, start: packet.start, end: packet.end(), partial: packet.flags.partial }
+    }
+}
+
+enum Wake {
+    Work,
+    Tick,
+    Exit(Exit),
+}
+
+impl StageShared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        // No stage code runs under this lock, so a poisoned core is whole.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The core, unless `generation` is no longer the present one.
+    fn present(&self, generation: u64) -> Result<MutexGuard<'_, Core>, Exit> {
+        if self.cancelled.load(Ordering::Acquire) {
+            return Err(Exit::Cancelled);
+        }
+        let core = self.lock();
+        if core.generation == generation { Ok(core) } else { Err(Exit::Superseded) }
+    }
+
+    /// Stops the stage at once: what waits in it is counted as cancelled.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        let mut core = self.lock();
+        core.cancel();
+        let waker = core.waker.take();
+        drop(core);
+        self.inbox.cancel();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Asks the call under way to come back.
+    pub(crate) fn cancel_call(&self) {
+        let canceller = self.canceller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(canceller) = canceller {
+            canceller.cancel();
+        }
+    }
+
+    /// Takes the stage away from a worker that does not come back from its call. What it was working on is lost.
+    pub(crate) fn abandon(&self) -> u64 {
+        let mut core = self.lock();
+        core.generation += 1;
+        core.book.abandoned += 1;
+        self.call_started.store(0, Ordering::Release);
+        let in_flight = std::mem::take(&mut core.in_flight);
+        let (packets, rest): (Vec<_>, Vec<_>) =
+            in_flight.into_iter().partition(|delivery| matches!(delivery, Delivery::Packet(_)));
+        core.book.lost += packets.len() as u64;
+        core.pending.splice(0..0, rest);
+        core.generation
+    }
+}
+
+impl Core {
+    pub(crate) fn new(book: StageBook, writer: Writer) -> Self {
+        Core {
+            generation: 0,
+            book,
+            writer,
+            streams: FxHashMap::default(),
+            pending: Vec::new(),
+            in_flight: Vec::new(),
+            waker: None,
+            done: false,
+        }
+    }
+
+    fn cancel(&mut self) {
+        self.generation += 1;
+        for delivery in self.pending.drain(..).chain(self.in_flight.drain(..)) {
+            if matches!(delivery, Delivery::Packet(_)) {
+                self.book.cancelled += 1;
+            }
+        }
+        self.writer.cancel();
+        self.streams.clear();
+        self.done = true;
+    }
+
+    /// Streams that are open in this stage.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+/// Runs one generation of a stage's worker to its end.
+pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
+    let built = catch_unwind(AssertUnwindSafe(|| shared.plan.blueprint.build()));
+    let mut stage = match built {
+        Ok(Ok(Runnable::Stage(stage))) => stage,
+        Ok(Ok(Runnable::Capture(_))) => return Exit::Crashed("a capture stands where a stage was planned".into()),
+        Ok(Err(error)) => return Exit::Crashed(format!("it could not be built: {}", chain(&error))),
+        Err(panic) => return Exit::Crashed(format!("it panicked while it was built: {}", panic_text(&*panic))),
+    };
+    *shared.canceller.lock().unwrap_or_else(PoisonError::into_inner) = stage.canceller();
+    let mut worker = Worker {
+        generation,
+        deliveries: Vec::new(),
+        out: Output::new(),
+        results: Vec::new(),
+        events: Vec::new(),
+        tally: StageBook::default(),
+        tick: None,
+        shared,
+    };
+    if let Err(exit) = worker.adopt(&mut stage) {
+        return exit;
+    }
+    let mut rounds = 0u32;
+    loop {
+        match worker.wait().await {
+            Wake::Exit(exit) => return exit,
+            Wake::Work => {
+                if let Err(exit) = worker.round(&mut stage).await {
+                    return exit;
+                }
+            }
+            Wake::Tick => {
+                if let Err(exit) = worker.tick_streams(&mut stage) {
+                    return exit;
+                }
+            }
+        }
+        rounds += 1;
+        if rounds % ROUNDS_BEFORE_YIELD == 0 && worker.shared.plan.contract.placement == Placement::Inline {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<StageShared>,
+    generation: u64,
+    deliveries: Vec<Delivery>,
+    out: Output,
+    results: Vec<Outcome>,
+    events: Vec<(Arc<StreamInfo>, Event)>,
+    /// Counts of this round, added to the book when it is committed.
+    tally: StageBook,
+    tick: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// The lent streams of a round; few, so searched in order.
+type LentStreams = Vec<(StreamId, Lent)>;
+
+impl Worker {
+    /// Makes anew the states that a former generation lost.
+    fn adopt(&mut self, stage: &mut StageObject) -> Result<(), Exit> {
+        let shared = self.shared.clone();
+        let lost: Vec<_> = {
+            let mut core = shared.present(self.generation)?;
+            let lost = |(stream, entry): (&StreamId, &mut StreamEntry)| {
+                (entry.state.is_none() && !entry.failed).then(|| (*stream, entry.info.clone(), entry.inputs.clone()))
+            };
+            core.streams.iter_mut().filter_map(lost).collect()
+        };
+        for (stream, info, inputs) in lost {
+            let opened = self.call(|| stage.open(&info, &inputs));
+            let mut core = shared.present(self.generation)?;
+            match opened {
+                Ok(Ok(opened)) => {
+                    if let Some(entry) = core.streams.get_mut(&stream) {
+                        entry.state = Some(opened.state);
+                    }
+                }
+                Ok(Err(error)) => {
+                    let capture = core.streams.get_mut(&stream).map(|entry| {
+                        entry.failed = true;
+                        entry.capture
+                    });
+                    core.writer.close(stream, capture.unwrap_or_default(), true);
+                    drop(core);
+                    self.shared.inbox.fail(stream);
+                    self.shared.hub.stream_failed(&self.shared.plan.id, &info, &chain(&error));
+                }
+                Err(panic) => return Err(Exit::Crashed(panic)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to do, handing over meanwhile what waits for room downstream.
+    async fn wait(&mut self) -> Wake {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let shared = self.shared.clone();
+        let mut core = match shared.present(self.generation) {
+            Ok(core) => core,
+            Err(exit) => return Poll::Ready(Wake::Exit(exit)),
+        };
+        if !core.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            core.waker = Some(cx.waker().clone());
+        }
+        let empty = core.writer.flush(Some(cx.waker()));
+        core.release_held(&shared.inbox, empty);
+        let mut finished = false;
+        if core.pending.is_empty() {
+            let contract = &shared.plan.contract;
+            let (most, quantum) = match contract.placement {
+                Placement::Inline => INLINE_ROUND,
+                Placement::Thread => (contract.batch.max.max(1), 1),
+            };
+            match shared.inbox.poll_take(cx, most, quantum, &mut self.deliveries) {
+                Poll::Ready(true) => return Poll::Ready(Wake::Work),
+                Poll::Ready(false) => finished = true,
+                Poll::Pending => {}
+            }
+        } else {
+            self.deliveries.append(&mut core.pending);
+            return Poll::Ready(Wake::Work);
+        }
+        if finished && empty {
+            core.writer.finish();
+            core.done = true;
+            return Poll::Ready(Wake::Exit(Exit::Finished));
+        }
+        drop(core);
+        self.poll_tick(cx)
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let Some(every) = self.shared.plan.contract.tick else { return Poll::Pending };
+        let clock = self.shared.clock.clone();
+        let tick = self.tick.get_or_insert_with(|| {
+            let next = clock.now().after(every);
+            Box::pin(async move { clock.sleep_until(next).await })
+        });
+        match tick.as_mut().poll(cx) {
+            Poll::Ready(()) => {
+                self.tick = None;
+                Poll::Ready(Wake::Tick)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Waits a little for more streams to join a half-full batch.
+    async fn fill_batch(&mut self) {
+        let batch = self.shared.plan.contract.batch;
+        let open = self.shared.lock().open_streams();
+        let wanted = batch.max.min(open);
+        if batch.wait <= TimeSpan::ZERO || self.shared.clock.is_virtual() || self.deliveries.len() >= wanted {
+            return;
+        }
+        let clock = self.shared.clock.clone();
+        let mut deadline = Box::pin(async move { clock.sleep_until(clock.now().after(batch.wait)).await });
+        poll_fn(|cx| {
+            let room = wanted - self.deliveries.len();
+            if self.shared.inbox.poll_take(cx, self.deliveries.len() + room, 1, &mut self.deliveries).is_ready()
+                && self.deliveries.len() >= wanted
+            {
+                return Poll::Ready(());
+            }
+            deadline.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    async fn round(&mut self, stage: &mut StageObject) -> Result<(), Exit> {
+        if self.shared.plan.contract.batch.max > 1 {
+            self.fill_batch().await;
+        }
+        let mut lent = self.lend()?;
+        let started = self.shared.watch.now();
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let mut rest = deliveries.into_iter();
+        let mut crash = None;
+        if self.shared.plan.contract.batch.max > 1 {
+            let mut group: Vec<Input> = Vec::new();
+            let max = self.shared.plan.contract.batch.max;
+            while crash.is_none() {
+                let next = rest.next();
+                let stream = next.as_ref().map(Delivery::stream);
+                let joins = matches!(next, Some(Delivery::Packet(_)))
+                    && group.len() < max
+                    && group.iter().all(|input| Some(input.packet.stream) != stream);
+                if !joins && !group.is_empty() {
+                    crash = self.process_group(stage, &mut lent, std::mem::take(&mut group)).err();
+                }
+                match next {
+                    None => break,
+                    Some(delivery) if crash.is_some() => {
+                        rest = std::iter::once(delivery).chain(rest).collect::<Vec<_>>().into_iter();
+                        break;
+                    }
+                    Some(Delivery::Packet(input)) => group.push(input),
+                    Some(delivery) => crash = self.handle(stage, &mut lent, delivery).err(),
+                }
+            }
+        } else {
+            while crash.is_none()
+                && let Some(delivery) = rest.next()
+            {
+                crash = self.handle(stage, &mut lent, delivery).err();
+            }
+        }
+        let busy = self.shared.watch.now().since(started);
+        self.commit(lent, rest.collect(), busy)?;
+        crash.map_or(Ok(()), |message| Err(Exit::Crashed(message)))
+    }
+
+    /// Lends out the states of the streams that this round touches.
+    fn lend(&mut self) -> Result<LentStreams, Exit> {
+        let mut lent: LentStreams = Vec::new();
+        let shared = self.shared.clone();
+        let mut core = match shared.present(self.generation) {
+            Ok(core) => core,
+            Err(exit) => {
+                // Taken from the inbox after a cancel: the book must still know of them.
+                let packets = self.deliveries.drain(..).filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
+                let mut core = shared.lock();
+                core.book.entered += packets as u64;
+                core.book.cancelled += packets as u64;
+                return Err(exit);
+            }
+        };
+        for delivery in &self.deliveries {
+            let stream = delivery.stream();
+            if lent.iter().all(|(known, _)| *known != stream)
+                && let Some(entry) = core.streams.get_mut(&stream)
+            {
+                lent.push((stream, entry.lend()));
+            }
+        }
+        let packets = self.deliveries.iter().filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
+        core.book.entered += packets as u64;
+        if shared.plan.contract.placement == Placement::Thread {
+            core.in_flight.clone_from(&self.deliveries);
+        }
+        Ok(lent)
+    }
+
+    /// Gives the states back and writes the results. `unprocessed` is left for the next generation.
+    fn commit(&mut self, lent: LentStreams, unprocessed: Vec<Delivery>, busy: TimeSpan) -> Result<(), Exit> {
+        self.tally.busy_ns += busy.as_nanos().max(0) as u64;
+        let shared = self.shared.clone();
+        let mut core = match shared.present(self.generation) {
+            Ok(core) => core,
+            Err(exit) => {
+                // What this generation was working on has been accounted for by whoever took the stage away.
+                self.results.clear();
+                self.events.clear();
+                self.tally = StageBook::default();
+                return Err(exit);
+            }
+        };
+        core.in_flight.clear();
+        let unprocessed_packets = unprocessed.iter().filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
+        // They enter again with the next generation.
+        core.book.entered -= unprocessed_packets as u64;
+        core.pending.extend(unprocessed);
+        for (stream, lent) in lent {
+            if lent.closed {
+                core.streams.remove(&stream);
+            } else {
+                core.take_back(stream, lent);
+            }
+        }
+        let mut written = super::writer::Written::default();
+        for result in self.results.drain(..) {
+            match result {
+                Outcome::Open { info, capture, formats } => core.writer.open(&info, capture, &formats),
+                Outcome::Packet { stream, origin, emitted } => {
+                    written.add(core.writer.write(stream, Some(origin), std::iter::once(emitted), 1));
+                }
+                Outcome::Packets { stream, origin, emitted } => {
+                    let count = emitted.len();
+                    written.add(core.writer.write(stream, Some(origin), emitted.into_iter(), count));
+                }
+                Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
+                Outcome::Close { stream, capture, failed } => core.writer.close(stream, capture, failed),
+            }
+        }
+        self.tally.written += written.packets;
+        self.tally.refused += written.refused;
+        core.book.add(&self.tally);
+        shared.meters.round(&self.tally);
+        self.tally = StageBook::default();
+        let waker = core.waker.clone();
+        if !core.writer.flush(waker.as_ref()) {
+            core.hold_waiting(&shared.inbox);
+        }
+        drop(core);
+        for (info, event) in self.events.drain(..) {
+            shared.hub.event(&shared.plan.id, &info, event);
+        }
+        if written.refused > 0 {
+            shared.hub.refused(&shared.plan.id, written.refused);
+        }
+        Ok(())
+    }
+
+    /// Deals with one delivery. An error is the stage's crash.
+    fn handle(&mut self, stage: &mut StageObject, lent: &mut LentStreams, delivery: Delivery) -> Result<(), String> {
+        match delivery {
+            Delivery::Packet(input) => {
+                let Some(at) = position(lent, input.packet.stream) else {
+                    self.tally.skipped += 1;
+                    return Ok(());
+                };
+                self.process(stage, &mut lent[at].1, input)
+            }
+            Delivery::Watermark { stream, at } => {
+                if let Some(place) = position(lent, stream) {
+                    let lent = &mut lent[place].1;
+                    lent.reached = lent.reached.max(at);
+                    self.promise(stage, lent, at);
+                }
+                Ok(())
+            }
+            Delivery::Open { info, capture, formats, broken } => self.open(stage, lent, info, capture, formats, broken),
+            Delivery::Close { stream, failed } => {
+                let Some(at) = position(lent, stream) else { return Ok(()) };
+                let lent = &mut lent[at].1;
+                lent.closed = true;
+                if lent.failed {
+                    return Ok(());
+                }
+                let flushed = self.flush(stage, lent);
+                self.results.push(Outcome::Close { stream, capture: lent.capture, failed });
+                flushed
+            }
+            Delivery::Starved { stream, full, starving } => {
+                if let Some(at) = position(lent, stream) {
+                    let name = |link: usize| self.shared.link_names.get(link).map_or("?", String::as_str);
+                    let text = format!(
+                        "link {} is at its byte bound while nothing comes on link {}; a stage between them holds back \
+                         too long, or one of the two branches drops what the other waits for: raise `queue_bytes` or \
+                         mend the branch",
+                        name(full),
+                        name(starving)
+                    );
+                    self.give_up(&mut lent[at].1, &text);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        stage: &mut StageObject,
+        lent: &mut LentStreams,
+        info: Arc<StreamInfo>,
+        capture: usize,
+        formats: Vec<Format>,
+        broken: bool,
+    ) -> Result<(), String> {
+        let place = match position(lent, info.id) {
+            Some(at) => {
+                // The same stream in another format: what is left of the old one comes out first.
+                if !lent[at].1.failed {
+                    self.flush(stage, &mut lent[at].1)?;
+                }
+                at
+            }
+            None => {
+                lent.push((info.id, Lent::new(info.clone(), capture)));
+                lent.len() - 1
+            }
+        };
+        let lent = &mut lent[place].1;
+        lent.info = info;
+        lent.inputs = formats;
+        lent.failed = false;
+        lent.reached = Timestamp::MIN;
+        lent.state = None;
+        if broken {
+            self.close_failed(lent);
+            return Ok(());
+        }
+        let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
+        match self.call(|| stage.open(&info, &inputs))? {
+            Ok(Opened { state, outputs }) => {
+                lent.state = Some(state);
+                self.results.push(Outcome::Open { info, capture, formats: outputs });
+            }
+            Err(StageError::Fatal(error)) => return Err(chain(&*error)),
+            Err(error) => self.give_up(lent, &chain(&error)),
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, stage: &mut StageObject, lent: &mut Lent, input: Input) -> Result<(), String> {
+        let Some(mut state) = lent.state.take().filter(|_| !lent.failed) else {
+            self.tally.skipped += 1;
+            return Ok(());
+        };
+        let place = Place::of(&input);
+        let mut out = std::mem::take(&mut self.out);
+        let result = self.call(|| stage.process(&mut state, input, &mut out));
+        self.tally.calls += 1;
+        self.collect(lent, place.origin, &mut out);
+        self.out = out;
+        match result {
+            Ok(result) => {
+                lent.state = Some(state);
+                self.settle(stage, lent, place, result)
+            }
+            Err(panic) => {
+                self.tally.lost += 1;
+                Err(panic)
+            }
+        }
+    }
+
+    /// One call for packets of several streams.
+    fn process_group(&mut self, stage: &mut StageObject, lent: &mut LentStreams, group: Vec<Input>) -> Result<(), String> {
+        let mut places: Vec<(usize, Place, AnyState, Output)> = Vec::with_capacity(group.len());
+        let mut inputs: Vec<Input> = Vec::with_capacity(group.len());
+        for input in group {
+            let usable = position(lent, input.packet.stream).filter(|&at| !lent[at].1.failed);
+            match usable.and_then(|at| Some((at, lent[at].1.state.take()?))) {
+                Some((at, state)) => {
+                    places.push((at, Place::of(&input), state, Output::new()));
+                    inputs.push(input);
+                }
+                None => self.tally.skipped += 1,
+            }
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        let mut items: Vec<Item<'_, AnyState>> = places
+            .iter_mut()
+            .zip(inputs)
+            .map(|((_, _, state, out), input)| Item { state, input, out, result: Ok(()) })
+            .collect();
+        let called = self.call(|| stage.process_batch(&mut items));
+        self.tally.calls += 1;
+        let results: Vec<_> = items.into_iter().map(|item| item.result).collect();
+        if let Err(panic) = called {
+            self.tally.lost += places.len() as u64;
+            return Err(panic);
+        }
+        let mut crash = Ok(());
+        for ((at, place, state, mut out), result) in places.into_iter().zip(results) {
+            let lent = &mut lent[at].1;
+            self.collect(lent, place.origin, &mut out);
+            lent.state = Some(state);
+            crash = crash.and(self.settle(stage, lent, place, result));
+        }
+        crash
+    }
+
+    /// What follows from a call's result: counts, resets, gives up, or crashes.
+    fn settle(
+        &mut self,
+        stage: &mut StageObject,
+        lent: &mut Lent,
+        place: Place,
+        result: Result<(), StageError>,
+    ) -> Result<(), String> {
+        match result {
+            Ok(()) => {
+                self.tally.done += 1;
+                if self.shared.plan.role == Role::Sink && lent.info.live && !place.partial {
+                    let now = self.shared.clock.now();
+                    self.shared.meters.latency(now.since(lent.info.clock_at(place.end)));
+                }
+            }
+            Err(error) => {
+                let text = chain(&error);
+                match error {
+                    StageError::Skip(_) => {
+                        self.tally.skipped += 1;
+                        self.shared.hub.skipped(&self.shared.plan.id, &lent.info, place.start, &text);
+                    }
+                    StageError::ResetStream(_) => {
+                        self.tally.skipped += 1;
+                        self.shared.hub.skipped(&self.shared.plan.id, &lent.info, place.start, &text);
+                        lent.state = None;
+                        let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
+                        match self.call(|| stage.open(&info, &inputs))? {
+                            Ok(opened) => lent.state = Some(opened.state),
+                            Err(error) => self.give_up(lent, &chain(&error)),
+                        }
+                    }
+                    StageError::EndStream(_) => {
+                        self.tally.skipped += 1;
+                        self.give_up(lent, &text);
+                    }
+                    StageError::Fatal(_) => {
+                        self.tally.lost += 1;
+                        return Err(text);
+                    }
+                }
+            }
+        }
+        lent.reached = lent.reached.max(place.start);
+        if !lent.last_emitted {
+            self.promise(stage, lent, place.start);
+        }
+        Ok(())
+    }
+
+    /// Passes a watermark on, as far as the stage does not hold it back.
+    fn promise(&mut self, stage: &StageObject, lent: &Lent, reached: Timestamp) {
+        if !self.shared.watermarks || lent.failed {
+            return;
+        }
+        let Some(state) = &lent.state else { return };
+        let at = match stage.hold_back(state) {
+            Some(hold) => hold.min(reached),
+            None => reached,
+        };
+        self.results.push(Outcome::Watermark { stream: lent.info.id, at });
+    }
+
+    fn flush(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<(), String> {
+        let Some(mut state) = lent.state.take() else { return Ok(()) };
+        let mut out = std::mem::take(&mut self.out);
+        let result = self.call(|| stage.flush(&mut state, &mut out));
+        self.collect(lent, Origin::default(), &mut out);
+        self.out = out;
+        match result? {
+            Ok(()) => {}
+            Err(StageError::Fatal(error)) => return Err(chain(&*error)),
+            Err(error) => self.shared.hub.stream_failed(&self.shared.plan.id, &lent.info, &chain(&error)),
+        }
+        Ok(())
+    }
+
+    fn tick_streams(&mut self, stage: &mut StageObject) -> Result<(), Exit> {
+        let shared = self.shared.clone();
+        let mut lent: LentStreams = {
+            let mut core = shared.present(self.generation)?;
+            let ticking = |entry: &StreamEntry| entry.info.live && !entry.failed && !entry.held && entry.state.is_some();
+            core.streams.iter_mut().filter(|(_, entry)| ticking(entry)).map(|(id, entry)| (*id, entry.lend())).collect()
+        };
+        let started = shared.watch.now();
+        let now = shared.clock.now();
+        let mut crash = None;
+        for (_, lent) in &mut lent {
+            let Some(mut state) = lent.state.take() else { continue };
+            let mut out = std::mem::take(&mut self.out);
+            let time = lent.info.time_at(now);
+            let result = self.call(|| stage.tick(&mut state, time, &mut out));
+            self.collect(lent, Origin::default(), &mut out);
+            self.out = out;
+            match result {
+                Ok(Ok(())) => lent.state = Some(state),
+                Ok(Err(StageError::Fatal(error))) => crash = Some(chain(&*error)),
+                Ok(Err(error)) => {
+                    lent.state = Some(state);
+                    let message = format!("tick: {}", chain(&error));
+                    self.events.push((lent.info.clone(), Event { kind: EventKind::Notice, message }));
+                }
+                Err(panic) => crash = Some(panic),
+            }
+            if crash.is_some() {
+                break;
+            }
+        }
+        let busy = shared.watch.now().since(started);
+        self.commit(lent, Vec::new(), busy)?;
+        crash.map_or(Ok(()), |message| Err(Exit::Crashed(message)))
+    }
+
+    /// Calls into the stage; a panic comes back as its text.
+    fn call<T>(&self, call: impl FnOnce() -> T) -> Result<T, String> {
+        let watched = self.shared.plan.contract.placement == Placement::Thread;
+        if watched {
+            self.shared.call_started.store(self.shared.watch.now().as_nanos().max(1), Ordering::Release);
+        }
+        let result = catch_unwind(AssertUnwindSafe(call));
+        if watched {
+            self.shared.call_started.store(0, Ordering::Release);
+        }
+        result.map_err(|panic| format!("panicked: {}", panic_text(&*panic)))
+    }
+
+    /// Moves what a call emitted into the round's results.
+    fn collect(&mut self, lent: &mut Lent, origin: Origin, out: &mut Output) {
+        lent.last_emitted = !out.emitted().is_empty();
+        let stream = lent.info.id;
+        if out.emitted().len() == 1 {
+            let single = |emitted| Outcome::Packet { stream, origin, emitted };
+            self.results.extend(out.drain_emitted().map(single));
+        } else if lent.last_emitted {
+            self.results.push(Outcome::Packets { stream, origin, emitted: out.drain_emitted().collect() });
+        }
+        for event in out.drain_events() {
+            self.events.push((lent.info.clone(), event));
+        }
+    }
+
+    /// Ends a stream that cannot go on, and says so.
+    fn give_up(&mut self, lent: &mut Lent, why: &str) {
+        self.shared.hub.stream_failed(&self.shared.plan.id, &lent.info, why);
+        self.close_failed(lent);
+    }
+
+    fn close_failed(&mut self, lent: &mut Lent) {
+        lent.failed = true;
+        lent.state = None;
+        self.shared.inbox.fail(lent.info.id);
+        self.results.push(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
+    }
+}
+
+impl Core {
+    /// Lets the inbox hand out again the streams of which nothing waits any more.
+    fn release_held(&mut self, inbox: &Inbox, empty: bool) {
+        let Core { streams, writer, .. } = self;
+        for (stream, entry) in streams.iter_mut().filter(|(_, entry)| entry.held) {
+            if empty || !writer.waits(*stream) {
+                entry.held = false;
+                inbox.hold(*stream, false);
+            }
+        }
+    }
+
+    /// Keeps the inbox from handing out streams of which something waits.
+    fn hold_waiting(&mut self, inbox: &Inbox) {
+        for stream in self.writer.waiting_streams() {
+            if let Some(entry) = self.streams.get_mut(&stream) {
+                entry.held = true;
+                inbox.hold(stream, true);
+            }
+        }
+    }
+
+    fn take_back(&mut self, stream: StreamId, lent: Lent) {
+        let held = self.streams.get(&stream).is_some_and(|entry| entry.held);
+        let Lent { info, capture, inputs, state, failed, .. } = lent;
+        self.streams.insert(stream, StreamEntry { info, capture, inputs, state, failed, held });
+    }
+}
+
+impl StreamEntry {
+    fn lend(&mut self) -> Lent {
+        Lent {
+            info: self.info.clone(),
+            capture: self.capture,
+            inputs: self.inputs.clone(),
+            state: self.state.take(),
+            failed: self.failed,
+            closed: false,
+            reached: Timestamp::MIN,
+            last_emitted: false,
+        }
+    }
+}
+
+impl Lent {
+    fn new(info: Arc<StreamInfo>, capture: usize) -> Self {
+        Lent {
+            info,
+            capture,
+            inputs: Vec::new(),
+            state: None,
+            failed: false,
+            closed: false,
+            reached: Timestamp::MIN,
+            last_emitted: false,
+        }
+    }
+}
+
+impl Delivery {
+    fn stream(&self) -> StreamId {
+        match self {
+            Delivery::Open { info, .. } => info.id,
+            Delivery::Packet(input) => input.packet.stream,
+            Delivery::Watermark { stream, .. } | Delivery::Close { stream, .. } | Delivery::Starved { stream, .. } => *stream,
+        }
+    }
+}
+
+fn position(lent: &LentStreams, stream: StreamId) -> Option<usize> {
+    lent.iter().position(|(known, _)| *known == stream)
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "with a value that is no text".to_owned())
+}

@@ -187,7 +187,7 @@ fn sparse_row(weight: impl Fn(usize) -> f64, first: usize, last: usize, bins: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dsp::log_mel::reference;
+    use crate::dsp::reference;
 
     #[test]
     fn scales_have_the_values_of_their_definitions() {

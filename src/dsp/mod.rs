@@ -11,6 +11,7 @@
 //! Multichannel sound is interleaved; full scale is ±1.0.
 
 mod channels;
+mod edges;
 mod error;
 mod framer;
 mod level;
@@ -20,11 +21,15 @@ mod resample;
 mod spectrum;
 mod window;
 
+#[cfg(test)]
+mod reference;
+
 pub use channels::{deinterleave, downmix, interleave, pick_channel};
+pub use edges::{Edges, Padding};
 pub use error::DspError;
 pub use framer::{Frame, Framer, Tail};
 pub use level::{clip, dbfs, mean_variance, normalize_peak, peak, rms, scale};
-pub use log_mel::{Edges, Floor, Log, LogMel, LogMelConfig, Padding, PreEmphasis};
+pub use log_mel::{Floor, Log, LogMel, LogMelConfig, PreEmphasis};
 pub use mel::{MelFilterbank, MelNorm, MelScale};
 pub use resample::Resampler;
 pub use spectrum::{Spectrum, SpectrumKind};

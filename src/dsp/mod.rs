@@ -6,7 +6,8 @@
 //! * **The pieces do not matter.** Any chunking of the same samples gives the same output, bit for bit.
 //! * **`finish` ends the stream**: it flushes what is still held and leaves the struct as [new](Resampler::new), so the
 //!   next `push` begins another stream. `reset` does the same without the flush.
-//! * **A bad sample is local.** NaN and infinity come out as NaN where the output depends on them, and nowhere else.
+//! * **A bad sample is local.** NaN and infinity give output that is not finite where it depends on them, and nowhere
+//!   else.
 //!
 //! Multichannel sound is interleaved; full scale is ±1.0.
 

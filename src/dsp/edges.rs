@@ -35,8 +35,8 @@ pub(super) enum EdgeState {
     Valid,
     /// `reach` zeros on each side.
     Zero { reach: usize, started: bool },
-    /// `reach` mirrored samples on each side. Until `started`, `recent` holds the whole stream, then its last `reach` + 1
-    /// samples.
+    /// `reach` mirrored samples on each side. Until `started`, `recent` holds the whole stream, then its last
+    /// `reach` + 1 samples.
     Reflect {
         reach: usize,
         started: bool,

@@ -77,8 +77,8 @@ pub enum DspError {
     },
     /// Two rates whose conversion needs a filter that is too long to be of use.
     #[error(
-        "resampling {from_hz} Hz to {to_hz} Hz ({channels} channels) works in blocks of {block} frames, more than {max}: \
-         go through a rate that shares a larger divisor with both"
+        "resampling {from_hz} Hz to {to_hz} Hz ({channels} channels) works in blocks of {block} frames, more than \
+         {max}: go through a rate that shares a larger divisor with both"
     )]
     RatesTooFarApart {
         /// The rate of the input.

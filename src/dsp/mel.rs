@@ -230,8 +230,8 @@ mod tests {
             (MelScale::Slaney, 8000.0, 45.245_640_471_924_965),
             (MelScale::Htk, 0.0, 0.0),
             (MelScale::Htk, 700.0, 781.172_838_743_031_2),
-            (MelScale::Htk, 8000.0, 2840.023_046_708_319),
-            (MelScale::Kaldi, 8000.0, 2840.037_711_738_908),
+            (MelScale::Htk, 8000.0, 2_840.023_046_708_319),
+            (MelScale::Kaldi, 8000.0, 2_840.037_711_738_908),
         ] {
             assert!(
                 (scale.from_hz(hz) - mel).abs() < 1e-6,

@@ -8,7 +8,7 @@ use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 use super::DspError;
 use super::error::{in_range, sample_rate, whole_frames};
 
-/// The shortest block, in frames of the lower rate. The filter is one block long, so this sets the steepness of its edge.
+/// The shortest block, in frames of the lower rate. The filter is one block long, so this sets how steep its edge is.
 const MIN_BLOCK: u64 = 256;
 /// The longest block, in samples of all channels at the higher rate.
 const MAX_BLOCK: u64 = 1 << 21;
@@ -20,14 +20,14 @@ const LARGEST: f32 = 1e30;
 ///
 /// * **Time**: output frame k is the input at time k / `to_hz`. The delay of the filter is cut at the start and flushed
 ///   at the end.
-/// * **Length**: n frames of input give ⌈n · `to_hz` / `from_hz`⌉ frames, one for every output instant before the end of
-///   the input. Equal rates pass every sample through untouched.
+/// * **Length**: n frames of input give ⌈n · `to_hz` / `from_hz`⌉ frames, one for every output instant before the end
+///   of the input. Equal rates pass every sample through untouched.
 /// * **Chunks**: the output is the same for any chunking, bit for bit.
-/// * **Bad samples**: NaN, infinities and samples beyond ±1e30 give NaN within half the filter's length, in their channel,
-///   and nothing after.
+/// * **Bad samples**: NaN, infinities and samples beyond ±1e30 give NaN within half the filter's length, in their
+///   channel, and nothing after.
 ///
-/// The filter is one block long: the least even multiple of `rate / gcd(from_hz, to_hz)` with at least 256 frames at the
-/// lower rate. Measured, to 16 kHz:
+/// The filter is one block long: the least even multiple of `rate / gcd(from_hz, to_hz)` with at least 256 frames at
+/// the lower rate. Measured, to 16 kHz:
 ///
 /// | from | filter | delay | 7.5 kHz | 8 kHz | from 8.05 kHz up |
 /// |---|---|---|---|---|---|
@@ -35,8 +35,8 @@ const LARGEST: f32 = 1e30;
 /// | 48 kHz | 768 frames | 24 ms | 0.00 dB | −148 dB | −121 dB or less |
 /// | 192 kHz | 3072 frames | 24 ms | 0.00 dB | −267 dB | −121 dB or less |
 ///
-/// The edge is 6 dB down at 7.75 to 7.8 kHz. Tones up to 7.5 kHz differ from the exact ones by −108 dB or less. Rates without
-/// a large common divisor need long blocks: 44101 Hz to 16 kHz has a delay of 3 s.
+/// The edge is 6 dB down at 7.75 to 7.8 kHz. Tones up to 7.5 kHz differ from the exact ones by −108 dB or less. Rates
+/// without a large common divisor need long blocks: 44101 Hz to 16 kHz has a delay of 3 s.
 ///
 /// rubato's windowed-sinc interpolator was measured beside it from 44.1 to 16 kHz: with 256 taps it takes 0.1 dB from
 /// 7 kHz, 4.3 dB from 7.5 kHz and lets 8.2 kHz through at −42 dB, with 512 taps −66 dB.
@@ -286,8 +286,7 @@ impl Spoiled {
                 self.ranges.push((channel, 0, end));
             }
             for (frame, sample) in input.iter_mut().skip(channel).step_by(channels).enumerate() {
-                // Written so that NaN is bad too.
-                if !(sample.abs() <= LARGEST) {
+                if sample.is_nan() || sample.abs() > LARGEST {
                     *sample = 0.0;
                     let start = (frame * block_out).div_ceil(block_in).max(end);
                     end = (frame + block_in) * block_out / block_in + 1;

@@ -41,18 +41,18 @@ build: setup ## the program, optimised
 
 demo: build ## a recording, read as text: fetches what the pipeline needs at the first time
 	@test -n "$(RECORDING)" || { echo "make demo: no recording in examples/recordings; give one: make demo RECORDING=FILE" >&2; exit 1; }
-	"$(TARGET_DIR)/release/percept" setup $(PIPELINE)
-	"$(TARGET_DIR)/release/percept" run $(PIPELINE) --input "$(RECORDING)"
+	@echo 'percept setup $(PIPELINE)'; "$(TARGET_DIR)/release/percept" setup "$(PIPELINE)"
+	@echo 'percept run $(PIPELINE) --input $(RECORDING)'; "$(TARGET_DIR)/release/percept" run "$(PIPELINE)" --input "$(RECORDING)"
 
 test: setup ## every test; fetches the models that they run
 	$(CARGO) test $(LOCKED) --no-run
-	@for pipeline in $(wildcard pipelines/*.yaml); do "$(TARGET_DIR)/debug/percept" setup "$$pipeline" || exit 1; done
+	@for pipeline in $(wildcard pipelines/*.yaml); do echo "percept setup $$pipeline"; "$(TARGET_DIR)/debug/percept" setup "$$pipeline" || exit 1; done
 	$(CARGO) test $(LOCKED)
 
 check: setup fmt deny lint features docs architecture test ## everything that must hold before a merge
 
 fmt: ## the sources are formatted
-	$(CARGO) fmt --check
+	@$(CARGO) fmt --check $$(test -t 1 || echo -- --color never)
 
 deny: ## licences, advisories and sources of the dependencies (deny.toml)
 	@CARGO="$(CARGO)" bash .ci/deny

@@ -14,6 +14,10 @@ use syn::ext::IdentExt as _;
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItem, Item, Meta, TraitItem, UseTree};
 
+mod test_code;
+
+use test_code::{is_test, of_impl_item, of_item, of_trait_item};
+
 /// A path as one place in a file names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPath {
@@ -239,7 +243,7 @@ impl Reader {
 
 impl<'ast> Visit<'ast> for Reader {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes_of_item(item)) {
+        if !is_test(of_item(item)) {
             visit::visit_item(self, item);
         } else if let Item::Mod(module) = item
             && module.content.is_none()
@@ -250,27 +254,13 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        let attributes: &[Attribute] = match item {
-            ImplItem::Const(item) => &item.attrs,
-            ImplItem::Fn(item) => &item.attrs,
-            ImplItem::Type(item) => &item.attrs,
-            ImplItem::Macro(item) => &item.attrs,
-            _ => &[],
-        };
-        if !is_test(attributes) {
+        if !is_test(of_impl_item(item)) {
             visit::visit_impl_item(self, item);
         }
     }
 
     fn visit_trait_item(&mut self, item: &'ast TraitItem) {
-        let attributes: &[Attribute] = match item {
-            TraitItem::Const(item) => &item.attrs,
-            TraitItem::Fn(item) => &item.attrs,
-            TraitItem::Type(item) => &item.attrs,
-            TraitItem::Macro(item) => &item.attrs,
-            _ => &[],
-        };
-        if !is_test(attributes) {
+        if !is_test(of_trait_item(item)) {
             visit::visit_trait_item(self, item);
         }
     }
@@ -347,41 +337,6 @@ fn is_colons(tokens: &[TokenTree], at: usize) -> bool {
     )
 }
 
-/// Whether the item is compiled only for tests.
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let path = attribute.path();
-        path.is_ident("test")
-            || path
-                .segments
-                .last()
-                .is_some_and(|last| last.ident == "test" && path.segments.len() > 1)
-            || path.is_ident("cfg")
-                && attribute
-                    .parse_args::<Meta>()
-                    .is_ok_and(|predicate| implies_test(&predicate))
-    })
-}
-
-/// Whether a `cfg` predicate can hold only when `test` does.
-fn implies_test(predicate: &Meta) -> bool {
-    let parts = |list: &syn::MetaList| {
-        let parser = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated;
-        list.parse_args_with(parser)
-            .map(|parts| parts.into_iter().collect::<Vec<_>>())
-            .unwrap_or_default()
-    };
-    match predicate {
-        Meta::Path(path) => path.is_ident("test"),
-        Meta::List(list) if list.path.is_ident("all") => parts(list).iter().any(implies_test),
-        Meta::List(list) if list.path.is_ident("any") => {
-            let parts = parts(list);
-            !parts.is_empty() && parts.iter().all(implies_test)
-        }
-        _ => false,
-    }
-}
-
 /// The names in a module that hide an external crate of the same name: its modules and what it imports from deeper
 /// than a crate's root.
 fn names_declared(items: &[Item]) -> HashSet<String> {
@@ -403,25 +358,4 @@ fn names_declared(items: &[Item]) -> HashSet<String> {
         }
     }
     names
-}
-
-fn attributes_of_item(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::ExternCrate(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::ForeignMod(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::TraitAlias(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
 }

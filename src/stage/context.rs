@@ -143,8 +143,9 @@ impl Output {
     }
 }
 
-/// The path template of a sink, filled in for one stream: `{stream}` becomes the stream's name, made safe as a file name.
-pub(crate) fn fill_template(template: &str, stream: &StreamInfo) -> String {
+/// The path template of a sink, filled in for one stream: `{stream}` becomes the stream's name, made safe as a file name
+/// (separators and characters that some file system refuses become `_`).
+pub fn fill_template(template: &str, stream: &StreamInfo) -> String {
     let name = stream.name.trim_start_matches(['/', '.']);
     let safe: String = name
         .chars()

@@ -72,6 +72,8 @@ impl Settings {
 pub struct ReadContext<'a> {
     /// The stage's own keys: a mapping, without role, `id` and `from`.
     pub node: &'a Node,
+    /// For a model stage: the value of its `model` key, a card's name or a path.
+    pub model: Option<&'a Node>,
     /// The file that it stands in.
     pub source: &'a Source,
     /// Settings of the process.

@@ -31,7 +31,7 @@ mod solo;
 mod traits;
 
 pub use capture::{BoxFuture, Capture, CaptureContext, Flow, Loss, Source, SourceInfo};
-pub use context::{Draft, Emitted, Event, EventKind, Output, PortIndex};
+pub use context::{Draft, Emitted, Event, EventKind, Output, PortIndex, fill_template};
 pub use contract::{BatchPolicy, Contract, ContractFault, InputPort, OutputPort, Placement};
 pub use error::StageError;
 pub use kind::{Blueprint, Kind, ReadContext, Resolve, Role, Runnable, Settings};

@@ -107,6 +107,7 @@ mod tests {
         let elements = vec![1.0f32; 100];
         let address = elements.as_ptr();
         let buffer = Buffer::from(elements);
-        assert_eq!(buffer.into_vec().as_ptr(), address);
+        let elements = buffer.into_vec();
+        assert_eq!(elements.as_ptr(), address);
     }
 }

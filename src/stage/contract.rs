@@ -68,6 +68,8 @@ pub struct Contract {
     pub supersede: bool,
     /// For sinks: the path it writes, so that check sees two stages, or many streams, behind one file.
     pub writes: Option<String>,
+    /// For captures: whether it may bring more than one stream.
+    pub many_streams: bool,
 }
 
 impl Contract {
@@ -82,6 +84,7 @@ impl Contract {
             deadline: Some(Duration::from_secs(60)),
             supersede: false,
             writes: None,
+            many_streams: false,
         }
     }
 
@@ -130,6 +133,12 @@ impl Contract {
     /// Lets newer revisions of a partial result replace older ones that still wait.
     pub fn supersede(mut self) -> Self {
         self.supersede = true;
+        self
+    }
+
+    /// Says that it may bring more than one stream.
+    pub fn many_streams(mut self, many: bool) -> Self {
+        self.many_streams = many;
         self
     }
 

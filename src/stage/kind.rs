@@ -1,7 +1,9 @@
 //! Kinds of stages, and how one is read from a pipeline file.
 
+use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -104,6 +106,11 @@ pub trait Blueprint: Send + Sync + fmt::Debug {
     /// or a folder that cannot be written is an error. Places are added by the caller.
     fn probe(&self) -> Vec<Fault> {
         Vec::new()
+    }
+
+    /// For stages that a program talks to while they run: what it talks through, kept over restarts.
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 }
 

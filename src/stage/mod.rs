@@ -27,6 +27,7 @@ mod context;
 mod contract;
 mod error;
 mod kind;
+mod registry;
 mod solo;
 mod traits;
 
@@ -35,5 +36,6 @@ pub use context::{Draft, Emitted, Event, EventKind, Output, PortIndex, fill_temp
 pub use contract::{BatchPolicy, Contract, ContractFault, InputPort, OutputPort, Placement};
 pub use error::StageError;
 pub use kind::{Blueprint, Kind, ReadContext, Resolve, Role, Runnable, Settings};
+pub use registry::Registry;
 pub use solo::{Solo, SoloError};
 pub use traits::{AnyStage, AnyState, Canceller, Input, Item, Opened, Stage, StageObject};

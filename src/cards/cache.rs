@@ -105,7 +105,10 @@ impl Cache {
 
     /// The cache in this folder.
     pub fn at(root: impl Into<PathBuf>) -> Cache {
-        Cache { root: root.into(), platform: Platform::current() }
+        Cache {
+            root: root.into(),
+            platform: Platform::current(),
+        }
     }
 
     /// The same folder, seen from another platform: to fetch for a machine without a network.
@@ -125,7 +128,11 @@ impl Cache {
 
     /// The folder of a card's files.
     pub(super) fn folder(&self, card: &Card) -> Result<PathBuf, CardError> {
-        Ok(self.root.join("models").join(card.name()).join(card.key(&self.platform)?))
+        Ok(self
+            .root
+            .join("models")
+            .join(card.name())
+            .join(card.key(&self.platform)?))
     }
 
     /// Where a file of a card is, or would be.
@@ -145,19 +152,26 @@ impl Cache {
             (Place::Folder(_), None) => "if the file is right, correct `bytes` and `sha256` in the card".to_owned(),
             _ => format!("type `{}` to fetch it anew", card.pull_command()),
         };
-        match (state, card.place(), &file.from) {
-            (FileState::Good, _, _) => Ok(Located::Ready(path)),
-            // A built-in file is written anew, whatever has become of its copy.
-            (_, Place::BuiltIn(card), None) => {
-                let content = card.files.iter().find(|(name, _)| *name == file.path);
-                let (_, content) = content.ok_or_else(|| CardError::Absent { card: card.name.into(), path: path.clone() })?;
-                write_whole(&path, content)?;
-                self.stamp(&path, file);
-                Ok(Located::Ready(path))
-            }
-            (FileState::Wrong(what), _, _) => Err(CardError::Changed { path, what, remedy: remedy() }),
-            (FileState::Absent, _, None) => Err(CardError::Absent { card: card.name().to_owned(), path }),
-            (FileState::Absent, _, Some(_)) => Ok(Located::NotFetched(NotFetched {
+        if state != FileState::Good
+            && let Some(content) = embedded(card, file)
+        {
+            // It is written anew, whatever has become of its copy.
+            write_whole(&path, content)?;
+            self.stamp(&path, file);
+            return Ok(Located::Ready(path));
+        }
+        match (state, &file.from) {
+            (FileState::Good, _) => Ok(Located::Ready(path)),
+            (FileState::Wrong(what), _) => Err(CardError::Changed {
+                path,
+                what,
+                remedy: remedy(),
+            }),
+            (FileState::Absent, None) => Err(CardError::Absent {
+                card: card.name().to_owned(),
+                path,
+            }),
+            (FileState::Absent, Some(_)) => Ok(Located::NotFetched(NotFetched {
                 card: card.name().to_owned(),
                 bytes: self.to_download(card)?,
                 command: card.pull_command(),
@@ -170,19 +184,28 @@ impl Cache {
         let files = card.files(&self.platform)?;
         let downloads = &card.spec().source.downloads;
         let needed = downloads.iter().filter(|(id, _)| {
-            files.values().any(|file| file.from.as_ref().is_some_and(|from| from.download == **id))
+            files
+                .values()
+                .any(|file| file.from.as_ref().is_some_and(|from| from.download == **id))
         });
         Ok(needed.map(|(_, download)| download.bytes).fold(0, u64::saturating_add))
     }
 
-    /// Reads every file of a card through, and says how each is. Files inside the program that were never asked for are
-    /// absent here, which is no loss.
+    /// Reads every file of a card through, and says how each is. A file that is part of the program is good also when no
+    /// copy of it has been asked for yet.
     pub fn verify(&self, card: &Card, progress: &mut dyn Progress) -> Result<Vec<Verified>, CardError> {
         let files = card.files(&self.platform)?.into_iter();
         let states = files.map(|(role, file)| {
             let path = self.path(card, file)?;
-            let state = self.state(&path, file, Reading::Whole, progress)?;
-            Ok(Verified { role: role.to_owned(), path, state })
+            let state = match self.state(&path, file, Reading::Whole, progress)? {
+                FileState::Absent if embedded(card, file).is_some() => FileState::Good,
+                state => state,
+            };
+            Ok(Verified {
+                role: role.to_owned(),
+                path,
+                state,
+            })
         });
         states.collect()
     }
@@ -206,7 +229,9 @@ impl Cache {
         if let Some(expected) = file.bytes.filter(|expected| *expected != found) {
             return Ok(FileState::Wrong(Difference::Size { expected, found }));
         }
-        let Some(expected) = file.sha256 else { return Ok(FileState::Good) };
+        let Some(expected) = file.sha256 else {
+            return Ok(FileState::Good);
+        };
         let stamp = self.stamp_path(path);
         let fresh = stamp_text(&metadata, expected);
         if reading == Reading::Stamped && fs::read_to_string(&stamp).is_ok_and(|text| Some(text) == fresh) {
@@ -226,7 +251,9 @@ impl Cache {
     /// Notes that the file at `path` has just been found right. Without the note it is read again next time, so a failure
     /// to write it is no error.
     pub(super) fn stamp(&self, path: &Path, file: &FileSpec) {
-        let text = fs::metadata(path).ok().and_then(|metadata| stamp_text(&metadata, file.sha256?));
+        let text = fs::metadata(path)
+            .ok()
+            .and_then(|metadata| stamp_text(&metadata, file.sha256?));
         if let Some(text) = text {
             let _ = write_whole(&self.stamp_path(path), text.as_bytes());
         }
@@ -234,7 +261,9 @@ impl Cache {
 
     fn stamp_path(&self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.root.join("stamps").join(Sha256::of(path.as_os_str().as_encoded_bytes()).short())
+        self.root
+            .join("stamps")
+            .join(Sha256::of(path.as_os_str().as_encoded_bytes()).short())
     }
 }
 
@@ -248,6 +277,18 @@ impl Card {
     /// hasn't on this platform. A file that only has to be fetched is no error, but [`Located::NotFetched`].
     pub fn locate(&self, role: &str, cache: &Cache) -> Result<Located, CardError> {
         cache.locate(self, role)
+    }
+}
+
+/// The content of a file that is part of the program.
+pub(super) fn embedded(card: &Card, file: &FileSpec) -> Option<&'static [u8]> {
+    match (card.place(), &file.from) {
+        (Place::BuiltIn(card), None) => card
+            .files
+            .iter()
+            .find(|(path, _)| *path == file.path)
+            .map(|(_, content)| *content),
+        _ => None,
     }
 }
 

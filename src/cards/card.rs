@@ -48,7 +48,9 @@ impl Card {
     pub fn open(folder: &Path) -> Result<Card, CardError> {
         let path = folder.join(CARD_FILE);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => CardError::NoCard { folder: folder.to_owned() },
+            std::io::ErrorKind::NotFound => CardError::NoCard {
+                folder: folder.to_owned(),
+            },
             _ => CardError::io("read", &path, 0, error),
         })?;
         let source = Source::from_bytes(path.display().to_string(), bytes).map_err(CardError::Refused)?;
@@ -66,7 +68,12 @@ impl Card {
             return Err(CardError::Refused(faults));
         }
         let config = node.get("config").cloned();
-        Ok(Card { spec, config, source, place })
+        Ok(Card {
+            spec,
+            config,
+            source,
+            place,
+        })
     }
 
     /// Everything the card says.
@@ -114,7 +121,12 @@ impl Card {
 
     /// The files by role, as they are for a platform.
     pub fn files(&self, platform: &Platform) -> Result<BTreeMap<&str, &FileSpec>, CardError> {
-        let mut files: BTreeMap<_, _> = self.spec.files.iter().map(|(role, file)| (role.as_str(), file)).collect();
+        let mut files: BTreeMap<_, _> = self
+            .spec
+            .files
+            .iter()
+            .map(|(role, file)| (role.as_str(), file))
+            .collect();
         match self.spec.platform_files.get(platform.name()) {
             Some(more) => files.extend(more.iter().map(|(role, file)| (role.as_str(), file))),
             None if self.spec.platform_files.is_empty() => {}
@@ -176,5 +188,7 @@ fn fault(problem: &Problem, root: &Node, source: &Source) -> Fault {
             None => break,
         }
     }
-    Fault::error("card", problem.message.clone()).at_node(node, source).path(problem.at.join("."))
+    Fault::error("card", problem.message.clone())
+        .at_node(node, source)
+        .path(problem.at.join("."))
 }

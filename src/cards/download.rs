@@ -38,14 +38,25 @@ pub(super) fn download(
 /// Checks the size, then the sum.
 fn check(name: &str, path: &Path, download: &Download, progress: &mut dyn Progress) -> Result<(), CardError> {
     let io = |error| CardError::io("read", path, download.bytes, error);
-    let wrong = |what| Err(CardError::WrongDownload { download: name.to_owned(), what });
+    let wrong = |what| {
+        Err(CardError::WrongDownload {
+            download: name.to_owned(),
+            what,
+        })
+    };
     let found = fs::metadata(path).map_err(io)?.len();
     if found != download.bytes {
-        return wrong(Difference::Size { expected: download.bytes, found });
+        return wrong(Difference::Size {
+            expected: download.bytes,
+            found,
+        });
     }
     let found = sum(path, name, download.bytes, progress)?;
     if found != download.sha256 {
-        return wrong(Difference::Sum { expected: download.sha256, found });
+        return wrong(Difference::Sum {
+            expected: download.sha256,
+            found,
+        });
     }
     Ok(())
 }
@@ -77,26 +88,53 @@ fn pip(
     let python = tools.python(package)?;
     let io = |error| CardError::io("create", work, download.bytes.saturating_mul(2), error);
     let (into, temporary) = (work.join("wheels"), work.join("tmp"));
-    fs::create_dir_all(&into).and_then(|()| fs::create_dir_all(&temporary)).map_err(io)?;
+    fs::create_dir_all(&into)
+        .and_then(|()| fs::create_dir_all(&temporary))
+        .map_err(io)?;
     let mut command = Command::new(python);
-    command.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]);
+    command.args([
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--no-input",
+    ]);
     command.args(["--progress-bar", "off", "--disable-pip-version-check", "--retries", "2"]);
-    if let Some(Tags { platform, python, implementation, abi }) = &download.tags {
+    if let Some(Tags {
+        platform,
+        python,
+        implementation,
+        abi,
+    }) = &download.tags
+    {
         command.args(["--platform", platform, "--python-version", python]);
         command.args(["--implementation", implementation, "--abi", abi]);
     }
     command.arg("--dest").arg(&into).arg(package);
-    command.env("TMPDIR", &temporary).env("TEMP", &temporary).env("TMP", &temporary);
-    command.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
+    command
+        .env("TMPDIR", &temporary)
+        .env("TEMP", &temporary)
+        .env("TMP", &temporary);
+    command
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
+        .env("PYTHONIOENCODING", "utf-8");
     let tool = format!("{} -m pip download", Path::new(python).display());
     watch(command, &tool, package, wheel, download.bytes, work, progress)?;
     let path = into.join(wheel);
     if path.is_file() {
         return Ok(path);
     }
-    let names = fs::read_dir(&into).map_err(io)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(&into)
+        .map_err(io)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let found = names.collect::<Vec<_>>().join(", ");
-    Err(CardError::NotOffered { what: format!("{wheel} of {package}"), said: format!("it fetched `{found}` instead") })
+    Err(CardError::NotOffered {
+        what: format!("{wheel} of {package}"),
+        said: format!("it fetched `{found}` instead"),
+    })
 }
 
 /// `curl`, with redirects followed and no more bytes than the card says.
@@ -109,8 +147,24 @@ fn curl(
 ) -> Result<PathBuf, CardError> {
     let path = work.join("download");
     let mut command = Command::new(&tools.curl);
-    command.args(["--fail", "--location", "--silent", "--show-error", "--proto", "=http,https"]);
-    command.args(["--connect-timeout", "20", "--speed-limit", "1", "--speed-time", "60", "--retry", "2"]);
+    command.args([
+        "--fail",
+        "--location",
+        "--silent",
+        "--show-error",
+        "--proto",
+        "=http,https",
+    ]);
+    command.args([
+        "--connect-timeout",
+        "20",
+        "--speed-limit",
+        "1",
+        "--speed-time",
+        "60",
+        "--retry",
+        "2",
+    ]);
     command.args(["--max-filesize", &download.bytes.to_string()]);
     command.arg("--output").arg(&path).args(["--url", url]);
     watch(command, "curl", url, url, download.bytes, work, progress)?;
@@ -170,7 +224,11 @@ const NETWORK: [&str; 17] = [
 ];
 
 /// What they write when there is no such thing.
-const NOT_OFFERED: [&str; 3] = ["No matching distribution found", "Could not find a version", "The requested URL returned error"];
+const NOT_OFFERED: [&str; 3] = [
+    "No matching distribution found",
+    "Could not find a version",
+    "The requested URL returned error",
+];
 
 /// What they write when the disk is full.
 const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Failed writing body"];
@@ -182,13 +240,21 @@ fn explain(tool: &str, what: &str, work: &Path, total: u64, status: &str, said: 
     let last = lines[lines.len().saturating_sub(3)..].join(" / ");
     let (what, tool, said) = (what.to_owned(), tool.to_owned(), last);
     if says(&FULL) {
-        CardError::DiskFull { path: work.to_owned(), needed: total.saturating_mul(2) }
+        CardError::DiskFull {
+            path: work.to_owned(),
+            needed: total.saturating_mul(2),
+        }
     } else if says(&NETWORK) {
         CardError::Network { what, said }
     } else if says(&NOT_OFFERED) {
         CardError::NotOffered { what, said }
     } else {
-        CardError::Tool { what, tool, status: status.to_owned(), said }
+        CardError::Tool {
+            what,
+            tool,
+            status: status.to_owned(),
+            said,
+        }
     }
 }
 
@@ -197,7 +263,11 @@ fn size_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| {
         let kind = entry.file_type().ok()?;
-        if kind.is_dir() { Some(size_below(&entry.path())) } else { entry.metadata().ok().map(|data| data.len()) }
+        if kind.is_dir() {
+            Some(size_below(&entry.path()))
+        } else {
+            entry.metadata().ok().map(|data| data.len())
+        }
     });
     sizes.fold(0, u64::saturating_add)
 }
@@ -215,10 +285,18 @@ mod tests {
                  that satisfies the requirement x==1 (from versions: none)\nERROR: No matching distribution found for x==1",
                 |error| matches!(error, CardError::Network { .. }),
             ),
-            ("ERROR: No matching distribution found for x==1", |error| matches!(error, CardError::NotOffered { .. })),
-            ("curl: (6) Could not resolve host: example.invalid", |error| matches!(error, CardError::Network { .. })),
-            ("curl: (22) The requested URL returned error: 404", |error| matches!(error, CardError::NotOffered { .. })),
-            ("curl: (23) Failed writing body", |error| matches!(error, CardError::DiskFull { needed: 20, .. })),
+            ("ERROR: No matching distribution found for x==1", |error| {
+                matches!(error, CardError::NotOffered { .. })
+            }),
+            ("curl: (6) Could not resolve host: example.invalid", |error| {
+                matches!(error, CardError::Network { .. })
+            }),
+            ("curl: (22) The requested URL returned error: 404", |error| {
+                matches!(error, CardError::NotOffered { .. })
+            }),
+            ("curl: (23) Failed writing body", |error| {
+                matches!(error, CardError::DiskFull { needed: 20, .. })
+            }),
             (
                 "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
                 |error| matches!(error, CardError::DiskFull { .. }),
@@ -229,6 +307,8 @@ mod tests {
             let error = explain("pip", "x==1", Path::new("/tmp"), 10, "exit status: 1", said);
             assert!(is_right(&error), "{said}: {error:?}");
         }
-        assert!(matches!(explain("pip", "x", Path::new("/"), 0, "signal: 9", ""), CardError::Tool { said, .. } if said.is_empty()));
+        assert!(
+            matches!(explain("pip", "x", Path::new("/"), 0, "signal: 9", ""), CardError::Tool { said, .. } if said.is_empty())
+        );
     }
 }

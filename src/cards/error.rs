@@ -94,8 +94,10 @@ pub enum CardError {
     },
 
     /// A download is not the one that the card means. It has been removed.
-    #[error("the download {download} is not the one that the card means: {what}. It was removed; nothing uses it. Try again; \
-             if that gives the same sum, the source has changed, and the card needs a new one")]
+    #[error(
+        "the download {download} is not the one that the card means: {what}. It was removed; nothing uses it. Try again; \
+             if that gives the same sum, the source has changed, and the card needs a new one"
+    )]
     WrongDownload {
         /// The download's file name or address.
         download: String,
@@ -259,7 +261,10 @@ impl CardError {
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+    suggestion
+        .as_ref()
+        .map(|name| format!(" (did you mean `{name}`?)"))
+        .unwrap_or_default()
 }
 
 fn remedy_of(error: &io::Error) -> &'static str {
@@ -268,5 +273,34 @@ fn remedy_of(error: &io::Error) -> &'static str {
             "; if that is the cache folder, name another with PERCEPT_CACHE"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_apart_and_each_remedy_is_named() {
+        let at = Path::new("/cache/models/x");
+        for (kind, says) in [
+            (
+                io::ErrorKind::StorageFull,
+                "the disk is full at /cache/models/x: about 7 bytes are needed",
+            ),
+            (io::ErrorKind::QuotaExceeded, "PERCEPT_CACHE"),
+            (
+                io::ErrorKind::PermissionDenied,
+                "if that is the cache folder, name another with PERCEPT_CACHE",
+            ),
+            (
+                io::ErrorKind::ReadOnlyFilesystem,
+                "if that is the cache folder, name another with PERCEPT_CACHE",
+            ),
+            (io::ErrorKind::NotFound, "could not write /cache/models/x: "),
+        ] {
+            let message = CardError::io("write", at, 7, io::Error::from(kind)).to_string();
+            assert!(message.contains(says), "{kind}: {message}");
+        }
     }
 }

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use super::archive::{Archive, Wanted, create};
-use super::cache::{Cache, FileState, Reading};
-use super::card::{Card, Place};
+use super::cache::{Cache, FileState, Reading, embedded, write_whole};
+use super::card::Card;
 use super::download::{download, sum};
 use super::error::{CardError, Difference, MemberProblem};
 use super::progress::{Phase, Progress, Silent};
@@ -52,23 +53,27 @@ pub fn fetch_with(
     tools: &Tools,
     progress: &mut dyn Progress,
 ) -> Result<Fetched, CardError> {
-    let files: Vec<&FileSpec> =
-        card.files(cache.platform())?.into_values().filter(|file| file.from.is_some()).collect();
+    let files: Vec<&FileSpec> = card
+        .files(cache.platform())?
+        .into_values()
+        .filter(|file| file.from.is_some())
+        .collect();
     if all_there(card, cache, &files)? {
         return Ok(Fetched::AlreadyThere);
     }
     let folder = cache.folder(card)?;
-    let _lock = Lock::take(&folder, card.name(), progress)?;
+    let lock = Lock::take(&folder, card.name(), progress)?;
     // Another process may have fetched it while this one waited.
     if all_there(card, cache, &files)? {
         return Ok(Fetched::AlreadyThere);
     }
-    let work = Work::new(folder.with_added_extension("part"))?;
+    let work = Work::new(folder.with_added_extension(lock.work_extension()))?;
     let bytes = fill(card, cache, &files, &work.0, tools, progress)?;
     put_in_place(&work.0.join("files"), &folder, bytes)?;
     for file in files {
         cache.stamp(&folder.join(&file.path), file);
     }
+    drop((work, lock));
     Ok(Fetched::Downloaded { bytes })
 }
 
@@ -106,22 +111,17 @@ fn fill(
         let _ = fs::remove_dir_all(&into);
         bytes = bytes.saturating_add(source.bytes);
     }
-    if let Place::BuiltIn(built_in) = card.place() {
-        // The folder is replaced as a whole: what lies beside the card belongs into it as well.
-        for file in card.files(cache.platform())?.into_values().filter(|file| file.from.is_none()) {
-            if let Some((_, content)) = built_in.files.iter().find(|(path, _)| *path == file.path) {
-                super::cache::write_whole(&ready.join(&file.path), content)?;
-            }
+    // The folder is replaced as a whole: what is part of the program belongs into it as well.
+    for file in card.files(cache.platform())?.into_values() {
+        if let Some(content) = embedded(card, file) {
+            write_whole(&ready.join(&file.path), content)?;
         }
     }
     Ok(bytes)
 }
 
 /// The files, by the download that they come out of.
-fn by_download<'a>(
-    card: &'a Card,
-    files: &[&'a FileSpec],
-) -> BTreeMap<&'a str, (&'a Download, Vec<&'a FileSpec>)> {
+fn by_download<'a>(card: &'a Card, files: &[&'a FileSpec]) -> BTreeMap<&'a str, (&'a Download, Vec<&'a FileSpec>)> {
     let mut groups = BTreeMap::new();
     for file in files {
         let Some(from) = &file.from else { continue };
@@ -133,16 +133,12 @@ fn by_download<'a>(
 }
 
 /// Takes one file out of a download, to its place below `ready`, and checks it.
-fn take(
-    path: &Path,
-    name: &str,
-    file: &FileSpec,
-    ready: &Path,
-    progress: &mut dyn Progress,
-) -> Result<(), CardError> {
+fn take(path: &Path, name: &str, file: &FileSpec, ready: &Path, progress: &mut dyn Progress) -> Result<(), CardError> {
     let to = ready.join(&file.path);
     // A sound card has both for a file that comes out of a download.
-    let (Some(sha256), Some(bytes)) = (file.sha256, file.bytes) else { return Ok(()) };
+    let (Some(sha256), Some(bytes)) = (file.sha256, file.bytes) else {
+        return Ok(());
+    };
     if let Some(member) = file.from.as_ref().and_then(|from| from.member.as_deref()) {
         return Archive::open(path, name)?.unpack(&Wanted { member, bytes, sha256 }, &to, progress);
     }
@@ -160,7 +156,10 @@ fn take(
     }
     let found = sum(&to, name, bytes, progress)?;
     if found != sha256 {
-        return Err(wrong(Difference::Sum { expected: sha256, found }));
+        return Err(wrong(Difference::Sum {
+            expected: sha256,
+            found,
+        }));
     }
     Ok(())
 }
@@ -168,7 +167,7 @@ fn take(
 /// Makes `from` the folder `to`, which is replaced if it is there.
 fn put_in_place(from: &Path, to: &Path, bytes: u64) -> Result<(), CardError> {
     match fs::remove_dir_all(to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(CardError::io("replace", to, bytes, error));
         }
         _ => {}
@@ -176,8 +175,9 @@ fn put_in_place(from: &Path, to: &Path, bytes: u64) -> Result<(), CardError> {
     fs::rename(from, to).map_err(|error| CardError::io("create", to, bytes, error))
 }
 
-/// The right to fetch into a folder, until it is dropped or the process ends.
-struct Lock(#[allow(dead_code, reason = "held, not read: the lock goes when the file is closed")] File);
+/// The right to fetch into a folder, until it is dropped or the process ends; `None` on a file system without locks, where
+/// the last of several fetches at once wins.
+struct Lock(Option<File>);
 
 impl Lock {
     /// Waits for it as long as another holds it.
@@ -187,11 +187,17 @@ impl Lock {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| CardError::io("create", parent, 0, error))?;
         }
-        let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(io)?;
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Lock(file)),
+                Ok(()) => return Ok(Lock(Some(file))),
                 Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(Lock(None)),
                 Err(TryLockError::Error(error)) => return Err(io(error)),
             }
             progress.update(Phase::Waiting, what, 0, 0);
@@ -201,9 +207,17 @@ impl Lock {
             thread::sleep(TRY_EVERY);
         }
     }
+
+    /// The end of the name of the folder to work in: with a lock one for all, so that remains are found and removed.
+    fn work_extension(&self) -> String {
+        match self.0 {
+            Some(_) => "part".to_owned(),
+            None => format!("part-{}", std::process::id()),
+        }
+    }
 }
 
-/// An empty folder that goes with this value. The lock is held, so an old one is the remains of a process that was killed.
+/// An empty folder that goes with this value. What is found in its place is the remains of a process that was killed.
 struct Work(PathBuf);
 
 impl Work {

@@ -45,7 +45,11 @@ pub fn find(model: &str, base: &Path) -> Result<Model, CardError> {
             known.sort();
             known.dedup();
             let suggestion = suggest(model, known.iter().map(String::as_str));
-            Err(CardError::Unknown { name: model.to_owned(), known, suggestion })
+            Err(CardError::Unknown {
+                name: model.to_owned(),
+                known,
+                suggestion,
+            })
         }
     }
 }
@@ -53,7 +57,9 @@ pub fn find(model: &str, base: &Path) -> Result<Model, CardError> {
 /// Every card there is for pipelines in `base`: the user's own in `base/models`, and the built-in ones that they don't replace, by
 /// name. A card that is refused does not hide the others.
 pub fn list(base: &Path) -> BTreeMap<String, Result<Card, CardError>> {
-    let own = own_folders(base).into_iter().map(|(name, folder)| (name, Card::open(&folder)));
+    let own = own_folders(base)
+        .into_iter()
+        .map(|(name, folder)| (name, Card::open(&folder)));
     let mut cards: BTreeMap<_, _> = own.collect();
     for card in BUILT_IN {
         if let Some(read) = Card::built_in(card.name) {
@@ -65,13 +71,19 @@ pub fn list(base: &Path) -> BTreeMap<String, Result<Card, CardError>> {
 
 /// The folders in `base/models` that hold a card, by their names.
 fn own_folders(base: &Path) -> BTreeMap<String, PathBuf> {
-    let Ok(entries) = fs::read_dir(base.join(MODELS_FOLDER)) else { return BTreeMap::new() };
+    let Ok(entries) = fs::read_dir(base.join(MODELS_FOLDER)) else {
+        return BTreeMap::new();
+    };
     let folders = entries.flatten().filter(|entry| entry.path().join(CARD_FILE).is_file());
-    folders.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).collect()
+    folders
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .collect()
 }
 
 fn is_path(model: &str) -> bool {
-    let model_file = [".onnx", ".ort"].iter().any(|end| model.to_ascii_lowercase().ends_with(end));
+    let model_file = [".onnx", ".ort"]
+        .iter()
+        .any(|end| model.to_ascii_lowercase().ends_with(end));
     model_file || model.contains(['/', '\\']) || matches!(model, "." | "..")
 }
 
@@ -85,7 +97,11 @@ fn find_path(path: &Path) -> Result<Model, CardError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     if folder.join(CARD_FILE).is_file() {
         let card = Card::open(folder)?;
-        let names_it = card.spec().files.values().any(|file| file.from.is_none() && folder.join(&file.path) == path);
+        let names_it = card
+            .spec()
+            .files
+            .values()
+            .any(|file| file.from.is_none() && folder.join(&file.path) == path);
         if names_it {
             return Ok(Model::Card(Box::new(card)));
         }

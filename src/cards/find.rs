@@ -108,3 +108,74 @@ fn find_path(path: &Path) -> Result<Model, CardError> {
     }
     Ok(Model::File(path.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::Located;
+    use super::super::testing::Place;
+    use super::*;
+
+    #[test]
+    fn what_model_may_mean() {
+        let place = Place::new();
+        let base = place.folder.path();
+        fs::create_dir_all(base.join("models/own")).unwrap();
+        let own = "percept_card: 1\nname: own\nkind: onnx\nsummary: s\nlicence: MIT\nsource: {text: t}\n\
+                   files: {model: {path: own.onnx}}\nconfig: {threads: 2}\n";
+        fs::write(base.join("models/own/card.yaml"), own).unwrap();
+        fs::write(base.join("models/own/own.onnx"), "x").unwrap();
+        fs::write(base.join("models/own/another.onnx"), "x").unwrap();
+        fs::create_dir_all(base.join("models/silero-vad")).unwrap();
+
+        let cases: [(&str, Result<&str, &str>); 12] = [
+            ("own", Ok("card own")),
+            ("models/own", Ok("card own")),
+            ("./models/own/", Ok("card own")),
+            ("models/own/own.onnx", Ok("card own")),
+            ("models/own/another.onnx", Ok("file models/own/another.onnx")),
+            ("small", Err("no model named `small`")),
+            ("./small", Ok("card small")),
+            ("silero-vad", Ok("card silero-vad")),
+            ("silero-vat", Err("did you mean `silero-vad`?")),
+            ("absent.onnx", Err("found nothing there")),
+            ("./cache-of-none", Err("found nothing there")),
+            ("", Err("known: moonshine-tiny")),
+        ];
+        for (model, expected) in cases {
+            let found = match find(model, base) {
+                Ok(Model::Card(card)) => Ok(format!("card {}", card.name())),
+                Ok(Model::File(path)) => Ok(format!("file {}", path.strip_prefix(base).unwrap().display())),
+                Err(error) => Err(error.to_string()),
+            };
+            match (&found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{model}"),
+                (Err(error), Err(says)) => assert!(error.contains(says), "{model}: {error}"),
+                _ => panic!("{model}: {found:?}"),
+            }
+        }
+        let names: Vec<_> = list(base).into_keys().collect();
+        assert_eq!(names, ["moonshine-tiny", "onnxruntime", "own", "silero-vad"]);
+
+        let Model::Card(card) = find("own", base).unwrap() else {
+            panic!("no card")
+        };
+        assert_eq!(
+            card.config()
+                .and_then(|config| config.get("threads"))
+                .and_then(|node| node.as_i64()),
+            Some(2)
+        );
+        assert_eq!(
+            card.locate("model", &place.cache).unwrap(),
+            Located::Ready(base.join("models/own/own.onnx"))
+        );
+        let message = card.locate("words", &place.cache).unwrap_err().to_string();
+        assert!(
+            message.contains("no file of the role `words`; it has: model"),
+            "{message}"
+        );
+        fs::remove_file(base.join("models/own/own.onnx")).unwrap();
+        let message = card.locate("model", &place.cache).unwrap_err().to_string();
+        assert!(message.contains("own.onnx, which is not there"), "{message}");
+    }
+}

@@ -39,7 +39,7 @@ mod schema;
 mod tools;
 
 #[cfg(test)]
-mod tests;
+mod testing;
 
 pub use builtin::{BUILT_IN, BuiltIn};
 pub use cache::{Cache, FileState, Located, NotFetched, Verified};

@@ -191,7 +191,8 @@ pub(super) mod tests {
         let links = links.finish().unwrap().into_inner();
         let good = zip_of(&[("a", b"12345")]);
         let bomb = zip_of(&[("a", &vec![0; 50 << 20])]);
-        let cases: Vec<(&str, &[u8], &str, &[u8], &str)> = vec![
+        type Case<'a> = (&'a str, &'a [u8], &'a str, &'a [u8], &'a str);
+        let cases: Vec<Case<'_>> = vec![
             ("missing", &good, "b", b"12345", "none of this name"),
             ("longer", &good, "a", b"1234", "expected 4 bytes, found 5"),
             ("shorter", &good, "a", b"123456", "expected 6 bytes, found 5"),

@@ -244,11 +244,11 @@ impl Checker {
         if card.ports.is_empty() {
             return;
         }
-        let pairs = card
+        let mut pairs = card
             .ports
             .values()
             .filter_map(|ports| Some((ports.input(input)?, ports.output(output)?)));
-        match pairs.last() {
+        match pairs.next() {
             None => {
                 let message = format!("expected an input `{input}` and an output `{output}` of one graph in `ports`");
                 self.note(&["state", input], message);

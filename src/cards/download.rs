@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn last_words_are_understood() {
-        let words: [(&str, fn(&CardError) -> bool); 7] = [
+        type Judge = fn(&CardError) -> bool;
+        let words: [(&str, Judge); 7] = [
             (
                 "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError('…: Failed to establish a new \
                  connection: [Errno -3] Temporary failure in name resolution')': /simple/x/\nERROR: Could not find a version \

@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn pythons_by_environment() {
-        let cases: [(&[(&str, &str)], &[&str]); 4] = [
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Variables<'_>, &[&str]); 4] = [
             (&[], &["python3", "python"]),
             (&[("VIRTUAL_ENV", "/v")], &["/v/bin/python", "python3", "python"]),
             (&[("PERCEPT_PYTHON", "/p"), ("VIRTUAL_ENV", "/v")], &["/p"]),

@@ -342,6 +342,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_folder_by_environment() {
+        let root = |wish: Option<&str>| Cache::from(wish.map(Into::into)).unwrap().root().to_owned();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(root(Some("some/where")), here.join("some/where"));
+        assert_eq!(root(here.to_str()), here);
+        assert_eq!(root(None), root(Some("")));
+        assert!(root(None).is_absolute() && root(None).ends_with("percept"));
+    }
+
+    #[test]
     fn a_changed_file_is_noticed_and_fetched_anew() {
         let place = Place::new();
         place.fetch().unwrap();

@@ -42,7 +42,7 @@ enum LengthCheck {
     Container,
     /// By the number of frames in the header; `exact` if not rounded to a packet.
     Frames { exact: bool },
-    /// The same for mpeg audio, whose header is followed by packets without numbers: bytes between them are damage.
+    /// The same for mpeg audio, whose header is followed by packets without numbers.
     Mpeg { exact: bool, bytes_before: u64 },
 }
 
@@ -53,7 +53,7 @@ impl CompressedReader {
             path: path.clone(),
             source,
         };
-        let (format, seekable) = match &content {
+        let (format, mut seekable) = match &content {
             Content::Sound { name, seekable } => (*name, *seekable),
             Content::Mp4 => ("m4a/mp4", true),
             Content::Wave => ("wav", false),
@@ -62,7 +62,11 @@ impl CompressedReader {
         let (head, input) = input.peek(10).map_err(fault)?;
         let (index, input) = match content {
             Content::Mp4 => match gapless::find_index(input).map_err(fault)? {
-                (Index::Found(index), input) => (Some(index), input),
+                (Index::Found { body, cut }, input) => {
+                    // Within a box that ends behind the file no packet is found by seeking.
+                    seekable &= !cut;
+                    (Some(body), input)
+                }
                 (Index::BehindSound, _) => return Err(CodecError::NotStreamable { path }),
                 (Index::Absent, _) => {
                     let detail =
@@ -74,7 +78,13 @@ impl CompressedReader {
             },
             _ => (None, input),
         };
-        let (mut packets, promise) = Packets::open(input, seekable).map_err(|fault| match (fault, content) {
+        let again = format == "ogg" && matches!(input, Input::File { .. });
+        let opened = match Packets::open(input, seekable) {
+            // The last page was looked for in vain: the file is cut, but may be read up to the cut.
+            Err(Fault::Malformed(_)) if again => Packets::open(Input::open(&path)?, false),
+            opened => opened,
+        };
+        let (mut packets, promise) = opened.map_err(|fault| match (fault, content) {
             (Fault::Malformed(_), Content::Unknown(found)) => CodecError::NotAudio {
                 path: path.clone(),
                 found,
@@ -138,6 +148,9 @@ impl CompressedReader {
 
     /// At the end of the bytes: whether the sound is whole.
     fn finish(&mut self) -> Result<usize, CodecError> {
+        if self.packets.damaged == 0 && !self.packets.verified() {
+            self.damaged += 1;
+        }
         let missing = self.spec.frames.map_or(0, |frames| frames.saturating_sub(self.given));
         let (exact, bytes_before) = match self.length_check {
             LengthCheck::Container => return Ok(0),
@@ -148,14 +161,13 @@ impl CompressedReader {
             return Ok(0);
         }
         if let Some(bytes_before) = bytes_before {
-            let packet = self.packets.packet_bytes / self.packets.packets.max(1);
-            let lost = missing.div_ceil(self.longest_block.max(1));
+            // The bytes for all packets are there, or for more than half of the missing ones: they were damaged, not cut.
+            let packet = (self.packets.good_bytes / self.packets.good_packets.max(1)).max(1);
+            let block = self.longest_block.max(1);
+            let lost = missing.div_ceil(block);
             // One more packet, of about the usual size, carried the header.
-            let between = self
-                .packets
-                .bytes_read()
-                .saturating_sub(bytes_before + self.packets.packet_bytes + packet);
-            if between >= lost.saturating_mul(packet) / 2 {
+            let room = self.packets.bytes_read().saturating_sub(bytes_before + packet) / packet;
+            if room + lost / 2 >= (self.given + missing) / block {
                 self.damaged += lost;
                 return Ok(0);
             }
@@ -227,8 +239,8 @@ fn prime(
     };
     if packets.shape().is_none() && packets.damaged > 0 {
         return Err(malformed(format!(
-            "none of its {} packets can be decoded",
-            packets.packets
+            "none of its packets can be decoded ({} damaged)",
+            packets.damaged
         )));
     }
     let Some(shape) = packets.shape().or(promised).filter(|shape| shape.channels > 0) else {

@@ -14,8 +14,13 @@ const MAX_INDEX: u64 = 256 * 1024 * 1024;
 
 /// Where the index was found.
 pub(super) enum Index {
-    /// Its body.
-    Found(Vec<u8>),
+    /// Its body, and whether the file ends before its boxes do.
+    Found {
+        /// What the `moov` box holds.
+        body: Vec<u8>,
+        /// The file is known to be cut.
+        cut: bool,
+    },
     /// The file has none.
     Absent,
     /// Behind the sound, where a stream cannot go.
@@ -26,22 +31,23 @@ pub(super) enum Index {
 pub(super) fn find_index(input: Input) -> io::Result<(Index, Input)> {
     match input {
         Input::File { mut file, length } => {
-            let mut index = Index::Absent;
-            let mut position = 0;
-            while let Some((kind, header, size)) = next_box(&mut file, length - position)? {
-                if &kind == b"moov" && size - header <= MAX_INDEX {
+            let (mut found, mut position) = (None, 0u64);
+            while position < length
+                && let Some((kind, header, size)) = next_box(&mut file, length - position)?
+            {
+                if &kind == b"moov" && found.is_none() && size - header <= MAX_INDEX {
                     let mut body = Vec::new();
                     (&mut file).take(size - header).read_to_end(&mut body)?;
-                    index = Index::Found(body);
-                    break;
+                    found = Some(body);
                 }
                 position = position.saturating_add(size);
-                if position >= length {
-                    break;
-                }
-                file.seek(SeekFrom::Start(position))?;
+                file.seek(SeekFrom::Start(position.min(length)))?;
             }
             file.seek(SeekFrom::Start(0))?;
+            let index = found.map_or(Index::Absent, |body| Index::Found {
+                body,
+                cut: position > length,
+            });
             Ok((index, Input::File { file, length }))
         }
         Input::Stream(mut stream) => {
@@ -58,7 +64,7 @@ pub(super) fn find_index(input: Input) -> io::Result<(Index, Input)> {
                 let mut body = Vec::new();
                 (&mut seen).take(size - header).read_to_end(&mut body)?;
                 if &kind == b"moov" {
-                    index = Index::Found(body);
+                    index = Index::Found { body, cut: false };
                     break;
                 }
             }

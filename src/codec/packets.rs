@@ -83,6 +83,8 @@ pub(super) struct Packets {
     shape: Option<Shape>,
     /// The rate in the header, which damage before the first samples is measured by.
     promised_rate: u32,
+    /// The shape of the last packet, if it was another one than before.
+    suspect: Option<Shape>,
     next_tick: Option<i64>,
     /// A packet behind a hole that was reported first.
     held: Option<Packet>,
@@ -90,10 +92,10 @@ pub(super) struct Packets {
     bytes_read: Arc<AtomicU64>,
     /// Damaged places so far.
     pub(super) damaged: u64,
-    /// Packets so far.
-    pub(super) packets: u64,
+    /// Packets that gave samples.
+    pub(super) good_packets: u64,
     /// Their bytes.
-    pub(super) packet_bytes: u64,
+    pub(super) good_bytes: u64,
 }
 
 /// What a track's header promises.
@@ -139,13 +141,14 @@ impl Packets {
             stamped,
             shape: None,
             promised_rate: promise.shape.map_or(0, |shape| shape.rate),
+            suspect: None,
             next_tick: None,
             held: None,
             faults_in_a_row: 0,
             bytes_read,
             damaged: 0,
-            packets: 0,
-            packet_bytes: 0,
+            good_packets: 0,
+            good_bytes: 0,
         };
         Ok((packets, promise))
     }
@@ -158,6 +161,12 @@ impl Packets {
     /// Bytes read from an input that does not seek.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// At the end: whether the samples have the checksum that the file gives for them, if it gives one (flac).
+    pub(super) fn verified(&mut self) -> bool {
+        let decoder = &mut self.decoder;
+        guard(|| Ok(decoder.finalize().verify_ok != Some(false))).unwrap_or(false)
     }
 
     /// Reads and decodes up to the next event. Not called again after an end or a fault.
@@ -190,8 +199,19 @@ impl Packets {
                     self.damaged += 1;
                     return Ok(Event::Lost(self.frames_of(packet.dur.get())));
                 }
-                Some(_) if block.is_empty() => {}
-                Some(shape) if *self.shape.get_or_insert(shape) == shape => return Ok(Event::Samples(block)),
+                // A decoder may need a first packet, of any length, before it gives sound: no hole can be told behind it.
+                Some(_) if block.is_empty() => self.next_tick = None,
+                Some(shape) if *self.shape.get_or_insert(shape) == shape => {
+                    self.suspect = None;
+                    self.good_packets += 1;
+                    self.good_bytes += packet.data.len() as u64;
+                    return Ok(Event::Samples(block));
+                }
+                // Damage can look like the head of a packet of another shape; two of them are a change.
+                Some(shape) if !self.stamped && self.suspect != Some(shape) => {
+                    self.suspect = Some(shape);
+                    self.damaged += 1;
+                }
                 Some(shape) => return Err(Fault::Changed(shape)),
             }
         }
@@ -213,8 +233,6 @@ impl Packets {
                 Ok(Some(packet)) if packet.track_id != self.track => continue,
                 Ok(packet) => {
                     self.faults_in_a_row = 0;
-                    self.packets += u64::from(packet.is_some());
-                    self.packet_bytes += packet.as_ref().map_or(0, |packet| packet.data.len() as u64);
                     return Ok(packet);
                 }
                 Err(true) => {
@@ -279,12 +297,13 @@ fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, Promi
     let Some((track, params)) = track.and_then(|track| Some((track, audio_params(track)?))) else {
         return Err(Fault::NoTrack(format.tracks().len()));
     };
-    let decoder =
-        guard(|| symphonia::default::get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default()))
-            .map_err(|fault| match fault {
-                Fault::Undecodable(detail) => Fault::Codec(format!("{} ({detail})", codec_name(params.codec))),
-                fault => fault,
-            })?;
+    let decoder = guard(|| {
+        symphonia::default::get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default().verify(true))
+    })
+    .map_err(|fault| match fault {
+        Fault::Undecodable(detail) => Fault::Codec(format!("{} ({detail})", codec_name(params.codec))),
+        fault => fault,
+    })?;
     let shape = params
         .sample_rate
         .zip(params.channels.as_ref())

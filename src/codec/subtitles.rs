@@ -254,8 +254,8 @@ mod tests {
                     it was the age of foolishness, it was the epoch of belief.";
         assert_eq!(
             written(SubtitleFormat::Srt, &[(0, 10_000, text)]),
-            "1\n00:00:00,000 --> 00:00:05,851\nIt was the best of times, it was the worst\nof times, it was the age of wisdom,\n\n\
-             2\n00:00:05,851 --> 00:00:10,000\nit was the age of foolishness,\nit was the epoch of belief.\n\n"
+            "1\n00:00:00,000 --> 00:00:05,746\nIt was the best of times, it was the\nworst of times, it was the age of wisdom,\n\n\
+             2\n00:00:05,746 --> 00:00:10,000\nit was the age of foolishness,\nit was the epoch of belief.\n\n"
         );
     }
 

@@ -96,7 +96,7 @@ impl CompressedReader {
                 exact: promise.exact,
                 bytes_before: id3_length(&head),
             },
-            "ogg" | "flac" | "m4a/mp4" => LengthCheck::Container,
+            "ogg" | "m4a/mp4" => LengthCheck::Container,
             _ => LengthCheck::Frames { exact: true },
         };
         let mut queue = VecDeque::new();

@@ -133,6 +133,11 @@ impl Packets {
         })?;
         let (decoder, promise, time_base) = open_track(format.as_ref())?;
         let stamped = matches!(format.format_info().short_name, "ogg" | "flac");
+        // A flac file of known length starts at 0; other streams may have been joined midway.
+        let first_tick = promise
+            .frames
+            .filter(|_| format.format_info().short_name == "flac")
+            .map(|_| 0);
         let packets = Packets {
             format,
             decoder,
@@ -142,7 +147,7 @@ impl Packets {
             shape: None,
             promised_rate: promise.shape.map_or(0, |shape| shape.rate),
             suspect: None,
-            next_tick: None,
+            next_tick: first_tick,
             held: None,
             faults_in_a_row: 0,
             bytes_read,

@@ -231,7 +231,6 @@ mod compressed {
             "speech.ogg",
             "speech-faststart.m4a",
             "stereo.mp3",
-            "stereo.ogg",
         ] {
             let bytes = bytes_of(name);
             let whole = file(name);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::audio::{Decode, seconds_of};
 use super::gapless::{self, Index};
@@ -221,7 +221,7 @@ fn prime(
     packets: &mut Packets,
     queue: &mut VecDeque<Event>,
     promised: Option<Shape>,
-    path: &PathBuf,
+    path: &Path,
     format: &'static str,
 ) -> Result<(Shape, AudioSpec), CodecError> {
     loop {
@@ -233,7 +233,7 @@ fn prime(
         }
     }
     let malformed = |detail: String| CodecError::Malformed {
-        path: path.clone(),
+        path: path.to_owned(),
         format,
         detail,
     };
@@ -278,8 +278,8 @@ fn id3_length(head: &[u8]) -> u64 {
 }
 
 /// A fault in the words of the caller; `given` is what was read before, when something could have been.
-fn explain(fault: Fault, path: &PathBuf, format: &'static str, given: Option<(&AudioSpec, u64)>) -> CodecError {
-    let path = path.clone();
+fn explain(fault: Fault, path: &Path, format: &'static str, given: Option<(&AudioSpec, u64)>) -> CodecError {
+    let path = path.to_owned();
     let after = given.map(|(spec, frames)| seconds_of(spec, frames)).unwrap_or_default();
     match fault {
         Fault::CutOff => {

@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn edit_lists() {
-        let cases: &[(&[(u32, i32)], u32, Option<Range<u64>>)] = &[
+        type Case<'a> = (&'a [(u32, i32)], u32, Option<Range<u64>>);
+        let cases: &[Case] = &[
             (&[(1000, 1024)], 44_100, Some(1024..45_124)),
             (&[(500, -1), (1000, 1024)], 44_100, Some(1024..45_124)),
             (&[(1, 0)], 44_100, Some(0..45)),

@@ -72,6 +72,9 @@ impl From<Error> for Fault {
     }
 }
 
+/// A decoder, what its track promises, and the unit of the track's time stamps.
+type OpenTrack = (Box<dyn AudioDecoder>, Promise, Option<TimeBase>);
+
 /// The packets of one audio track, decoded.
 pub(super) struct Packets {
     format: Box<dyn FormatReader>,
@@ -295,7 +298,7 @@ fn guard<T>(work: impl FnOnce() -> SymphoniaResult<T>) -> Result<T, Fault> {
     }
 }
 
-fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, Promise, Option<TimeBase>), Fault> {
+fn open_track(format: &dyn FormatReader) -> Result<OpenTrack, Fault> {
     let track = format
         .default_track(TrackType::Audio)
         .or_else(|| format.first_track(TrackType::Audio));

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read};
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::audio::{Decode, seconds_of};
 use super::input::{Input, Stream, read_full};
@@ -310,9 +310,9 @@ impl Chunks<'_> {
     }
 }
 
-fn malformed(path: &PathBuf, detail: &str) -> CodecError {
+fn malformed(path: &Path, detail: &str) -> CodecError {
     CodecError::Malformed {
-        path: path.clone(),
+        path: path.to_owned(),
         format: "wav",
         detail: detail.to_owned(),
     }
@@ -407,16 +407,16 @@ mod tests {
 
     /// The bytes as a stream that gives one byte at a time.
     fn stream(bytes: &[u8]) -> Result<Outcome, CodecError> {
-        struct Drip(std::vec::IntoIter<u8>);
+        struct Drip(Vec<u8>);
         impl Read for Drip {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                Ok(match buffer.first_mut().and_then(|slot| Some(*slot = self.0.next()?)) {
-                    Some(()) => 1,
-                    None => 0,
-                })
+                let count = self.0.len().min(buffer.len()).min(1);
+                buffer[..count].copy_from_slice(&self.0[..count]);
+                self.0.drain(..count);
+                Ok(count)
             }
         }
-        AudioReader::from_stream(Box::new(Drip(bytes.to_vec().into_iter())), Some("wav")).map(read)
+        AudioReader::from_stream(Box::new(Drip(bytes.to_vec())), Some("wav")).map(read)
     }
 
     fn file(bytes: &[u8]) -> Result<Outcome, CodecError> {
@@ -429,7 +429,8 @@ mod tests {
     fn every_width() {
         let half = [0.5f32.to_le_bytes(), (-0.5f32).to_le_bytes()].concat();
         let double = [0.5f64.to_le_bytes(), (-0.5f64).to_le_bytes()].concat();
-        let cases: &[(&str, Vec<u8>, &[u8], [f32; 2])] = &[
+        type Case<'a> = (&'a str, Vec<u8>, &'a [u8], [f32; 2]);
+        let cases: &[Case] = &[
             ("8", format(1, 1, 8000, 8), &[0xc0, 0x40], [0.5, -0.5]),
             (
                 "12 in 16",
@@ -505,7 +506,8 @@ mod tests {
         let header = chunk(b"fmt ", 16, &format(1, 1, 8000, 16));
         let sound = [0u8; 20];
         let note = chunk(b"LIST", 4, b"INFO");
-        let cases: &[(&str, u32, u32, &[u8], usize, Option<u64>, Option<u64>)] = &[
+        type Case<'a> = (&'a str, u32, u32, &'a [u8], usize, Option<u64>, Option<u64>);
+        let cases: &[Case] = &[
             ("ffmpeg", u32::MAX, u32::MAX, &sound, 10, Some(10), None),
             ("sox", 0x7fff_f024, 0x7fff_f000, &sound, 10, Some(10), None),
             ("arecord", 0x8000_0024, 0x8000_0000, &sound, 10, Some(10), None),

@@ -45,6 +45,7 @@ fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
+#[cfg(feature = "codecs")]
 fn bytes_of(name: &str) -> Vec<u8> {
     std::fs::read(data(name)).unwrap()
 }
@@ -119,7 +120,7 @@ fn bad_input_is_named() {
 fn a_forbidden_file_says_so() {
     use std::os::unix::fs::PermissionsExt;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o0)).unwrap();
     if std::fs::File::open(file.path()).is_err() {
         let message = AudioReader::open(file.path()).unwrap_err().to_string();
         assert!(message.contains("ask for the right to read it"), "{message}");

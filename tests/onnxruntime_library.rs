@@ -7,6 +7,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use percept::inference::ort::{OrtConfig, Search, initialize, locate};
 use percept::inference::{InferenceError, SessionOptions};
@@ -24,12 +25,7 @@ fn outdated(folder: &Path) -> PathBuf {
         static struct { const void *(*api)(unsigned); const char *(*version)(void); } base = {api, version};\n\
         const void *OrtGetApiBase(void) { return &base; }\n";
     fs::write(&source, text).unwrap();
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(&source)
-        .status()
-        .unwrap();
+    let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
     assert!(status.success());
     library
 }
@@ -46,10 +42,7 @@ fn bad_libraries_are_refused_and_a_good_one_is_shared() {
 
     let (error, text) = failure("/nowhere/libonnxruntime.so");
     assert!(matches!(error, InferenceError::RuntimeUnusable { .. }), "{text}");
-    assert!(
-        text.contains("/nowhere/libonnxruntime.so") && text.contains("no such file"),
-        "{text}"
-    );
+    assert!(text.contains("/nowhere/libonnxruntime.so") && text.contains("no such file"), "{text}");
 
     let libm = [
         "/lib/x86_64-linux-gnu/libm.so.6",
@@ -57,31 +50,19 @@ fn bad_libraries_are_refused_and_a_good_one_is_shared() {
         "/usr/lib/libm.so.6",
         "/lib/aarch64-linux-gnu/libm.so.6",
     ];
-    let libm = libm
-        .into_iter()
-        .find(|path| Path::new(path).is_file())
-        .expect("a C library");
+    let libm = libm.into_iter().find(|path| Path::new(path).is_file()).expect("a C library");
     let (error, text) = failure(libm);
     assert!(matches!(error, InferenceError::RuntimeUnusable { .. }), "{text}");
-    assert!(
-        text.contains("not ONNX Runtime") && text.contains("percept setup"),
-        "{text}"
-    );
+    assert!(text.contains("not ONNX Runtime") && text.contains("percept setup"), "{text}");
 
     let garbage = folder.path().join("libonnxruntime.so");
     fs::write(&garbage, "not a library").unwrap();
     let (error, text) = failure(&garbage);
     assert!(matches!(error, InferenceError::RuntimeUnusable { .. }), "{text}");
-    assert!(
-        text.contains("libonnxruntime.so") && text.contains("--onnxruntime"),
-        "{text}"
-    );
+    assert!(text.contains("libonnxruntime.so") && text.contains("--onnxruntime"), "{text}");
 
     let (error, text) = failure(outdated(folder.path()));
-    assert!(
-        matches!(&error, InferenceError::RuntimeTooOld { found, .. } if found == "1.10.0"),
-        "{text}"
-    );
+    assert!(matches!(&error, InferenceError::RuntimeTooOld { found, .. } if found == "1.10.0"), "{text}");
     assert!(text.contains("needs 1.24 or newer"), "{text}");
 
     // After all that, the right one works.
@@ -105,11 +86,14 @@ fn bad_libraries_are_refused_and_a_good_one_is_shared() {
     let mut own = SessionOptions::default();
     own.threads = NonZeroUsize::new(4);
     let alone = runtime.load(&model, &own).unwrap();
-    assert_eq!(
-        threads(),
-        with_pool + 3,
-        "a pool of four is the caller and three threads"
-    );
+    assert_eq!(threads(), with_pool + 3, "a pool of four is the caller and three threads");
     drop((first, sessions, alone));
-    assert_eq!(threads(), with_pool, "its threads end with it");
+    // A thread that was joined may stay in the system's list for a moment.
+    for _ in 0..200 {
+        if threads() == with_pool {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} threads are left of {with_pool}: those of a pool should end with it", threads());
 }

@@ -11,17 +11,11 @@ pub fn inputs(model: &str, ports: &[Port], given: &[(&str, &Value)]) -> Result<(
             return Err(InferenceError::unknown_name(model, PortRole::Input, name, known));
         };
         if given.iter().take(i).any(|(earlier, _)| earlier == name) {
-            return Err(InferenceError::DuplicateInput {
-                model: model.to_owned(),
-                input: port.name.clone(),
-            });
+            return Err(InferenceError::DuplicateInput { model: model.to_owned(), input: port.name.clone() });
         }
         input(model, port, value)?;
     }
-    match ports
-        .iter()
-        .find(|port| !given.iter().any(|(name, _)| port.name == *name))
-    {
+    match ports.iter().find(|port| !given.iter().any(|(name, _)| port.name == *name)) {
         Some(port) => Err(InferenceError::MissingInput {
             model: model.to_owned(),
             input: port.name.clone(),
@@ -47,44 +41,23 @@ pub fn outputs(model: &str, ports: &[Port], asked: &[&str]) -> Result<(), Infere
 fn input(model: &str, port: &Port, value: &Value) -> Result<(), InferenceError> {
     let (model, input) = (model.to_owned(), port.name.clone());
     if value.dtype() != port.dtype {
-        return Err(InferenceError::DType {
-            model,
-            input,
-            expected: port.dtype,
-            found: value.dtype(),
-        });
+        return Err(InferenceError::DType { model, input, expected: port.dtype, found: value.dtype() });
     }
     let (expected, found) = (port.shape.clone(), value.shape().to_vec());
     if port.shape.rank().is_some_and(|rank| rank != found.len()) {
-        return Err(InferenceError::Rank {
-            model,
-            input,
-            expected,
-            found,
-        });
+        return Err(InferenceError::Rank { model, input, expected, found });
     }
     match port.shape.accepts(&crate::tensor::SymbolicShape::known(&found)) {
         Ok(()) => Ok(()),
-        Err(_) => Err(InferenceError::Shape {
-            model,
-            input,
-            expected,
-            found,
-        }),
+        Err(_) => Err(InferenceError::Shape { model, input, expected, found }),
     }
 }
 
 /// What a run was given, in words: `x f32 [1, 4], state f32 [2, 1, 128]`.
 pub fn describe(given: &[(&str, &Value)]) -> String {
-    let words: Vec<String> = given
-        .iter()
-        .map(|(name, value)| format!("{name} {} {:?}", value.dtype(), value.shape()))
-        .collect();
-    if words.is_empty() {
-        "no input".to_owned()
-    } else {
-        words.join(", ")
-    }
+    let words: Vec<String> =
+        given.iter().map(|(name, value)| format!("{name} {} {:?}", value.dtype(), value.shape())).collect();
+    if words.is_empty() { "no input".to_owned() } else { words.join(", ") }
 }
 
 #[cfg(test)]
@@ -99,11 +72,7 @@ mod tests {
                 dtype: DType::F32,
                 shape: SymbolicShape::Ranked(vec![Dim::Symbol("N".into()), Dim::Known(4)]),
             },
-            Port {
-                name: "sr".into(),
-                dtype: DType::I64,
-                shape: SymbolicShape::Unranked,
-            },
+            Port { name: "sr".into(), dtype: DType::I64, shape: SymbolicShape::Unranked },
         ]
     }
 
@@ -115,14 +84,8 @@ mod tests {
     fn every_fault_has_its_message() {
         let (x, sr) = (zeros(DType::F32, &[3, 4]), zeros(DType::I64, &[]));
         let table: Vec<(Vec<(&str, Value)>, &str)> = vec![
-            (
-                vec![("x", x.clone())],
-                "model `m.onnx` needs input `sr` (i64 […]), which was not given; given: x",
-            ),
-            (
-                vec![],
-                "model `m.onnx` needs input `x` (f32 [N, 4]), which was not given; given: nothing",
-            ),
+            (vec![("x", x.clone())], "model `m.onnx` needs input `sr` (i64 […]), which was not given; given: x"),
+            (vec![], "model `m.onnx` needs input `x` (f32 [N, 4]), which was not given; given: nothing"),
             (
                 vec![("xx", x.clone()), ("sr", sr.clone())],
                 "model `m.onnx` has no input `xx` (did you mean `x`?); it has: x, sr",

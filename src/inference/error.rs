@@ -33,10 +33,7 @@ impl fmt::Display for PortRole {
 #[non_exhaustive]
 pub enum InferenceError {
     /// An input that the model needs was not given.
-    #[error(
-        "model `{model}` needs input `{input}` ({dtype} {shape}), which was not given; given: {}",
-        list(given)
-    )]
+    #[error("model `{model}` needs input `{input}` ({dtype} {shape}), which was not given; given: {}", list(given))]
     MissingInput {
         /// The model.
         model: String,
@@ -50,11 +47,7 @@ pub enum InferenceError {
         given: Vec<String>,
     },
     /// A name that the model does not have.
-    #[error(
-        "model `{model}` has no {role} `{name}`{}; it has: {}",
-        did_you_mean(suggestion),
-        list(known)
-    )]
+    #[error("model `{model}` has no {role} `{name}`{}; it has: {}", did_you_mean(suggestion), list(known))]
     UnknownName {
         /// The model.
         model: String,
@@ -89,8 +82,8 @@ pub enum InferenceError {
     },
     /// An input has another number of dimensions.
     #[error(
-        "input `{input}` of model `{model}`: expected rank {} {expected}, found rank {} {found:?}; reshape it before the \
-         model",
+        "input `{input}` of model `{model}`: expected rank {} {expected}, found rank {} {found:?}; reshape it before \
+         the model",
         expected.rank().unwrap_or(0), found.len()
     )]
     Rank {
@@ -193,8 +186,8 @@ pub enum InferenceError {
     },
     /// The file is no model that the backend can load.
     #[error(
-        "{} is not a model that ONNX Runtime can load: {reason}; expected a whole .onnx or .ort file, so fetch or export \
-         it again",
+        "{} is not a model that ONNX Runtime can load: {reason}; expected a whole .onnx or .ort file, so fetch or \
+         export it again",
         path.display()
     )]
     ModelRefused {
@@ -208,8 +201,8 @@ pub enum InferenceError {
     RuntimeMissing(#[from] NotFound),
     /// The library is not ONNX Runtime, or does not load.
     #[error(
-        "{} cannot be used as ONNX Runtime: {reason}; type `percept setup` or `pip install onnxruntime`, or give another \
-         with --onnxruntime",
+        "{} cannot be used as ONNX Runtime: {reason}; type `percept setup` or `pip install onnxruntime`, or give \
+         another with --onnxruntime",
         library.display()
     )]
     RuntimeUnusable {
@@ -234,8 +227,8 @@ pub enum InferenceError {
     },
     /// Other code of this process holds ONNX Runtime's one environment.
     #[error(
-        "other code in this process has already set up ONNX Runtime's environment, of which there can be only one; load \
-         percept's models before it, or in another process"
+        "other code in this process has already set up ONNX Runtime's environment, of which there can be only one; \
+         load percept's models before it, or in another process"
     )]
     EnvironmentTaken,
     /// percept was built without what is needed.
@@ -257,38 +250,20 @@ impl InferenceError {
         let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
         let suggestion = known
             .iter()
-            .map(|candidate| {
-                (
-                    strsim::jaro_winkler(&candidate.to_lowercase(), &name.to_lowercase()),
-                    candidate,
-                )
-            })
+            .map(|candidate| (strsim::jaro_winkler(&candidate.to_lowercase(), &name.to_lowercase()), candidate))
             .filter(|(likeness, _)| *likeness >= 0.75)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, candidate)| candidate.clone());
-        InferenceError::UnknownName {
-            model: model.to_owned(),
-            role,
-            name: name.to_owned(),
-            suggestion,
-            known,
-        }
+        InferenceError::UnknownName { model: model.to_owned(), role, name: name.to_owned(), suggestion, known }
     }
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map(|name| format!(" (did you mean `{name}`?)"))
-        .unwrap_or_default()
+    suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -305,9 +280,7 @@ mod tests {
             ("", None),
         ] {
             let error = InferenceError::unknown_name("m.onnx", PortRole::Input, asked, ["input", "state", "sr"]);
-            let InferenceError::UnknownName { suggestion: found, .. } = &error else {
-                panic!("{error}")
-            };
+            let InferenceError::UnknownName { suggestion: found, .. } = &error else { panic!("{error}") };
             assert_eq!(found.as_deref(), suggestion, "{asked}");
             assert!(error.to_string().contains("input, state, sr"), "{error}");
         }

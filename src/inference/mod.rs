@@ -1,7 +1,7 @@
 //! Floor 5: one session trait for every way to run a model.
 //!
-//! A [`Session`] is one loaded model. It says which tensors it takes and gives ([`Port`]), runs on named [`Value`]s, and
-//! can be cancelled from another thread. What runs it is a [`Provider`]; nothing here knows which library that is.
+//! A [`Session`] is one loaded model. It says which tensors it takes and gives ([`Port`]), runs on named [`Value`]s,
+//! and can be cancelled from another thread. What runs it is a [`Provider`]; nothing here knows which library that is.
 //! ONNX Runtime stands behind it in [`ort`], the only place that names that crate.
 
 pub mod check;

@@ -146,22 +146,16 @@ mod tests {
 
     #[test]
     fn an_empty_mapping_is_the_default_and_bad_ones_are_refused() {
-        assert_eq!(
-            serde_json::from_str::<SessionOptions>("{}").unwrap(),
-            SessionOptions::default()
-        );
+        assert_eq!(serde_json::from_str::<SessionOptions>("{}").unwrap(), SessionOptions::default());
         let full = r#"{"providers": ["tensorrt", "cpu"], "allow_fallback": true, "threads": 2, "device": 1,
             "cuda": {"conv_search": "exhaustive"}, "tensorrt": {"fp16": true, "engine_cache": "trt"}}"#;
         let options: SessionOptions = serde_json::from_str(full).unwrap();
         assert_eq!(options.providers, [Provider::TensorRt, Provider::Cpu]);
         assert_eq!(options.threads, NonZeroUsize::new(2));
         assert_eq!(options.cuda.conv_search, ConvSearch::Exhaustive);
-        for bad in [
-            r#"{"provider": ["cpu"]}"#,
-            r#"{"threads": 0}"#,
-            r#"{"providers": ["gpu"]}"#,
-            r#"{"cuda": {"x": 1}}"#,
-        ] {
+        for bad in
+            [r#"{"provider": ["cpu"]}"#, r#"{"threads": 0}"#, r#"{"providers": ["gpu"]}"#, r#"{"cuda": {"x": 1}}"#]
+        {
             assert!(serde_json::from_str::<SessionOptions>(bad).is_err(), "{bad}");
         }
     }

@@ -117,13 +117,7 @@ mod tests {
         let value = Value::from(tensor.clone());
         assert_eq!((value.shape(), value.dtype()), ([2, 2].as_slice(), DType::F32));
         assert!(value.as_native().is_none());
-        assert_eq!(
-            value.clone().to_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(),
-            address
-        );
-        assert_eq!(
-            value.into_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(),
-            address
-        );
+        assert_eq!(value.clone().to_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(), address);
+        assert_eq!(value.into_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(), address);
     }
 }

@@ -38,35 +38,19 @@ pub(super) fn dtype(element: TensorElementType) -> Option<DType> {
 ///
 /// ONNX Runtime reports a scalar and a tensor of unknown rank alike, and checks neither, so both become unranked.
 pub(super) fn port(outlet: &Outlet) -> Result<Port, String> {
-    let ValueType::Tensor {
-        ty,
-        shape,
-        dimension_symbols,
-    } = outlet.dtype()
-    else {
+    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
         return Err(outlet.dtype().to_string());
     };
     let dtype = dtype(*ty).ok_or_else(|| format!("tensor of {ty}"))?;
-    let dims = shape
-        .iter()
-        .enumerate()
-        .map(|(axis, size)| match usize::try_from(*size) {
-            Ok(size) => Dim::Known(size),
-            Err(_) => match dimension_symbols.get(axis) {
-                Some(symbol) if !symbol.is_empty() => Dim::Symbol(symbol.as_str().into()),
-                _ => Dim::Any,
-            },
-        });
-    let shape = if shape.is_empty() {
-        SymbolicShape::Unranked
-    } else {
-        SymbolicShape::Ranked(dims.collect())
-    };
-    Ok(Port {
-        name: outlet.name().to_owned(),
-        dtype,
-        shape,
-    })
+    let dims = shape.iter().enumerate().map(|(axis, size)| match usize::try_from(*size) {
+        Ok(size) => Dim::Known(size),
+        Err(_) => match dimension_symbols.get(axis) {
+            Some(symbol) if !symbol.is_empty() => Dim::Symbol(symbol.as_str().into()),
+            _ => Dim::Any,
+        },
+    });
+    let shape = if shape.is_empty() { SymbolicShape::Unranked } else { SymbolicShape::Ranked(dims.collect()) };
+    Ok(Port { name: outlet.name().to_owned(), dtype, shape })
 }
 
 /// `tensor` as an input. Its elements are read where they lie, save for strings, which ONNX Runtime wants in its own.
@@ -126,6 +110,12 @@ impl OrtValue {
             Ok(tensor) => tensor.memory_info().is_cpu_accessible(),
             Err(_) => false,
         }
+    }
+
+    /// Where its elements lie, for the tests that ask whether a buffer is shared.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        self.value.try_extract_tensor::<f32>().expect("a tensor of f32 on the host").1.as_ptr().addr()
     }
 
     fn copy(&self) -> ::ort::Result<Tensor> {

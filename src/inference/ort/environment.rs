@@ -59,14 +59,8 @@ impl OnnxRuntime {
 pub fn initialize(config: &OrtConfig) -> Result<&'static OnnxRuntime, InferenceError> {
     let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     let library = config.library.canonicalize().unwrap_or_else(|_| config.library.clone());
-    let threads = config
-        .pool_threads
-        .or_else(|| thread::available_parallelism().ok())
-        .unwrap_or(NonZeroUsize::MIN);
-    let config = OrtConfig {
-        library,
-        pool_threads: Some(threads),
-    };
+    let threads = config.pool_threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let config = OrtConfig { library, pool_threads: Some(threads) };
     if let Some(runtime) = RUNTIME.get() {
         if runtime.config != config {
             tracing::warn!(
@@ -80,10 +74,7 @@ pub fn initialize(config: &OrtConfig) -> Result<&'static OnnxRuntime, InferenceE
     // itself over a library that claims to be ONNX Runtime and is not.
     let environment = catch_unwind(AssertUnwindSafe(|| load(&config.library, threads))).unwrap_or_else(|_| {
         let reason = "it does not offer the interface of its version".to_owned();
-        Err(InferenceError::RuntimeUnusable {
-            library: config.library.clone(),
-            reason,
-        })
+        Err(InferenceError::RuntimeUnusable { library: config.library.clone(), reason })
     })?;
     Ok(RUNTIME.get_or_init(|| OnnxRuntime { environment, config }))
 }
@@ -92,32 +83,20 @@ fn load(library: &Path, threads: NonZeroUsize) -> Result<Environment, InferenceE
     // A bare name would be looked for beside the program first.
     if !library.is_file() {
         let reason = "there is no such file".to_owned();
-        return Err(InferenceError::RuntimeUnusable {
-            library: library.to_owned(),
-            reason,
-        });
+        return Err(InferenceError::RuntimeUnusable { library: library.to_owned(), reason });
     }
     let builder = ::ort::init_from(library).map_err(|error| refused(library, error))?;
     let built = GlobalThreadPoolOptions::default()
         .with_intra_threads(threads.get())
         .and_then(|pool| pool.with_inter_threads(1))
         .and_then(|pool| pool.with_spin_control(false))
-        .and_then(|pool| {
-            builder
-                .with_name("percept")
-                .with_telemetry(false)
-                .with_global_thread_pool(pool)
-                .build()
-        });
+        .and_then(|pool| builder.with_name("percept").with_telemetry(false).with_global_thread_pool(pool).build());
     built.map_err(|error| {
         let reason = error.message().to_owned();
         if reason.contains("only one environment") {
             InferenceError::EnvironmentTaken
         } else {
-            InferenceError::RuntimeUnusable {
-                library: library.to_owned(),
-                reason,
-            }
+            InferenceError::RuntimeUnusable { library: library.to_owned(), reason }
         }
     })
 }
@@ -130,10 +109,9 @@ fn refused(library: &Path, error: LoadDynamicError) -> InferenceError {
             found: version_str,
             needed: format!("1.{}", ::ort::MINOR_VERSION),
         },
-        LoadDynamicError::MissingApi { path } => unusable(
-            path,
-            "it is a library, but not ONNX Runtime (it has no `OrtGetApiBase`)".to_owned(),
-        ),
+        LoadDynamicError::MissingApi { path } => {
+            unusable(path, "it is a library, but not ONNX Runtime (it has no `OrtGetApiBase`)".to_owned())
+        }
         LoadDynamicError::Dlopen { error, path } => {
             // The loader's own words are in the source only.
             let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -4,24 +4,14 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use thiserror::Error;
 
-/// How long a program that is asked for a path may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::system::{ask_python, system_folders};
+
 /// How deep below a folder the library is looked for.
 const DEPTH: usize = 6;
-/// Prints where the package `onnxruntime` is, without importing it and without looking into the working directory.
-const ASK_PYTHON: &str = "import sys; sys.path = [p for p in sys.path if p]\n\
-    from importlib.util import find_spec\n\
-    spec = find_spec('onnxruntime')\n\
-    print('\\n'.join(spec.submodule_search_locations or []) if spec else '')";
 
 /// Where to look, and how to ask the system. [`Search::new`] asks the real one; tests put their own answers in.
 pub struct Search {
@@ -96,10 +86,7 @@ pub struct NotFound {
 }
 
 fn lines(attempts: &[Attempt]) -> String {
-    attempts
-        .iter()
-        .map(|attempt| format!("\n  - {}: {}", attempt.origin, attempt.outcome))
-        .collect()
+    attempts.iter().map(|attempt| format!("\n  - {}: {}", attempt.origin, attempt.outcome)).collect()
 }
 
 impl Search {
@@ -121,17 +108,10 @@ impl Search {
 
     /// The Python interpreters of the active environment, in the order in which they are asked.
     fn interpreters(&self) -> Vec<PathBuf> {
-        let mut interpreters: Vec<PathBuf> = self
-            .set_variable("PERCEPT_PYTHON")
-            .map(PathBuf::from)
-            .into_iter()
-            .collect();
+        let mut interpreters: Vec<PathBuf> =
+            self.set_variable("PERCEPT_PYTHON").map(PathBuf::from).into_iter().collect();
         if let Some(root) = self.set_variable("VIRTUAL_ENV") {
-            let program = if cfg!(windows) {
-                "Scripts\\python.exe"
-            } else {
-                "bin/python"
-            };
+            let program = if cfg!(windows) { "Scripts\\python.exe" } else { "bin/python" };
             interpreters.push(Path::new(&root).join(program));
         }
         interpreters.extend(["python3", "python"].map(PathBuf::from));
@@ -141,47 +121,29 @@ impl Search {
 
 /// Finds ONNX Runtime: the path typed, `ORT_DYLIB_PATH`, percept's cache, the active Python environment, the system.
 ///
-/// A path that was typed, or set in `ORT_DYLIB_PATH`, is a wish: when there is no library the search ends there. Nothing
-/// is loaded; whether the library will do is known at [`initialize`](super::initialize).
+/// A path that was typed, or set in `ORT_DYLIB_PATH`, is a wish: when there is no library the search ends there.
+/// Nothing is loaded; whether the library will do is known at [`initialize`](super::initialize).
 pub fn locate(search: &Search) -> Result<Found, NotFound> {
     let mut attempts = Vec::new();
     let wish = search
         .explicit
         .clone()
         .map(|path| (path, Origin::Explicit))
-        .or_else(|| {
-            search
-                .set_variable("ORT_DYLIB_PATH")
-                .map(|path| (PathBuf::from(path), Origin::Variable))
-        });
+        .or_else(|| search.set_variable("ORT_DYLIB_PATH").map(|path| (PathBuf::from(path), Origin::Variable)));
     if let Some((path, origin)) = wish {
         return match library_at(&path) {
             Ok(library) => Ok(Found { library, origin }),
-            Err(outcome) => Err(NotFound {
-                attempts: vec![Attempt { origin, outcome }],
-            }),
+            Err(outcome) => Err(NotFound { attempts: vec![Attempt { origin, outcome }] }),
         };
     }
-    attempts.push(Attempt {
-        origin: Origin::Variable,
-        outcome: "not set".to_owned(),
-    });
+    attempts.push(Attempt { origin: Origin::Variable, outcome: "not set".to_owned() });
 
     match search.cache.as_deref().map(library_below) {
         Some(Ok(library)) => {
-            return Ok(Found {
-                library,
-                origin: Origin::Cache,
-            });
+            return Ok(Found { library, origin: Origin::Cache });
         }
-        Some(Err(outcome)) => attempts.push(Attempt {
-            origin: Origin::Cache,
-            outcome,
-        }),
-        None => attempts.push(Attempt {
-            origin: Origin::Cache,
-            outcome: "there is none".to_owned(),
-        }),
+        Some(Err(outcome)) => attempts.push(Attempt { origin: Origin::Cache, outcome }),
+        None => attempts.push(Attempt { origin: Origin::Cache, outcome: "there is none".to_owned() }),
     }
     for interpreter in search.interpreters() {
         let origin = Origin::Python(interpreter.clone());
@@ -192,25 +154,11 @@ pub fn locate(search: &Search) -> Result<Found, NotFound> {
     }
     let folders = (search.system_folders)();
     if let Some(library) = folders.iter().find_map(|folder| best_of(files_in(folder, 0))) {
-        return Ok(Found {
-            library,
-            origin: Origin::System,
-        });
+        return Ok(Found { library, origin: Origin::System });
     }
     let shown: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    let outcome = format!(
-        "no {} in {}",
-        library_name(),
-        if shown.is_empty() {
-            "it".into()
-        } else {
-            shown.join(", ")
-        }
-    );
-    attempts.push(Attempt {
-        origin: Origin::System,
-        outcome,
-    });
+    let outcome = format!("no {} in {}", library_name(), if shown.is_empty() { "it".into() } else { shown.join(", ") });
+    attempts.push(Attempt { origin: Origin::System, outcome });
     Err(NotFound { attempts })
 }
 
@@ -238,12 +186,7 @@ fn files_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
             if depth > 0 && !path.is_symlink() {
                 found.extend(files_in(&path, depth - 1));
             }
-        } else if path.is_file()
-            && entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| is_library(name, env::consts::OS))
-        {
+        } else if path.is_file() && entry.file_name().to_str().is_some_and(|name| is_library(name, env::consts::OS)) {
             found.push(path);
         }
     }
@@ -262,19 +205,14 @@ fn best_of(libraries: Vec<PathBuf>) -> Option<PathBuf> {
 /// The numbers of the last dotted run of at least two numbers in `text`; empty when there is none.
 fn version(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit() && c != '.')
-        .map(|run| {
-            run.split('.')
-                .filter(|part| !part.is_empty())
-                .filter_map(|part| part.parse().ok())
-                .collect()
-        })
+        .map(|run| run.split('.').filter(|part| !part.is_empty()).filter_map(|part| part.parse().ok()).collect())
         .filter(|numbers: &Vec<u64>| numbers.len() >= 2)
         .next_back()
         .unwrap_or_default()
 }
 
 /// Whether a file of this name is ONNX Runtime's library on the system `os` (and not one of its providers).
-fn is_library(name: &str, os: &str) -> bool {
+pub(super) fn is_library(name: &str, os: &str) -> bool {
     match os {
         "windows" => name.eq_ignore_ascii_case("onnxruntime.dll"),
         "macos" | "ios" => name.starts_with("libonnxruntime.") && name.ends_with(".dylib"),
@@ -290,90 +228,6 @@ fn library_name() -> &'static str {
         "macos" | "ios" => "libonnxruntime.dylib",
         _ => "libonnxruntime.so",
     }
-}
-
-/// The folder of the package `onnxruntime` that `interpreter` would import.
-fn ask_python(interpreter: &Path) -> Result<PathBuf, String> {
-    let answer = output_of(Command::new(interpreter).arg("-c").arg(ASK_PYTHON), PATIENCE)?;
-    let folder = answer.lines().map(str::trim).find(|line| !line.is_empty());
-    folder
-        .map(PathBuf::from)
-        .ok_or_else(|| "the package onnxruntime is not installed".to_owned())
-}
-
-/// What `command` prints, within `patience`.
-fn output_of(command: &mut Command, patience: Duration) -> Result<String, String> {
-    let spawned = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = spawned.map_err(|error| format!("does not start: {error}"))?;
-    let Some(stdout) = child.stdout.take() else {
-        return Err("gives no output".to_owned());
-    };
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        let result = stdout.take(1 << 20).read_to_string(&mut text).map(|_| text);
-        // Nobody listens any more once the patience is over.
-        let _ = sender.send(result);
-    });
-    let answer = receiver.recv_timeout(patience);
-    // It has closed its output or is too slow: in either case nothing more is wanted of it.
-    let _ = child.kill();
-    let _ = child.wait();
-    match answer {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(format!("gives no text: {error}")),
-        Err(_) => Err(format!("gave no answer within {} s", patience.as_secs_f32())),
-    }
-}
-
-/// Where this system's loader looks for libraries.
-fn system_folders() -> Vec<PathBuf> {
-    let variable = match env::consts::OS {
-        "windows" => "PATH",
-        "macos" => "DYLD_LIBRARY_PATH",
-        _ => "LD_LIBRARY_PATH",
-    };
-    let listed = env::var_os(variable).unwrap_or_default();
-    let mut folders: Vec<PathBuf> = env::split_paths(&listed)
-        .filter(|folder| folder.is_absolute())
-        .collect();
-    if cfg!(target_os = "linux") {
-        // The loader's own list; some systems keep it out of a user's search path.
-        for program in ["ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig"] {
-            if let Ok(listing) = output_of(Command::new(program).arg("-p"), PATIENCE) {
-                folders.extend(folders_of_listing(&listing));
-                break;
-            }
-        }
-    }
-    if cfg!(unix) {
-        folders.extend(["/usr/local/lib", "/usr/lib", "/usr/lib64", "/lib", "/opt/homebrew/lib"].map(PathBuf::from));
-    }
-    let mut unique: Vec<PathBuf> = Vec::new();
-    for folder in folders {
-        if !unique.contains(&folder) && folder.is_dir() {
-            unique.push(folder);
-        }
-    }
-    unique
-}
-
-/// The folders in which `ldconfig -p` knows an ONNX Runtime.
-fn folders_of_listing(listing: &str) -> impl Iterator<Item = PathBuf> {
-    listing
-        .lines()
-        .filter_map(|line| line.split_once(" => "))
-        .map(|(_, path)| Path::new(path.trim()))
-        .filter(|path| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| is_library(name, "linux"))
-        })
-        .filter_map(|path| path.parent().map(Path::to_owned))
 }
 
 #[cfg(test)]
@@ -403,13 +257,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let name = library_name();
         let place = |folder: &str| touch(root.path(), &format!("{folder}/{name}"));
-        let (explicit, variable, cached, packaged, system) = (
-            place("explicit"),
-            place("variable"),
-            place("cache/a/lib"),
-            place("package/capi"),
-            place("system"),
-        );
+        let (explicit, variable, cached, packaged, system) =
+            (place("explicit"), place("variable"), place("cache/a/lib"), place("package/capi"), place("system"));
         let mut search = Search {
             explicit: Some(explicit.clone()),
             cache: Some(root.path().join("cache")),
@@ -420,11 +269,7 @@ mod tests {
             python_package: Box::new({
                 let package = root.path().join("package");
                 move |python| {
-                    if python == Path::new("python") {
-                        Ok(package.clone())
-                    } else {
-                        Err("no".into())
-                    }
+                    if python == Path::new("python") { Ok(package.clone()) } else { Err("no".into()) }
                 }
             }),
             system_folders: Box::new({
@@ -451,32 +296,14 @@ mod tests {
     fn a_wish_that_cannot_be_met_is_not_passed_over() {
         let root = tempfile::tempdir().unwrap();
         let cached = touch(root.path(), &format!("cache/{}", library_name()));
-        let mut search = Search {
-            cache: Some(cached.parent().unwrap().to_owned()),
-            ..nothing()
-        };
+        let mut search = Search { cache: Some(cached.parent().unwrap().to_owned()), ..nothing() };
         assert!(locate(&search).is_ok());
         search.variable = Box::new(|name| (name == "ORT_DYLIB_PATH").then(|| "/nowhere/lib.so".into()));
         let error = locate(&search).unwrap_err();
-        assert!(
-            matches!(
-                &error.attempts[..],
-                [Attempt {
-                    origin: Origin::Variable,
-                    ..
-                }]
-            ),
-            "{error}"
-        );
+        assert!(matches!(&error.attempts[..], [Attempt { origin: Origin::Variable, .. }]), "{error}");
         assert!(error.to_string().contains("/nowhere/lib.so"), "{error}");
         search.explicit = Some(root.path().join("empty"));
-        assert!(matches!(
-            &locate(&search).unwrap_err().attempts[..],
-            [Attempt {
-                origin: Origin::Explicit,
-                ..
-            }]
-        ));
+        assert!(matches!(&locate(&search).unwrap_err().attempts[..], [Attempt { origin: Origin::Explicit, .. }]));
     }
 
     #[test]
@@ -491,14 +318,8 @@ mod tests {
             ..nothing()
         };
         let text = locate(&search).unwrap_err().to_string();
-        for part in [
-            "ORT_DYLIB_PATH: not set",
-            "/nowhere/cache",
-            "/my/python",
-            "/venv",
-            "python3",
-            "system's library",
-        ] {
+        for part in ["ORT_DYLIB_PATH: not set", "/nowhere/cache", "/my/python", "/venv", "python3", "system's library"]
+        {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         for remedy in ["percept setup", "pip install onnxruntime", "--onnxruntime PATH"] {
@@ -531,66 +352,12 @@ mod tests {
         for (names, best) in [
             (vec!["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.32.0"], 1),
             (vec!["libonnxruntime.so.1.32.0", "libonnxruntime.so"], 0),
-            (
-                vec![
-                    "onnxruntime-1.30.0/libonnxruntime.so",
-                    "onnxruntime-1.4.2/libonnxruntime.so",
-                ],
-                0,
-            ),
+            (vec!["onnxruntime-1.30.0/libonnxruntime.so", "onnxruntime-1.4.2/libonnxruntime.so"], 0),
         ] {
             let paths: Vec<PathBuf> = names.iter().map(|name| Path::new("/cache").join(name)).collect();
             assert_eq!(best_of(paths.clone()).as_ref(), Some(&paths[best]));
-            assert_eq!(
-                best_of(paths.iter().rev().cloned().collect()).as_ref(),
-                Some(&paths[best])
-            );
+            assert_eq!(best_of(paths.iter().rev().cloned().collect()).as_ref(), Some(&paths[best]));
         }
         assert_eq!(best_of(Vec::new()), None);
-    }
-
-    #[test]
-    fn the_loaders_listing_is_read() {
-        let listing = "123 libs found in cache `/etc/ld.so.cache'\n\
-            \tlibonnxruntime.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libonnxruntime.so.1\n\
-            \tlibm.so.6 (libc6,x86-64) => /lib/x86_64-linux-gnu/libm.so.6\n";
-        let folders: Vec<PathBuf> = folders_of_listing(listing).collect();
-        assert_eq!(folders, [PathBuf::from("/usr/lib/x86_64-linux-gnu")]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_python_that_hangs_fails_or_is_not_there_does_not_stop_the_search() {
-        use std::os::unix::fs::PermissionsExt;
-
-        let root = tempfile::tempdir().unwrap();
-        let script = |name: &str, text: &str| {
-            let path = root.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            path
-        };
-        let answer = ask_python(&script("good", "echo; echo '/site-packages/onnxruntime '"));
-        assert_eq!(answer, Ok(PathBuf::from("/site-packages/onnxruntime")));
-        assert!(
-            ask_python(&script("none", "echo"))
-                .unwrap_err()
-                .contains("not installed")
-        );
-        assert!(
-            ask_python(&script("fails", "exit 3"))
-                .unwrap_err()
-                .contains("not installed")
-        );
-        assert!(
-            ask_python(Path::new("/nowhere/python"))
-                .unwrap_err()
-                .contains("does not start")
-        );
-        let slow = output_of(
-            &mut Command::new(script("slow", "exec sleep 60")),
-            Duration::from_millis(50),
-        );
-        assert!(slow.unwrap_err().contains("no answer"));
     }
 }

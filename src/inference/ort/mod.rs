@@ -13,9 +13,12 @@ mod environment;
 #[cfg(feature = "onnxruntime")]
 mod environment;
 mod locate;
+mod system;
 
 #[cfg(feature = "onnxruntime")]
 mod convert;
+#[cfg(feature = "onnxruntime")]
+mod load;
 #[cfg(feature = "onnxruntime")]
 mod providers;
 #[cfg(feature = "onnxruntime")]
@@ -39,9 +42,6 @@ pub struct OrtConfig {
 impl OrtConfig {
     /// The library `library` with the default pool.
     pub fn new(library: impl Into<PathBuf>) -> Self {
-        OrtConfig {
-            library: library.into(),
-            pool_threads: None,
-        }
+        OrtConfig { library: library.into(), pool_threads: None }
     }
 }

@@ -13,21 +13,14 @@ pub(super) struct Unavailable {
 
 impl Unavailable {
     pub(super) fn new(provider: Provider, reason: impl Into<String>) -> Self {
-        let build = if cfg!(feature = "gpu") {
-            ""
-        } else {
-            "build percept with `--features gpu`, then "
-        };
+        let build = if cfg!(feature = "gpu") { "" } else { "build percept with `--features gpu`, then " };
         let install = match provider {
             Provider::TensorRt => {
                 "onnxruntime-gpu (`pip install onnxruntime-gpu`), CUDA 12 or 13, cuDNN 9 and TensorRT 10"
             }
             _ => "onnxruntime-gpu (`pip install onnxruntime-gpu`), CUDA 12 or 13 and cuDNN 9",
         };
-        Unavailable {
-            reason: reason.into(),
-            remedy: format!("{build}install {install}"),
-        }
+        Unavailable { reason: reason.into(), remedy: format!("{build}install {install}") }
     }
 }
 
@@ -40,10 +33,9 @@ pub(super) fn register(
 ) -> Result<SessionBuilder, Unavailable> {
     match provider {
         Provider::Cpu => Ok(builder),
-        Provider::Cuda | Provider::TensorRt => Err(Unavailable::new(
-            provider,
-            "this percept was built without the feature `gpu`",
-        )),
+        Provider::Cuda | Provider::TensorRt => {
+            Err(Unavailable::new(provider, "this percept was built without the feature `gpu`"))
+        }
     }
 }
 
@@ -62,19 +54,14 @@ pub(super) fn register(
         Provider::TensorRt => TensorRT::is_available(),
     };
     if !compiled_in.unwrap_or(false) {
-        return Err(Unavailable::new(
-            provider,
-            "the ONNX Runtime in use is built without it",
-        ));
+        return Err(Unavailable::new(provider, "the ONNX Runtime in use is built without it"));
     }
     let mut chain = vec![cuda(options).build().error_on_failure()];
     if provider == Provider::TensorRt {
         let tensorrt = tensorrt(options).map_err(|reason| Unavailable::new(provider, reason))?;
         chain.insert(0, tensorrt.build().error_on_failure());
     }
-    builder
-        .with_execution_providers(chain)
-        .map_err(|error| Unavailable::new(provider, error.message()))
+    builder.with_execution_providers(chain).map_err(|error| Unavailable::new(provider, error.message()))
 }
 
 /// CUDA with an arena that grows by what is asked for, so that one large input does not double it for good.
@@ -98,9 +85,7 @@ fn cuda(options: &SessionOptions) -> ::ort::ep::CUDA {
 #[cfg(feature = "gpu")]
 fn tensorrt(options: &SessionOptions) -> Result<::ort::ep::TensorRT, String> {
     let wanted = &options.tensorrt;
-    let mut tensorrt = ::ort::ep::TensorRT::default()
-        .with_device_id(options.device.into())
-        .with_fp16(wanted.fp16);
+    let mut tensorrt = ::ort::ep::TensorRT::default().with_device_id(options.device.into()).with_fp16(wanted.fp16);
     if let Some(folder) = &wanted.engine_cache {
         std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let folder = folder.display();

@@ -41,28 +41,15 @@ fn a_model_runs_and_says_what_it_is() {
         let x = value(&[1, 4], vec![-1.0f32, 2.0, -3.0, 4.0]);
         let results = session.run(&[("x", &x)], &["y"]).unwrap();
         assert_eq!(floats(&results[0]), [0.0, 2.0, 0.0, 4.0], "{file}");
-        assert_eq!(
-            (results[0].shape(), results[0].dtype()),
-            ([1, 4].as_slice(), DType::F32)
-        );
+        assert_eq!((results[0].shape(), results[0].dtype()), ([1, 4].as_slice(), DType::F32));
         assert_eq!(session.model(), file);
         assert_eq!(session.provider(), Provider::Cpu);
-        let port = |name: &str| Port {
-            name: name.into(),
-            dtype: DType::F32,
-            shape: SymbolicShape::known(&[1, 4]),
-        };
-        assert_eq!(
-            (session.inputs(), session.outputs()),
-            ([port("x")].as_slice(), [port("y")].as_slice())
-        );
+        let port = |name: &str| Port { name: name.into(), dtype: DType::F32, shape: SymbolicShape::known(&[1, 4]) };
+        assert_eq!((session.inputs(), session.outputs()), ([port("x")].as_slice(), [port("y")].as_slice()));
     }
     let session = open(runtime, "relu.onnx");
     let metadata = session.metadata();
-    assert_eq!(
-        (metadata.producer.as_str(), metadata.name.as_str()),
-        ("percept-tests", "relu")
-    );
+    assert_eq!((metadata.producer.as_str(), metadata.name.as_str()), ("percept-tests", "relu"));
     assert_eq!((metadata.version, metadata.opset), (Some(3), Some(17)));
     assert_eq!(metadata.custom.get("labels").map(String::as_str), Some("yes,no"));
 }
@@ -78,12 +65,7 @@ fn ports_keep_the_names_of_their_dimensions() {
     let identity = open(runtime, "identity.onnx");
     let found: Vec<DType> = identity.inputs().iter().map(|port| port.dtype).collect();
     assert_eq!(found, DType::ALL);
-    assert!(
-        identity
-            .inputs()
-            .iter()
-            .all(|port| matches!(port.shape.dims(), Some([Dim::Symbol(_), Dim::Symbol(_)])))
-    );
+    assert!(identity.inputs().iter().all(|port| matches!(port.shape.dims(), Some([Dim::Symbol(_), Dim::Symbol(_)]))));
 }
 
 #[test]
@@ -99,11 +81,7 @@ fn outputs_come_as_asked_in_that_order_and_twice_if_wanted() {
         (vec![], vec![]),
     ] {
         let results = session.run(&inputs, &asked).unwrap();
-        assert_eq!(
-            results.iter().map(|value| floats(value)[0]).collect::<Vec<_>>(),
-            firsts,
-            "{asked:?}"
-        );
+        assert_eq!(results.iter().map(|value| floats(value)[0]).collect::<Vec<_>>(), firsts, "{asked:?}");
     }
 }
 
@@ -123,16 +101,8 @@ fn wrong_inputs_are_refused_by_name_and_the_session_goes_on() {
             value(&[1, 1, 2, 2], vec![0.0f32; 4]),
             "input `pixels` of model `image.onnx`: expected shape [N, 3, 2, 2], found [1, 1, 2, 2]",
         ),
-        (
-            "pixels",
-            value(&[1, 3, 2, 2], vec![0u8; 12]),
-            "input `pixels` of model `image.onnx`: expected f32, found u8",
-        ),
-        (
-            "pixel",
-            pixels.clone(),
-            "model `image.onnx` has no input `pixel` (did you mean `pixels`?)",
-        ),
+        ("pixels", value(&[1, 3, 2, 2], vec![0u8; 12]), "input `pixels` of model `image.onnx`: expected f32, found u8"),
+        ("pixel", pixels.clone(), "model `image.onnx` has no input `pixel` (did you mean `pixels`?)"),
     ] {
         let error = session.run(&[(name, &given)], &["y"]).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -148,23 +118,11 @@ fn wrong_inputs_are_refused_by_name_and_the_session_goes_on() {
 fn a_model_that_fails_says_on_what_and_the_session_goes_on() {
     runtime_or_return!(runtime);
     let mut session = open(runtime, "reshape.onnx");
-    let error = session
-        .run(&[("x", &value(&[5], vec![0.0f32; 5]))], &["y"])
-        .unwrap_err();
+    let error = session.run(&[("x", &value(&[5], vec![0.0f32; 5]))], &["y"]).unwrap_err();
     assert!(matches!(&error, InferenceError::Failed { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .starts_with("model `reshape.onnx` failed on x f32 [5]: "),
-        "{error}"
-    );
-    let results = session
-        .run(&[("x", &value(&[4], vec![1.0f32, 2.0, 3.0, 4.0]))], &["y"])
-        .unwrap();
-    assert_eq!(
-        (results[0].shape(), floats(&results[0])),
-        ([2, 2].as_slice(), vec![1.0, 2.0, 3.0, 4.0])
-    );
+    assert!(error.to_string().starts_with("model `reshape.onnx` failed on x f32 [5]: "), "{error}");
+    let results = session.run(&[("x", &value(&[4], vec![1.0f32, 2.0, 3.0, 4.0]))], &["y"]).unwrap();
+    assert_eq!((results[0].shape(), floats(&results[0])), ([2, 2].as_slice(), vec![1.0, 2.0, 3.0, 4.0]));
 }
 
 #[test]
@@ -213,10 +171,7 @@ fn every_data_type_goes_through_empty_ones_too() {
 fn a_string_with_a_nul_is_an_error() {
     runtime_or_return!(runtime);
     let mut session = open(runtime, "identity.onnx");
-    let empty: Vec<Value> = DType::ALL
-        .iter()
-        .map(|dtype| Tensor::zeros(*dtype, vec![1, 1]).unwrap().into())
-        .collect();
+    let empty: Vec<Value> = DType::ALL.iter().map(|dtype| Tensor::zeros(*dtype, vec![1, 1]).unwrap().into()).collect();
     let mut inputs: Vec<(&str, &Value)> = DType::ALL.iter().map(|dtype| dtype.name()).zip(&empty).collect();
     let nul = value(&[1, 1], vec!["a\0b".to_owned()]);
     inputs[13].1 = &nul;
@@ -281,10 +236,7 @@ fn results_stay_what_they_were() {
         let zero = value(&[1, 4], vec![0.0f32; 4]);
         let mut run = |x: f32| {
             let x = value(&[1, 4], vec![x; 4]);
-            session
-                .run(&[("x", &x), ("state", &zero)], &["stateN"])
-                .unwrap()
-                .remove(0)
+            session.run(&[("x", &x), ("state", &zero)], &["stateN"]).unwrap().remove(0)
         };
         let (first, second) = (run(1.0), run(2.0));
         assert_eq!((floats(&first), floats(&second)), (vec![1.0; 4], vec![2.0; 4]));
@@ -304,12 +256,23 @@ fn an_input_handed_through_is_kept_alive() {
     let results = session.run(&[("x", &x)], &["x", "y"]).unwrap();
     let address = x.as_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr();
     drop(x);
-    assert_eq!(
-        results[0].as_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(),
-        address
-    );
+    assert_eq!(results[0].as_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr(), address);
     assert_eq!(floats(&results[0]), [-1.0, 0.0, 1.0]);
     assert_eq!(floats(&results[1]), [0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn no_other_result_lies_in_the_callers_memory() {
+    runtime_or_return!(runtime);
+    let x = value(&[4], vec![1.0f32, 2.0, 3.0, 4.0]);
+    let given = x.as_tensor().unwrap().as_slice::<f32>().unwrap().as_ptr().addr();
+    let mut direct = open(runtime, "reshape.onnx");
+    let mut bound = open_bound(runtime, "reshape.onnx");
+    for session in [&mut *direct as &mut dyn Session, &mut bound] {
+        let result = session.run(&[("x", &x)], &["y"]).unwrap().remove(0);
+        let result = result.as_native().unwrap().as_any().downcast_ref::<OrtValue>().unwrap();
+        assert_ne!(result.address(), given);
+    }
 }
 
 #[test]
@@ -345,18 +308,9 @@ fn a_port_that_is_no_tensor_is_named() {
     let x = value(&[2], vec![-1.0f32, 1.0]);
     assert_eq!(floats(&session.run(&[("x", &x)], &["y"]).unwrap()[0]), [0.0, 1.0]);
     let error = session.run(&[("x", &x)], &["both"]).unwrap_err();
-    assert!(
-        matches!(&error, InferenceError::UnsupportedPort { name, .. } if name == "both"),
-        "{error}"
-    );
-    let error = runtime
-        .load(&model("sequence_input.onnx"), &SessionOptions::default())
-        .err()
-        .unwrap();
-    assert!(
-        matches!(&error, InferenceError::UnsupportedPort { name, .. } if name == "items"),
-        "{error}"
-    );
+    assert!(matches!(&error, InferenceError::UnsupportedPort { name, .. } if name == "both"), "{error}");
+    let error = runtime.load(&model("sequence_input.onnx"), &SessionOptions::default()).err().unwrap();
+    assert!(matches!(&error, InferenceError::UnsupportedPort { name, .. } if name == "items"), "{error}");
 }
 
 #[test]
@@ -364,10 +318,7 @@ fn a_run_is_cancelled_from_another_thread_and_stays_so_until_reset() {
     runtime_or_return!(runtime);
     let mut session = open(runtime, "count.onnx");
     let canceller = session.canceller();
-    let (endless, short) = (
-        Value::from(Tensor::scalar(1i64 << 40)),
-        Value::from(Tensor::scalar(3i64)),
-    );
+    let (endless, short) = (Value::from(Tensor::scalar(1i64 << 40)), Value::from(Tensor::scalar(3i64)));
     let watchdog = thread::spawn({
         let canceller = canceller.clone();
         move || {
@@ -377,19 +328,10 @@ fn a_run_is_cancelled_from_another_thread_and_stays_so_until_reset() {
     });
     let error = session.run(&[("trips", &endless)], &["total"]).unwrap_err();
     watchdog.join().unwrap();
-    assert!(
-        matches!(&error, InferenceError::Cancelled { model } if model == "count.onnx"),
-        "{error}"
-    );
-    assert!(matches!(
-        session.run(&[("trips", &short)], &["total"]),
-        Err(InferenceError::Cancelled { .. })
-    ));
+    assert!(matches!(&error, InferenceError::Cancelled { model } if model == "count.onnx"), "{error}");
+    assert!(matches!(session.run(&[("trips", &short)], &["total"]), Err(InferenceError::Cancelled { .. })));
     canceller.reset();
-    assert_eq!(
-        floats(&session.run(&[("trips", &short)], &["total"]).unwrap()[0]),
-        [3.0]
-    );
+    assert_eq!(floats(&session.run(&[("trips", &short)], &["total"]).unwrap()[0]), [3.0]);
     // A handle that outlives its session harms nobody.
     drop(session);
     canceller.cancel();
@@ -405,10 +347,7 @@ fn sessions_run_side_by_side() {
                 let mut state = value(&[1, 4], vec![0.0f32; 4]);
                 let x = value(&[1, 4], vec![f32::from(i); 4]);
                 for _ in 0..50 {
-                    state = session
-                        .run(&[("x", &x), ("state", &state)], &["stateN"])
-                        .unwrap()
-                        .remove(0);
+                    state = session.run(&[("x", &x), ("state", &state)], &["stateN"]).unwrap().remove(0);
                 }
                 assert_eq!(floats(&state), [50.0 * f32::from(i); 4]);
             })
@@ -422,26 +361,17 @@ fn sessions_run_side_by_side() {
 #[test]
 fn a_pool_of_its_own_gives_the_same_result() {
     runtime_or_return!(runtime);
-    let options = SessionOptions {
-        threads: NonZeroUsize::new(2),
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { threads: NonZeroUsize::new(2), ..SessionOptions::default() };
     let mut session = runtime.load(&model("relu.onnx"), &options).unwrap();
     let x = value(&[1, 4], vec![-1.0f32, 1.0, -2.0, 2.0]);
-    assert_eq!(
-        floats(&session.run(&[("x", &x)], &["y"]).unwrap()[0]),
-        [0.0, 1.0, 0.0, 2.0]
-    );
+    assert_eq!(floats(&session.run(&[("x", &x)], &["y"]).unwrap()[0]), [0.0, 1.0, 0.0, 2.0]);
 }
 
 #[test]
 fn a_provider_that_is_not_there_is_refused_unless_another_may_take_its_place() {
     runtime_or_return!(runtime);
     for provider in [Provider::Cuda, Provider::TensorRt] {
-        let mut options = SessionOptions {
-            providers: vec![provider, Provider::Cpu],
-            ..SessionOptions::default()
-        };
+        let mut options = SessionOptions { providers: vec![provider, Provider::Cpu], ..SessionOptions::default() };
         let error = match runtime.load(&model("relu.onnx"), &options) {
             Ok(session) => {
                 // This machine has the device: then it must really serve.
@@ -452,32 +382,16 @@ fn a_provider_that_is_not_there_is_refused_unless_another_may_take_its_place() {
         };
         assert!(matches!(&error, InferenceError::ProviderUnavailable { provider: named, .. } if *named == provider));
         let text = error.to_string();
-        for part in [
-            "relu.onnx",
-            provider.name(),
-            "onnxruntime-gpu",
-            "cuDNN 9",
-            "allow_fallback: true",
-        ] {
+        for part in ["relu.onnx", provider.name(), "onnxruntime-gpu", "cuDNN 9", "allow_fallback: true"] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         assert_eq!(text.contains("--features gpu"), !cfg!(feature = "gpu"), "{text}");
         for providers in [vec![provider, Provider::Cpu], vec![provider]] {
-            options = SessionOptions {
-                providers,
-                allow_fallback: true,
-                ..SessionOptions::default()
-            };
-            assert_eq!(
-                runtime.load(&model("relu.onnx"), &options).unwrap().provider(),
-                Provider::Cpu
-            );
+            options = SessionOptions { providers, allow_fallback: true, ..SessionOptions::default() };
+            assert_eq!(runtime.load(&model("relu.onnx"), &options).unwrap().provider(), Provider::Cpu);
         }
     }
-    let none = SessionOptions {
-        providers: Vec::new(),
-        ..SessionOptions::default()
-    };
+    let none = SessionOptions { providers: Vec::new(), ..SessionOptions::default() };
     let error = runtime.load(&model("relu.onnx"), &none).err().unwrap();
     assert!(matches!(error, InferenceError::NoProvider { .. }), "{error}");
 }
@@ -501,17 +415,10 @@ fn files_that_are_no_models_are_refused() {
         folder.path().to_owned(),
     ] {
         let error = runtime.load(&path, &options).err().unwrap();
-        assert!(
-            matches!(&error, InferenceError::ModelRefused { .. }),
-            "{}: {error}",
-            path.display()
-        );
+        assert!(matches!(&error, InferenceError::ModelRefused { .. }), "{}: {error}", path.display());
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }
-    let error = runtime
-        .load(&folder.path().join("absent.onnx"), &options)
-        .err()
-        .unwrap();
+    let error = runtime.load(&folder.path().join("absent.onnx"), &options).err().unwrap();
     assert!(matches!(error, InferenceError::ModelMissing { .. }), "{error}");
 }
 
@@ -519,19 +426,9 @@ fn files_that_are_no_models_are_refused() {
 fn a_second_set_up_gets_the_first() {
     runtime_or_return!(runtime);
     let library = locate(&Search::new(None, None)).unwrap().library;
-    let other = OrtConfig {
-        pool_threads: NonZeroUsize::new(7),
-        ..OrtConfig::new(library)
-    };
+    let other = OrtConfig { pool_threads: NonZeroUsize::new(7), ..OrtConfig::new(library) };
     assert!(std::ptr::eq(initialize(&other).unwrap(), runtime));
-    assert!(std::ptr::eq(
-        initialize(&OrtConfig::new("/nowhere/libonnxruntime.so")).unwrap(),
-        runtime
-    ));
+    assert!(std::ptr::eq(initialize(&OrtConfig::new("/nowhere/libonnxruntime.so")).unwrap(), runtime));
     assert_ne!(runtime.config().pool_threads, NonZeroUsize::new(7));
-    assert!(
-        runtime.build_info().contains("ORT Build Info"),
-        "{}",
-        runtime.build_info()
-    );
+    assert!(runtime.build_info().contains("ORT Build Info"), "{}", runtime.build_info());
 }

@@ -17,22 +17,18 @@ pub(super) fn require_runtime() -> Option<&'static OnnxRuntime> {
         Ok(runtime) => Some(runtime),
         Err(_) if env::var_os("PERCEPT_ALLOW_MISSING_RUNTIME").is_some_and(|value| value == "1") => None,
         Err(error) => panic!(
-            "this test needs ONNX Runtime. {error}\n`make test` sets one up; PERCEPT_ALLOW_MISSING_RUNTIME=1 skips what \
-             needs it"
+            "this test needs ONNX Runtime. {error}\n`make test` sets one up; PERCEPT_ALLOW_MISSING_RUNTIME=1 skips \
+             what needs it"
         ),
     }
 }
 
 /// One of the small models of `tests/data/inference`.
 pub(super) fn model(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/inference")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/inference").join(name)
 }
 
 /// Opens one of the small models with the default options.
 pub(super) fn open(runtime: &OnnxRuntime, name: &str) -> Box<dyn Session> {
-    runtime
-        .load(&model(name), &SessionOptions::default())
-        .unwrap_or_else(|error| panic!("{name}: {error}"))
+    runtime.load(&model(name), &SessionOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

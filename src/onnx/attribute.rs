@@ -224,20 +224,20 @@ impl Attribute {
             AttributeKind::Tensor => {
                 let tensor = proto.t.as_mut().ok_or_else(nothing("a tensor"))?;
                 let value = AttributeValue::Tensor(weights::take_tensor(tensor, place, folder)?);
-                proto.t = proto.t.filter(|notes| *notes != TensorProto::default());
+                proto.t = proto.t.filter(|notes| **notes != TensorProto::default());
                 value
             }
             AttributeKind::SparseTensor => {
                 let sparse = proto.sparse_tensor.take().ok_or_else(nothing("a sparse tensor"))?;
-                let (name, sparse) = SparseTensor::from_proto(sparse, folder)?;
+                let (name, sparse) = SparseTensor::from_proto(*sparse, folder)?;
                 AttributeValue::SparseTensor(name, sparse)
             }
             AttributeKind::Graph => {
                 let graph = proto.g.take().ok_or_else(nothing("a graph"))?;
-                AttributeValue::Graph(Graph::from_proto(graph, &place, folder, depth)?)
+                AttributeValue::Graph(Graph::from_proto(*graph, &place, folder, depth)?)
             }
             AttributeKind::Type => {
-                AttributeValue::Type(ValueInfo::from_type(proto.tp.take().ok_or_else(nothing("a type"))?))
+                AttributeValue::Type(ValueInfo::from_type(*proto.tp.take().ok_or_else(nothing("a type"))?))
             }
             AttributeKind::Ints => AttributeValue::Ints(std::mem::take(&mut proto.ints)),
             AttributeKind::Floats => AttributeValue::Floats(std::mem::take(&mut proto.floats)),
@@ -289,10 +289,12 @@ impl Attribute {
             AttributeValue::Int(value) => proto.i = Some(*value),
             AttributeValue::Float(value) => proto.f = Some(*value),
             AttributeValue::String(value) => proto.s = Some(value.clone()),
-            AttributeValue::Tensor(tensor) => proto.t = Some(filled(notes.take(), tensor)),
-            AttributeValue::SparseTensor(name, sparse) => proto.sparse_tensor = Some(sparse.to_proto(name)),
-            AttributeValue::Graph(graph) => proto.g = Some(graph.to_proto()),
-            AttributeValue::Type(info) => proto.tp = Some(info.to_type()),
+            AttributeValue::Tensor(tensor) => {
+                proto.t = Some(Box::new(filled(notes.take().map(|notes| *notes), tensor)))
+            }
+            AttributeValue::SparseTensor(name, sparse) => proto.sparse_tensor = Some(Box::new(sparse.to_proto(name))),
+            AttributeValue::Graph(graph) => proto.g = Some(Box::new(graph.to_proto())),
+            AttributeValue::Type(info) => proto.tp = Some(Box::new(info.to_type())),
             AttributeValue::Ints(values) => proto.ints = values.clone(),
             AttributeValue::Floats(values) => proto.floats = values.clone(),
             AttributeValue::Strings(values) => proto.strings = values.clone(),

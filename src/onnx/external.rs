@@ -74,7 +74,7 @@ impl Folder {
         }
         let mut file = File::open(&path).map_err(ExternalFault::Io)?;
         let file_len = file.metadata().map_err(ExternalFault::Io)?.len();
-        let to = offset.checked_add(len).unwrap_or(u64::MAX);
+        let to = offset.saturating_add(len);
         let short = ExternalFault::Short {
             from: offset,
             to,
@@ -149,7 +149,8 @@ mod tests {
         let absolute = absolute.to_str().unwrap();
         let folder = Folder::at(&dir);
         let place = Place::Initializer { name: "w" };
-        let good: &[(&[(&str, &str)], &[u8])] = &[
+        type Pairs<'a> = &'a [(&'a str, &'a str)];
+        let good: &[(Pairs, &[u8])] = &[
             (&[("location", "w.bin")], &[0, 1, 2, 3]),
             (
                 &[("location", "./w.bin"), ("offset", "12"), ("length", "4")],
@@ -160,7 +161,7 @@ mod tests {
         for (pairs, expected) in good {
             assert_eq!(folder.read(&entries(pairs), 4, &place).unwrap(), *expected, "{pairs:?}");
         }
-        let bad: &[(&[(&str, &str)], &str)] = &[
+        let bad: &[(Pairs, &str)] = &[
             (&[], "names no file"),
             (&[("location", "../secret")], "stays inside"),
             (&[("location", "sub/../../secret")], "stays inside"),

@@ -30,7 +30,8 @@ const IR_VERSION: i64 = 10;
 /// # Memory
 ///
 /// Loading takes the weights once, plus the largest tensor; encoding holds them three times (tensors, messages, bytes).
-/// What a file claims is checked against its length before anything is allocated for it.
+/// What a file claims is checked against its length before anything is allocated for it; a hostile file of nothing but
+/// empty messages takes at most some 500 times its own size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// The version of the file format.

@@ -7,7 +7,12 @@
 // protox 0.10 and prost-build 0.14 (feature `format`), and run
 //
 //     let files = protox::compile(["onnx.proto"], ["proto"])?;
-//     prost_build::Config::new().disable_comments(["."]).out_dir(".").compile_fds(files)?;
+//     let mut config = prost_build::Config::new();
+//     config.disable_comments(["."]).out_dir(".");
+//     for field in ["t", "g", "sparse_tensor", "tp"] {
+//         config.boxed(format!(".onnx.AttributeProto.{field}"));
+//     }
+//     config.compile_fds(files)?;
 //
 // then copy `onnx.rs` below this header. The meaning of each field is told in onnx.proto itself.
 
@@ -28,14 +33,16 @@ pub struct AttributeProto {
     pub i: ::core::option::Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
-    #[prost(message, optional, tag = "5")]
-    pub t: ::core::option::Option<TensorProto>,
-    #[prost(message, optional, tag = "6")]
-    pub g: ::core::option::Option<GraphProto>,
-    #[prost(message, optional, tag = "22")]
-    pub sparse_tensor: ::core::option::Option<SparseTensorProto>,
-    #[prost(message, optional, tag = "14")]
-    pub tp: ::core::option::Option<TypeProto>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub t: ::core::option::Option<::prost::alloc::boxed::Box<TensorProto>>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub g: ::core::option::Option<::prost::alloc::boxed::Box<GraphProto>>,
+    #[prost(message, optional, boxed, tag = "22")]
+    pub sparse_tensor: ::core::option::Option<
+        ::prost::alloc::boxed::Box<SparseTensorProto>,
+    >,
+    #[prost(message, optional, boxed, tag = "14")]
+    pub tp: ::core::option::Option<::prost::alloc::boxed::Box<TypeProto>>,
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: ::prost::alloc::vec::Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = "8")]

@@ -233,6 +233,36 @@ fn a_header_is_read_past_weights_that_percept_does_not_hold() {
 }
 
 #[test]
+fn a_model_larger_than_the_reading_window_is_read_alike_from_disk_and_memory() {
+    let mut graph = Graph::new("large");
+    let shape = SymbolicShape::known(&[1]);
+    for i in 0..300 {
+        let weights = Tensor::from_vec((0..i * 7).map(|j| (i * j) as f32).collect());
+        let name = format!("weights {i}");
+        graph.nodes.push(Node::new(
+            "Add",
+            [format!("x{i}"), name.clone()],
+            [format!("x{}", i + 1)],
+        ));
+        graph.inputs.push(ValueInfo::tensor(
+            if i % 3 == 0 { format!("x{i}") } else { name.clone() },
+            DType::F32,
+            shape.clone(),
+        ));
+        graph.initializers.push((name, weights));
+    }
+    let model = Model::new(graph, 21);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large.onnx");
+    model.save(&path).unwrap();
+    assert!(fs::metadata(&path).unwrap().len() > 1_000_000);
+    assert_eq!(Model::load(&path).unwrap(), model);
+    let header = inspect(&path).unwrap();
+    assert_eq!(header, ModelHeader::decode(&model.encode()).unwrap());
+    assert_eq!((header.inputs.len(), header.node_count), (100, 300));
+}
+
+#[test]
 fn external_weights_need_a_folder_and_stay_in_it() {
     let bytes = fs::read(data("external.onnx")).unwrap();
     let model = Model::load(data("external.onnx")).unwrap();

@@ -106,10 +106,13 @@ impl ValueInfo {
 
     pub(super) fn from_proto(mut proto: ValueInfoProto) -> Self {
         let name = proto.name.take().unwrap_or_default();
-        let mut info = Self::from_type(proto.r#type.take().unwrap_or_default());
-        if let Some(kept) = info.kept.get() {
-            proto.r#type = kept.r#type.clone();
-        }
+        let stated = proto.r#type.take();
+        let empty = stated
+            .as_ref()
+            .filter(|stated| **stated == TypeProto::default())
+            .cloned();
+        let mut info = Self::from_type(stated.unwrap_or_default());
+        proto.r#type = info.kept.get().and_then(|kept| kept.r#type.clone()).or(empty);
         info.name = name;
         info.kept = Kept::new(proto);
         info
@@ -154,7 +157,8 @@ impl ValueInfo {
     pub(super) fn to_proto(&self) -> ValueInfoProto {
         let mut proto = self.kept.message();
         proto.name = some_text(&self.name);
-        proto.r#type = Some(self.to_type()).filter(|made| *made != TypeProto::default());
+        // A type that says nothing is written only where one was read.
+        proto.r#type = Some(self.to_type()).filter(|made| *made != TypeProto::default() || proto.r#type.is_some());
         proto
     }
 
@@ -353,11 +357,11 @@ mod tests {
             (empty_sequence, "v: sequence of any type […]"),
             (TypeProto::default(), "v: untyped"),
         ];
-        for (made, text) in cases {
-            let bare = made == TypeProto::default();
+        let cases = cases.into_iter().map(|(made, text)| (Some(made), text));
+        for (made, text) in cases.chain([(None, "v: untyped")]) {
             let proto = ValueInfoProto {
                 name: Some("v".into()),
-                r#type: (!bare).then_some(made),
+                r#type: made,
                 doc_string: Some("why".into()),
                 metadata_props: vec![],
             };

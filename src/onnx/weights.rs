@@ -51,11 +51,11 @@ pub(super) fn take_tensor(proto: &mut TensorProto, place: Place, folder: &Folder
             });
         };
         let bytes = folder.read(&external, len, &place)?;
-        return layout.from_bytes(&bytes);
+        return layout.read_bytes(&bytes);
     }
     match raw {
-        Some(bytes) => layout.from_bytes(&bytes),
-        None => layout.from_fields(stored),
+        Some(bytes) => layout.read_bytes(&bytes),
+        None => layout.read_fields(stored),
     }
 }
 
@@ -168,7 +168,7 @@ impl<'a> Layout<'a> {
     }
 
     /// A tensor over little-endian bytes.
-    fn from_bytes(&self, bytes: &[u8]) -> Result<Tensor, OnnxError> {
+    fn read_bytes(&self, bytes: &[u8]) -> Result<Tensor, OnnxError> {
         let Some(expected) = self.byte_len else {
             let remedy = "export it with `string_data`";
             let found = "is text in `raw_data`, which the format does not allow";
@@ -200,7 +200,7 @@ impl<'a> Layout<'a> {
     }
 
     /// A tensor over the field that the format assigns to its data type.
-    fn from_fields(&self, stored: Stored) -> Result<Tensor, OnnxError> {
+    fn read_fields(&self, stored: Stored) -> Result<Tensor, OnnxError> {
         match self.dtype {
             DType::F32 => self.tensor(stored.float_data),
             DType::F64 => self.tensor(stored.double_data),

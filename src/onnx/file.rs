@@ -137,8 +137,8 @@ impl Buf for ModelFile {
     }
 }
 
-/// Writes `bytes` to `path` so that, whatever happens, the old file or the whole new one is there: a temporary file in the
-/// same folder, synced, then renamed. A link at `path` is replaced, not followed.
+/// Writes `bytes` to `path` so that, whatever happens, the old file or the whole new one is there: a temporary file in
+/// the same folder, synced, then renamed. A link at `path` is replaced, not followed.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
     let io = |action| {
         move |source| OnnxError::Io {

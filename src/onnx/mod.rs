@@ -1,8 +1,8 @@
 //! Floor 2: the ONNX file format. The only place that knows protobuf.
 //!
-//! [`Model`] is a whole model, to be loaded, edited, built and saved; [`inspect`] reads only its ports and metadata, however
-//! large it is. Anything may be wrong with a file: it is an [`OnnxError`] that says what was expected, what was found and
-//! what to do, never a panic, and nothing is allocated on a file's word alone.
+//! [`Model`] is a whole model, to be loaded, edited, built and saved; [`inspect`] reads only its ports and metadata,
+//! however large it is. Anything may be wrong with a file: it is an [`OnnxError`] that says what was expected, what was
+//! found and what to do, never a panic, and nothing is allocated on a file's word alone.
 //!
 //! ```
 //! use percept::onnx::{Graph, Model, Node, ValueInfo};
@@ -19,8 +19,8 @@
 //! # Ok::<(), percept::onnx::OnnxError>(())
 //! ```
 //!
-//! Source: the ONNX IR specification and onnx.proto, version 1.23.2 (IR version 14); older and newer files are read as far as
-//! they use the same messages.
+//! Source: the ONNX IR specification and onnx.proto, version 1.23.2 (IR version 14); older and newer files are read as
+//! far as they use the same messages.
 
 mod attribute;
 mod dtype;

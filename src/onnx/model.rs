@@ -13,8 +13,8 @@ use super::kept::{Kept, some_text};
 use super::proto::{ModelProto, StringStringEntryProto};
 use super::sniff;
 
-/// The version of the format that [`Model::new`] writes: it has everything that [`Model`] shows, and ONNX Runtime reads it
-/// since 1.18.
+/// The version of the format that [`Model::new`] writes: it has everything that [`Model`] shows, and ONNX Runtime reads
+/// it since 1.18.
 const IR_VERSION: i64 = 10;
 
 /// An ONNX model: a graph, the operator sets it is written in, and who made it.
@@ -22,10 +22,10 @@ const IR_VERSION: i64 = 10;
 /// # What survives loading and saving
 ///
 /// Everything the format of onnx 1.23 defines, also what these types do not show: documentation, metadata of nodes and
-/// values, denotations, quantisation annotations, device configurations, training information. Lost are fields newer than
-/// that version, notes on sparse tensors, the order of fields and the choice of encoding: tensors are written as
-/// `raw_data` inside the model, external ones too. Training information is passed on unread: where it points at external
-/// files, copy those along.
+/// values, denotations, quantisation annotations, device configurations, training information. Lost are fields newer
+/// than that version, notes on sparse tensors, the order of fields and the choice of encoding: tensors are written as
+/// `raw_data` inside the model, external ones too. Training information is passed on unread: where it points at
+/// external files, copy those along.
 ///
 /// # Memory
 ///
@@ -90,8 +90,8 @@ impl Model {
 
     /// The model as bytes, weights included.
     ///
-    /// Does not check what [`Model::save`] checks: more than 2 GiB, or graphs deeper than [`MAX_GRAPH_DEPTH`], cannot be
-    /// read again.
+    /// Does not check what [`Model::save`] checks: more than 2 GiB, or graphs deeper than [`MAX_GRAPH_DEPTH`], cannot
+    /// be read again.
     pub fn encode(&self) -> Vec<u8> {
         self.to_proto().encode_to_vec()
     }

@@ -16,8 +16,8 @@ pub struct SparseTensor {
 }
 
 impl SparseTensor {
-    /// A sparse tensor of `shape`. `values` is `[n]`; `indices` is i64, `[n]` (places in row-major order) or `[n, rank]`
-    /// (coordinates). Fails when a shape, the type of the indices or an index does not fit.
+    /// A sparse tensor of `shape`. `values` is `[n]`; `indices` is i64, `[n]` (places in row-major order) or
+    /// `[n, rank]` (coordinates). Fails when a shape, the type of the indices or an index does not fit.
     pub fn new(values: Tensor, indices: Tensor, shape: Vec<usize>) -> Result<Self, OnnxError> {
         Self::checked(values, indices, shape, &"the tensor")
     }

@@ -48,8 +48,8 @@ impl ValueKind {
 
 /// A named value of a graph: an input, an output, or one in between (ONNX `ValueInfoProto`).
 ///
-/// `dtype` and `shape` are those of the tensor itself, or, in a sequence, a map or an optional, of the innermost tensor.
-/// A negative size, which some exporters write for "unknown", reads as [`Dim::Any`].
+/// `dtype` and `shape` are those of the tensor itself, or, in a sequence, a map or an optional, of the innermost
+/// tensor. A negative size, which some exporters write for "unknown", reads as [`Dim::Any`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueInfo {
     /// Its name: unique in the graph. Empty for a type that stands alone in an attribute.
@@ -87,8 +87,8 @@ impl ValueInfo {
         }
     }
 
-    /// The name of the element type, also of one that [`DType`] lacks (`float8e4m3fn`, `int4`); `None` when the file does
-    /// not say.
+    /// The name of the element type, also of one that [`DType`] lacks (`float8e4m3fn`, `int4`); `None` when the file
+    /// does not say.
     pub fn dtype_name(&self) -> Option<String> {
         match self.dtype {
             Some(dtype) => Some(dtype.name().to_owned()),

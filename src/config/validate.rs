@@ -236,3 +236,182 @@ fn known_keys<'a>(document: Document<'a>, schema: &'a Json, hops: usize, known: 
     let parts = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| schema.get(name)?.as_array()).flatten();
     referred.into_iter().chain(parts).all(|part| known_keys(document, part, hops + 1, known))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::parse;
+    use super::*;
+
+    /// What is wrong with a value, as `code path @ text under the mark; expected; help`.
+    fn faults(schema: &Json, yaml: &str) -> Vec<String> {
+        let source = Source::new("a.yaml", yaml);
+        let node = parse(&source).unwrap();
+        let summary = |fault: Fault| {
+            let place = source.slice(fault.span.unwrap()).unwrap().lines().next().unwrap_or_default().to_owned();
+            let expected = fault.expected.unwrap_or_default();
+            format!("{} {} @ {place}; {expected}; {}", fault.code, fault.path, fault.help.unwrap_or_default())
+        };
+        validate(&node, schema, &source).into_iter().map(summary).collect()
+    }
+
+    #[test]
+    fn scalars() {
+        let schema = json!({"properties": {
+            "int": {"type": "integer", "format": "uint32", "minimum": 1},
+            "float": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "text": {"type": "string", "minLength": 1},
+            "flag": {"type": "boolean"},
+            "option": {"type": ["integer", "null"]},
+            "choice": {"type": "string", "enum": ["mean", "max"]},
+            "list": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2, "uniqueItems": true},
+            "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "minItems": 2, "maxItems": 2},
+            "step": {"type": "integer", "multipleOf": 8},
+            "never": false,
+        }});
+        for (yaml, expected) in [
+            ("int: 1", vec![]),
+            ("int: 0", vec!["out-of-range int @ 0; a whole number from 1 to 4294967295; "]),
+            ("int: 4294967296", vec!["out-of-range int @ 4294967296; a whole number from 1 to 4294967295; "]),
+            ("int: 16000.0", vec!["wrong-type int @ 16000.0; a whole number from 1 to 4294967295; write 16000"]),
+            ("int: '5'", vec!["wrong-type int @ '5'; a whole number from 1 to 4294967295; remove the quotes"]),
+            ("int: 16 kHz", vec!["wrong-type int @ 16 kHz; a whole number from 1 to 4294967295; "]),
+            ("int:", vec!["wrong-type int @ int; a whole number from 1 to 4294967295; "]),
+            ("float: 1", vec![]),
+            ("float: 0", vec!["out-of-range float @ 0; a number above 0 and at most 1; "]),
+            ("float: .inf", vec!["not-finite float @ .inf; a finite number; "]),
+            ("text: 1.10", vec!["wrong-type text @ 1.10; text; quote it: \"1.10\""]),
+            ("text: true", vec!["wrong-type text @ true; text; quote it: \"true\""]),
+            ("text: ''", vec!["wrong-length text @ ''; at least 1 characters; "]),
+            ("flag: yes", vec!["wrong-type flag @ yes; `true` or `false`; write `true`"]),
+            ("option: ~\nflag: false", vec![]),
+            ("option: x", vec!["wrong-type option @ x; a whole number or nothing; "]),
+            ("choice: mean", vec![]),
+            ("choice: meam", vec!["unknown-value choice @ meam; `mean` or `max`; did you mean `mean`?"]),
+            ("choice: 5", vec!["wrong-type choice @ 5; `mean` or `max`; quote it: \"5\""]),
+            ("list: 3", vec!["wrong-type list @ 3; a list; write it as a list: [3]"]),
+            ("list: []", vec!["wrong-length list @ []; 1 to 2 items; "]),
+            ("list: [1, x]", vec!["wrong-type list[1] @ x; a whole number; "]),
+            ("list: [1, 1]", vec!["duplicate-item list[1] @ 1; ; "]),
+            ("pair: [a, b]", vec!["wrong-type pair[1] @ b; a whole number; "]),
+            ("pair: [a]", vec!["wrong-length pair @ [a]; 2 items; "]),
+            ("step: 12", vec!["out-of-range step @ 12; a multiple of 8; "]),
+            ("never: 1", vec!["not-allowed never @ 1; ; "]),
+            ("other: 1", vec![]),
+        ] {
+            assert_eq!(faults(&schema, yaml), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn mappings_report_everything_at_once() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "sample_rate_hz": {"type": "integer", "description": "Samples per second."},
+                "channels": {"type": "integer"},
+                "name": {"$ref": "#/$defs/Name"},
+            },
+            "required": ["sample_rate_hz", "name"],
+            "additionalProperties": false,
+            "$defs": {"Name": {"type": "string"}},
+        });
+        for (yaml, expected) in [
+            ("{sample_rate_hz: 1, name: x}", vec![]),
+            (
+                "channels: x\ncolour: red\n",
+                vec![
+                    "wrong-type channels @ x; a whole number; ",
+                    "unknown-key colour @ colour; `sample_rate_hz`, `channels` or `name`; ",
+                    "missing-key sample_rate_hz @ channels: x; `sample_rate_hz`: a whole number; \
+                     add `sample_rate_hz: …` (Samples per second.)",
+                    "missing-key name @ channels: x; `name`: text; add `name: …`",
+                ],
+            ),
+            (
+                "sample_rate: 16000\nname: 5",
+                vec![
+                    "unknown-key sample_rate @ sample_rate; `sample_rate_hz`, `channels` or `name`; did you mean `sample_rate_hz`?",
+                    "wrong-type name @ 5; text; quote it: \"5\"",
+                ],
+            ),
+            ("[]", vec!["wrong-type  @ []; a mapping; "]),
+        ] {
+            assert_eq!(faults(&schema, yaml), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn maps_and_composed_schemas() {
+        let map = json!({"additionalProperties": {"type": "integer"}, "minProperties": 1});
+        assert_eq!(faults(&map, "{a: 1, b: x}"), ["wrong-type b @ x; a whole number; "]);
+        assert_eq!(faults(&map, "{}"), ["wrong-length  @ {}; at least 1 keys; "]);
+        let composed = json!({
+            "allOf": [{"$ref": "#/$defs/base"}],
+            "properties": {"b": {}},
+            "unevaluatedProperties": false,
+            "$defs": {"base": {"properties": {"a": {"type": "integer"}}}},
+        });
+        assert_eq!(
+            faults(&composed, "{a: x, b: 1, c: 2}"),
+            ["wrong-type a @ x; a whole number; ", "unknown-key c @ c; `b` or `a`; "]
+        );
+    }
+
+    #[test]
+    fn the_alternative_that_was_meant() {
+        let tagged = |name: &str, key: &str| {
+            json!({"type": "object", "properties": {"type": {"const": name}, key: {"type": "integer"}}, "required": ["type"],
+                "additionalProperties": false})
+        };
+        let variant = |name: &str| json!({"type": "object", "properties": {name: {"type": "integer"}}, "required": [name], "additionalProperties": false});
+        let schema = json!({"properties": {
+            "mode": {"oneOf": [{"type": "string", "const": "fast"}, {"type": "string", "const": "exact"}]},
+            "maybe": {"anyOf": [{"oneOf": [{"const": "block"}, {"const": "drop"}]}, {"type": "null"}]},
+            "queue": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": ["auto"]}]},
+            "tagged": {"oneOf": [tagged("vad", "hold"), tagged("ctc", "beam")]},
+            "variant": {"oneOf": [{"type": "string", "enum": ["off"]}, variant("vad"), variant("ctc")]},
+            "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        }});
+        for (yaml, expected) in [
+            ("{mode: fast, maybe: ~, queue: auto, from: [a], tagged: {type: ctc, beam: 1}, variant: {vad: 1}}", vec![]),
+            ("mode: fats", vec!["unknown-value mode @ fats; `fast` or `exact`; did you mean `fast`?"]),
+            ("mode: 1", vec!["wrong-type mode @ 1; `fast` or `exact`; quote it: \"1\""]),
+            ("maybe: blok", vec!["unknown-value maybe @ blok; `block` or `drop`; did you mean `block`?"]),
+            ("queue: 0", vec!["out-of-range queue @ 0; a whole number of at least 1; "]),
+            (
+                "queue: aut",
+                vec!["unknown-value queue @ aut; `auto` or a whole number of at least 1; did you mean `auto`?"],
+            ),
+            ("queue: [1]", vec!["wrong-type queue @ [1]; a whole number of at least 1 or `auto`; "]),
+            ("tagged: {type: vad, beam: 1}", vec!["unknown-key tagged.beam @ beam; `type` or `hold`; "]),
+            ("tagged: {type: vat}", vec!["unknown-value tagged.type @ vat; `vad` or `ctc`; did you mean `vad`?"]),
+            ("tagged: {beam: 1}", vec!["missing-key tagged.type @ {beam: 1}; `vad` or `ctc`; add `type: …`"]),
+            ("variant: {vad: x}", vec!["wrong-type variant.vad @ x; a whole number; "]),
+            ("variant: {vda: 1}", vec!["unknown-key variant.vda @ vda; `vad` or `ctc`; did you mean `vad`?"]),
+            (
+                "variant: of",
+                vec![
+                    "unknown-value variant @ of; `off`, a mapping with `vad` or a mapping with `ctc`; did you mean `off`?",
+                ],
+            ),
+            ("from: [a, 1]", vec!["wrong-type from[1] @ 1; text; quote it: \"1\""]),
+            ("from: {}", vec!["wrong-type from @ {}; text or a list; "]),
+        ] {
+            assert_eq!(faults(&schema, yaml), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn a_schema_without_end_is_a_fault() {
+        for schema in [
+            json!({"$ref": "#"}),
+            json!({"allOf": [{"$ref": "#"}]}),
+            json!({"$ref": "#/$defs/none"}),
+            json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}),
+        ] {
+            assert!(faults(&schema, "1")[0].starts_with("bad-schema"), "{schema}: {:?}", faults(&schema, "1"));
+        }
+    }
+}

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(slice(&item(1)), "-");
         assert_eq!(slice(node.get("flow").unwrap()), "{a: [1, 2]}");
         assert_eq!(slice(node.get("flow").unwrap().get("a").unwrap()), "[1, 2]");
-        assert_eq!(slice(node.get("t").unwrap()), "|\r\n  x");
+        assert_eq!(slice(node.get("t").unwrap()), "x");
         assert!(slice(&node).ends_with("end: 2"));
     }
 
@@ -346,7 +346,10 @@ mod tests {
     fn check_spans(node: &Node, source: &Source) {
         let written = source.slice(node.span).unwrap();
         match &node.value {
-            Value::String(text) if node.plain && !text.contains(char::is_whitespace) => assert_eq!(written, text),
+            Value::String(text) if node.plain && !text.contains(char::is_whitespace) => {
+                // An anchor before the value belongs to it.
+                assert!(written.ends_with(text.as_str()), "{text:?} is not at the end of {written:?}");
+            }
             Value::Sequence(items) => items.iter().for_each(|item| check_spans(item, source)),
             Value::Mapping(entries) => {
                 for (key, value) in entries {

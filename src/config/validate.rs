@@ -14,8 +14,8 @@ use super::{Fault, Faults, Key, Node, Source, Value, to_json};
 
 /// How many pairs of value and schema are compared before giving up; only a schema that branches into itself needs more.
 const MAX_STEPS: usize = 2_000_000;
-/// How many schemas in a row may apply to one and the same value; more is a cycle of `$ref`s.
-const MAX_IN_PLACE: usize = 64;
+/// How deeply schemas for one and the same mapping may be nested, to collect the keys that they name.
+const MAX_IN_PLACE: usize = 32;
 
 /// Checks `node`, read from `source`, against a JSON Schema of draft 2020-12, and reports every fault at its place.
 ///
@@ -30,9 +30,9 @@ const MAX_IN_PLACE: usize = 64;
 /// Codes: `wrong-type`, `unknown-value`, `unknown-key`, `missing-key`, `out-of-range`, `wrong-length`, `not-finite`,
 /// `duplicate-item`, `not-allowed`, `bad-schema`.
 pub fn validate(node: &Node, schema: &Json, source: &Source) -> Faults {
-    let mut validator = Validator { document: Document(schema), source, steps: 0 };
+    let mut validator = Validator { document: Document(schema), source, steps: 0, active: Vec::new() };
     let mut faults = Faults::new();
-    validator.check(node, schema, "", 0, &mut faults);
+    validator.check(node, schema, "", &mut faults);
     faults
 }
 
@@ -41,21 +41,29 @@ pub(super) struct Validator<'a> {
     pub document: Document<'a>,
     pub source: &'a Source,
     steps: usize,
+    /// The pairs of value and schema, by address, that are being compared: to meet one again is a cycle of `$ref`s.
+    active: Vec<(*const Node, *const Json)>,
 }
 
 impl<'a> Validator<'a> {
-    /// Adds everything that is wrong with `node`, which is found at `path`. `hops` counts the schemas that already
-    /// applied to this same node.
-    pub fn check(&mut self, node: &Node, schema: &'a Json, path: &str, hops: usize, faults: &mut Faults) {
-        self.steps += 1;
+    /// Adds everything that is wrong with `node`, which is found at `path`.
+    pub fn check(&mut self, node: &Node, schema: &'a Json, path: &str, faults: &mut Faults) {
         if faults.len() >= MAX_FAULTS {
             return;
         }
-        if self.steps > MAX_STEPS || hops > MAX_IN_PLACE {
+        self.steps += 1;
+        let pair = (std::ptr::from_ref(node), std::ptr::from_ref(schema));
+        if self.steps > MAX_STEPS || self.active.contains(&pair) {
             let fault = Fault::error("bad-schema", "the schema of this value refers to itself without end");
             faults.push(fault.at_node(node, self.source).path(path));
             return;
         }
+        self.active.push(pair);
+        self.check_keywords(node, schema, path, faults);
+        self.active.pop();
+    }
+
+    fn check_keywords(&mut self, node: &Node, schema: &'a Json, path: &str, faults: &mut Faults) {
         let Json::Object(keywords) = schema else {
             if schema == &Json::Bool(false) {
                 let fault = Fault::error("not-allowed", "no value is allowed here").found(node.describe());
@@ -65,7 +73,7 @@ impl<'a> Validator<'a> {
         };
         if let Some(Json::String(name)) = keywords.get("$ref") {
             match self.document.target(name) {
-                Some(target) => self.check(node, target, path, hops + 1, faults),
+                Some(target) => self.check(node, target, path, faults),
                 None => {
                     let fault = Fault::error(
                         "bad-schema",
@@ -79,11 +87,11 @@ impl<'a> Validator<'a> {
             return;
         }
         for part in keywords.get("allOf").and_then(Json::as_array).into_iter().flatten() {
-            self.check(node, part, path, hops + 1, faults);
+            self.check(node, part, path, faults);
         }
         for choice in ["anyOf", "oneOf"] {
             if let Some(Json::Array(choices)) = keywords.get(choice) {
-                self.check_alternatives(node, choices, path, hops, faults);
+                self.check_alternatives(node, choices, path, faults);
             }
         }
         if let Some(values) = constants(schema) {
@@ -96,7 +104,7 @@ impl<'a> Validator<'a> {
                 faults.extend(self.wrong_length(node, text.chars().count(), "characters", limits, path));
             }
             Value::Sequence(items) => self.check_items(node, items, schema, path, faults),
-            Value::Mapping(entries) => self.check_entries(node, entries, schema, path, hops, faults),
+            Value::Mapping(entries) => self.check_entries(node, entries, schema, path, faults),
             Value::Null | Value::Bool(_) => {}
         }
     }
@@ -149,7 +157,7 @@ impl<'a> Validator<'a> {
         let rest = schema.get("items");
         for (i, item) in items.iter().enumerate() {
             if let Some(schema) = first.get(i).or(rest) {
-                self.check(item, schema, &format!("{path}[{i}]"), 0, faults);
+                self.check(item, schema, &format!("{path}[{i}]"), faults);
             }
         }
         if schema.get("uniqueItems") == Some(&Json::Bool(true)) {
@@ -170,7 +178,6 @@ impl<'a> Validator<'a> {
         entries: &[(Key, Node)],
         schema: &'a Json,
         path: &str,
-        hops: usize,
         faults: &mut Faults,
     ) {
         let properties = schema.get("properties").and_then(Json::as_object);
@@ -180,15 +187,15 @@ impl<'a> Validator<'a> {
         let closed = if additional == Some(&Json::Bool(false)) {
             schema.get("patternProperties").is_none()
         } else if schema.get("unevaluatedProperties") == Some(&Json::Bool(false)) {
-            known_keys(self.document, schema, hops, &mut known)
+            known_keys(self.document, schema, 0, &mut known)
         } else {
             false
         };
         for (key, value) in entries {
             let path = join(path, &key.name);
             match (properties.and_then(|properties| properties.get(&key.name)), additional) {
-                (Some(schema), _) => self.check(value, schema, &path, 0, faults),
-                (None, Some(schema @ Json::Object(_))) => self.check(value, schema, &path, 0, faults),
+                (Some(schema), _) => self.check(value, schema, &path, faults),
+                (None, Some(schema @ Json::Object(_))) => self.check(value, schema, &path, faults),
                 (None, _) if closed && !known.contains(&key.name.as_str()) => {
                     let free = known.iter().copied().filter(|name| !entries.iter().any(|(key, _)| key.name == *name));
                     let suggestion = suggest(&key.name, free);
@@ -384,7 +391,7 @@ mod tests {
                 "queue: aut",
                 vec!["unknown-value queue @ aut; `auto` or a whole number of at least 1; did you mean `auto`?"],
             ),
-            ("queue: [1]", vec!["wrong-type queue @ [1]; a whole number of at least 1 or `auto`; "]),
+            ("queue: [1]", vec!["wrong-type queue @ [1]; `auto` or a whole number of at least 1; "]),
             ("tagged: {type: vad, beam: 1}", vec!["unknown-key tagged.beam @ beam; `type` or `hold`; "]),
             ("tagged: {type: vat}", vec!["unknown-value tagged.type @ vat; `vad` or `ctc`; did you mean `vad`?"]),
             ("tagged: {beam: 1}", vec!["missing-key tagged.type @ {beam: 1}; `vad` or `ctc`; add `type: …`"]),

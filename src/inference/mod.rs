@@ -1,1 +1,17 @@
 //! Floor 5: one session trait for every way to run a model.
+//!
+//! A [`Session`] is one loaded model. It says which tensors it takes and gives ([`Port`]), runs on named [`Value`]s,
+//! and can be cancelled from another thread. What runs it is a [`Provider`]; nothing here knows which library that is.
+//! ONNX Runtime stands behind it in [`ort`], the only place that names that crate.
+
+pub mod check;
+mod error;
+mod options;
+pub mod ort;
+mod session;
+mod value;
+
+pub use error::{InferenceError, PortRole};
+pub use options::{ConvSearch, CudaOptions, Provider, SessionOptions, ShapeProfile, TensorRtOptions};
+pub use session::{Cancel, Canceller, Metadata, Port, Session};
+pub use value::{NativeValue, Value};

@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod model;
 pub mod preprocess;
 pub mod sink;
+pub mod timeline;
 
 use crate::stage::{Registry, Role};
 

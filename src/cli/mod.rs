@@ -11,6 +11,7 @@ mod exit;
 mod global;
 mod graph;
 mod kinds;
+mod lanes;
 mod logging;
 mod models;
 mod output;

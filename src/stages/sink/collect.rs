@@ -9,6 +9,7 @@
 //! Each subscriber has a queue of its own, bounded per stream. When a subscriber does not read, `overflow: block` makes
 //! the pipeline wait for it, and `drop_oldest` drops the oldest packet of that stream, counts it and tells of it.
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -234,6 +235,11 @@ impl Blueprint for Collect {
 
     fn build(&self) -> Result<Runnable, StageError> {
         Ok(Runnable::stage(CollectStage(self.clone())))
+    }
+
+    /// The [`Hub`].
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.hub())
     }
 }
 

@@ -28,10 +28,7 @@ pub(super) fn assemble(
     assembly.wire();
     assembly.roles();
     assembly.unread();
-    let order = assembly.order();
-    if let Some(order) = order {
-        assembly.formats(&order);
-    }
+    let formats = assembly.order().map(|order| assembly.formats(&order)).unwrap_or_default();
     assembly.files();
     assembly.probes();
     let Assembly { contracts, links, faults: found, .. } = assembly;
@@ -48,7 +45,7 @@ pub(super) fn assemble(
             contract: contract?,
         })
     });
-    Ok((Plan { name, stages: planned.collect(), links, settings, memory_bytes }, faults))
+    Ok((Plan { name, stages: planned.collect(), links, formats, settings, memory_bytes }, faults))
 }
 
 struct Assembly<'a> {
@@ -295,8 +292,9 @@ impl Assembly<'_> {
         None
     }
 
-    /// Lets formats flow from the captures to the sinks.
-    fn formats(&mut self, order: &[usize]) {
+    /// Lets formats flow from the captures to the sinks: for each stage, those of its output ports; none where a fault
+    /// stands in the way.
+    fn formats(&mut self, order: &[usize]) -> Vec<Vec<Format>> {
         let mut written: Vec<Option<Vec<Format>>> = vec![None; self.stages.len()];
         for &index in order {
             let Some(contract) = self.contracts[index].clone() else { continue };
@@ -338,6 +336,7 @@ impl Assembly<'_> {
                 }
             }
         }
+        written.into_iter().map(Option::unwrap_or_default).collect()
     }
 
     fn mismatch_message(&self, index: usize, port: &str, ports: usize) -> String {

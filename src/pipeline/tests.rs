@@ -111,6 +111,9 @@ fn a_whole_pipeline_is_planned_with_its_links() {
     assert!(faults.is_empty());
     let links: Vec<_> = plan.links.iter().map(|link| plan.link_name(link)).collect();
     assert_eq!(links, ["tone → convert", "convert → voice", "voice → cut.voice", "convert → cut.audio", "cut → write"]);
+    let formats: Vec<_> = plan.links.iter().map(|link| plan.format(link.from.0, link.from.1).to_string()).collect();
+    let [fast, slow] = ["audio 48000 Hz, 1 channel", "audio 16000 Hz, 1 channel"];
+    assert_eq!(formats, [fast, slow, "tensor", slow, slow]);
     assert_eq!(plan.links[3].settings.queue, 4);
     assert_eq!(plan.links[3].settings.overflow, super::Overflow::DropOldest);
     assert_eq!(&*plan.name, "test");

@@ -1,0 +1,1 @@
+//! How far a fetch is, on the standard error.

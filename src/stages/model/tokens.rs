@@ -79,28 +79,16 @@ impl Tokens {
                 (0..128, rest) => (usize::from(first), rest),
                 (_, [second, rest @ ..]) => (usize::from(first) - 128 + 128 * usize::from(*second), rest),
                 (_, []) => {
-                    return Err(TokensError::CutShort {
-                        token: said.len(),
-                        expected: 128,
-                        found: 0,
-                    });
+                    return Err(TokensError::CutShort { token: said.len(), expected: 128, found: 0 });
                 }
             };
             let Some((piece, rest)) = rest.split_at_checked(length) else {
-                return Err(TokensError::CutShort {
-                    token: said.len(),
-                    expected: length,
-                    found: rest.len(),
-                });
+                return Err(TokensError::CutShort { token: said.len(), expected: length, found: rest.len() });
             };
             said.push(meaning(piece));
             bytes = rest;
         }
-        if said.is_empty() {
-            Err(TokensError::Empty)
-        } else {
-            Ok(Tokens { said })
-        }
+        if said.is_empty() { Err(TokensError::Empty) } else { Ok(Tokens { said }) }
     }
 
     /// How many tokens there are: one more than the last token's number.
@@ -139,9 +127,7 @@ fn meaning(piece: &[u8]) -> Box<[u8]> {
     }
     let byte = match inside {
         [b'0', b'x', digits @ ..] if digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit) => {
-            str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok())
         }
         _ => None,
     };

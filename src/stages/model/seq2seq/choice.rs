@@ -17,10 +17,7 @@ const LANES: usize = 16;
 pub(super) fn likeliest(scores: &[f32]) -> Option<Choice> {
     let highest = highest(scores)?;
     let token = scores.iter().position(|score| *score == highest)?;
-    Some(Choice {
-        token,
-        log_probability: -ln_sum_exp(scores, highest),
-    })
+    Some(Choice { token, log_probability: -ln_sum_exp(scores, highest) })
 }
 
 /// The highest score; `None` where it is not finite, or where one is NaN.
@@ -79,18 +76,13 @@ mod tests {
     use super::*;
 
     fn exact(scores: &[f32], token: usize) -> f64 {
-        let sum: f64 = scores
-            .iter()
-            .map(|score| (f64::from(*score) - f64::from(scores[token])).exp())
-            .sum();
+        let sum: f64 = scores.iter().map(|score| (f64::from(*score) - f64::from(scores[token])).exp()).sum();
         -sum.ln()
     }
 
     #[test]
     fn choices() {
-        let many: Vec<f32> = (0..1000)
-            .map(|i| if i == 777 { 9.0 } else { (i % 13) as f32 / 13.0 })
-            .collect();
+        let many: Vec<f32> = (0..1000).map(|i| if i == 777 { 9.0 } else { (i % 13) as f32 / 13.0 }).collect();
         for (scores, token) in [
             (&[0.0][..], 0),
             (&[1.0, 3.0, 3.0, 2.0], 1),
@@ -101,10 +93,7 @@ mod tests {
         ] {
             let choice = likeliest(scores).unwrap();
             assert_eq!(choice.token, token, "{scores:?}");
-            assert!(
-                (f64::from(choice.log_probability) - exact(scores, token)).abs() < 1e-5,
-                "{choice:?}"
-            );
+            assert!((f64::from(choice.log_probability) - exact(scores, token)).abs() < 1e-5, "{choice:?}");
         }
     }
 
@@ -112,14 +101,7 @@ mod tests {
     fn scores_that_say_nothing() {
         let mut many = vec![0.0; 100];
         many[50] = f32::NAN;
-        for scores in [
-            &[][..],
-            &[f32::NAN],
-            &[1.0, f32::NAN],
-            &[f32::INFINITY, 0.0],
-            &[f32::NEG_INFINITY; 3],
-            &many,
-        ] {
+        for scores in [&[][..], &[f32::NAN], &[1.0, f32::NAN], &[f32::INFINITY, 0.0], &[f32::NEG_INFINITY; 3], &many] {
             assert_eq!(likeliest(scores), None, "{scores:?}");
         }
     }

@@ -82,17 +82,11 @@ impl Recogniser {
 
         let mut choices: Vec<Choice> = Vec::new();
         for step in 0..cap {
-            let before = choices
-                .last()
-                .map_or(i64::from(self.begin), |choice| choice.token as i64);
+            let before = choices.last().map_or(i64::from(self.begin), |choice| choice.token as i64);
             let before = Value::from(Tensor::new(vec![1, 1], vec![before])?);
             let branch = Value::from(Tensor::from_vec(vec![step > 0]));
             let mut inputs: Vec<(&str, &Value)> = Vec::with_capacity(4 + cache.len());
-            inputs.extend([
-                ("input_ids", &before),
-                ("encoder_hidden_states", &hidden),
-                ("use_cache_branch", &branch),
-            ]);
+            inputs.extend([("input_ids", &before), ("encoder_hidden_states", &hidden), ("use_cache_branch", &branch)]);
             if ports.mask {
                 inputs.push(("encoder_attention_mask", &mask));
             }
@@ -100,13 +94,7 @@ impl Recogniser {
             // After the first step the keys and values of the encoder's output are no longer given.
             let is_new = |port: &CachePort| step == 0 || port.grows;
             let mut outputs = vec!["logits"];
-            outputs.extend(
-                ports
-                    .cache
-                    .iter()
-                    .filter(|port| is_new(port))
-                    .map(|port| &*port.present),
-            );
+            outputs.extend(ports.cache.iter().filter(|port| is_new(port)).map(|port| &*port.present));
 
             let mut results = self.decoder.run(&inputs, &outputs)?.into_iter();
             let logits = results.next();
@@ -133,16 +121,8 @@ impl Recogniser {
         }
         let found = self.encoder.run(&inputs, &[&ports.hidden])?.into_iter().next();
         found.ok_or_else(|| {
-            let (model, inputs) = (
-                self.encoder.model().to_owned(),
-                crate::inference::check::describe(&inputs),
-            );
-            InferenceError::Failed {
-                model,
-                inputs,
-                reason: "it gave no hidden states".into(),
-            }
-            .into()
+            let (model, inputs) = (self.encoder.model().to_owned(), crate::inference::check::describe(&inputs));
+            InferenceError::Failed { model, inputs, reason: "it gave no hidden states".into() }.into()
         })
     }
 
@@ -165,10 +145,7 @@ impl Recogniser {
             TensorData::F16(scores) => scores.iter().map(|score| score.to_f32()).collect(),
             _ => return Err(wrong(logits.dtype(), logits.shape())),
         };
-        likeliest(&scores).ok_or_else(|| DecodeError::NoChoice {
-            model: self.decoder.model().to_owned(),
-            step,
-        })
+        likeliest(&scores).ok_or_else(|| DecodeError::NoChoice { model: self.decoder.model().to_owned(), step })
     }
 }
 
@@ -197,10 +174,7 @@ mod tests {
             let found = recogniser.decode(&vec![0.5; 100].into(), cap).unwrap();
             assert_eq!(tokens(&found), expected, "{says:?} {cap}");
             // The next segment begins anew.
-            assert_eq!(
-                tokens(&recogniser.decode(&vec![0.5; 100].into(), cap).unwrap()),
-                expected
-            );
+            assert_eq!(tokens(&recogniser.decode(&vec![0.5; 100].into(), cap).unwrap()), expected);
         }
     }
 
@@ -221,10 +195,7 @@ mod tests {
             let own: Vec<usize> = calls.iter().map(|call| call.own).collect();
             let cross: Vec<usize> = calls.iter().map(|call| call.cross).collect();
             assert_eq!((own, cross), (vec![0, 1, 2], vec![0, 10, 10]));
-            assert!(
-                calls.iter().skip(1).all(|call| call.native),
-                "keys and values are handed back as they came"
-            );
+            assert!(calls.iter().skip(1).all(|call| call.native), "keys and values are handed back as they came");
         }
     }
 
@@ -236,10 +207,7 @@ mod tests {
         assert!(error.to_string().contains("at step 1"), "{error}");
         let mut script = Script::new(vec![5, 6]);
         script.vocabulary = 9;
-        let error = recogniser(&script)
-            .decode(&vec![0.0; 10].into(), 5)
-            .unwrap_err()
-            .to_string();
+        let error = recogniser(&script).decode(&vec![0.0; 10].into(), 5).unwrap_err().to_string();
         assert!(error.contains("[1, 1, 10]") && error.contains("[1, 1, 9]"), "{error}");
     }
 }

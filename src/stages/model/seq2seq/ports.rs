@@ -86,47 +86,24 @@ pub(super) struct CachePort {
 impl EncoderPorts {
     /// The parts of an encoder with these ports, or everything that is wrong with them.
     pub fn of(inputs: &[Port], outputs: &[Port]) -> Result<EncoderPorts, Vec<PortFault>> {
-        let mut check = Check {
-            graph: "encoder",
-            inputs,
-            outputs,
-            faults: Vec::new(),
-        };
+        let mut check = Check { graph: "encoder", inputs, outputs, faults: Vec::new() };
         let of_type = |dtype: DType| inputs.iter().filter(move |port| port.dtype == dtype);
         let samples = of_type(DType::F32).next();
         let mask = of_type(DType::I64).next();
         if samples.is_none() {
             let names: Vec<String> = inputs.iter().map(ToString::to_string).collect();
-            check.fault(
-                PortRole::Input,
-                "input_values",
-                "f32 samples [1, samples]",
-                list(&names),
-            );
+            check.fault(PortRole::Input, "input_values", "f32 samples [1, samples]", list(&names));
         }
         for port in samples.into_iter().chain(mask) {
             check.shape(PortRole::Input, port, &[Some(1), None]);
         }
         for port in inputs.iter().filter(|port| ![samples, mask].contains(&Some(port))) {
-            check.fault(
-                PortRole::Input,
-                &port.name,
-                "no input beside samples (f32) and mask (i64)",
-                port.to_string(),
-            );
+            check.fault(PortRole::Input, &port.name, "no input beside samples (f32) and mask (i64)", port.to_string());
         }
-        let hidden = outputs
-            .iter()
-            .find(|port| port.name == "last_hidden_state")
-            .or(outputs.first());
+        let hidden = outputs.iter().find(|port| port.name == "last_hidden_state").or(outputs.first());
         match hidden {
             Some(port) => check.shape(PortRole::Output, port, &[Some(1), None, None]),
-            None => check.fault(
-                PortRole::Output,
-                "last_hidden_state",
-                "hidden states",
-                "no output".into(),
-            ),
+            None => check.fault(PortRole::Output, "last_hidden_state", "hidden states", "no output".into()),
         }
         match (samples, hidden) {
             (Some(samples), Some(hidden)) if check.faults.is_empty() => Ok(EncoderPorts {
@@ -142,23 +119,13 @@ impl EncoderPorts {
 impl DecoderPorts {
     /// The parts of a decoder with these ports, or everything that is wrong with them.
     pub fn of(inputs: &[Port], outputs: &[Port]) -> Result<DecoderPorts, Vec<PortFault>> {
-        let mut check = Check {
-            graph: "decoder",
-            inputs,
-            outputs,
-            faults: Vec::new(),
-        };
+        let mut check = Check { graph: "decoder", inputs, outputs, faults: Vec::new() };
         check.need(PortRole::Input, "input_ids", Some(DType::I64), &[Some(1), Some(1)]);
         check.need(PortRole::Input, "encoder_hidden_states", None, &[Some(1), None, None]);
         check.need(PortRole::Input, "use_cache_branch", Some(DType::Bool), &[Some(1)]);
         let mask = inputs.iter().any(|port| port.name == "encoder_attention_mask");
         if mask {
-            check.need(
-                PortRole::Input,
-                "encoder_attention_mask",
-                Some(DType::I64),
-                &[Some(1), None],
-            );
+            check.need(PortRole::Input, "encoder_attention_mask", Some(DType::I64), &[Some(1), None]);
         }
         let logits = check.need(PortRole::Output, "logits", None, &[Some(1), Some(1), None]);
         if let Some(port) = logits.filter(|port| !matches!(port.dtype, DType::F32 | DType::F16)) {
@@ -167,12 +134,7 @@ impl DecoderPorts {
         let layers = check.layers();
         if layers == 0 {
             let expected = "caches of keys and values, one set a layer: a merged export with past";
-            check.fault(
-                PortRole::Input,
-                "past_key_values.0.decoder.key",
-                expected,
-                "no such port".into(),
-            );
+            check.fault(PortRole::Input, "past_key_values.0.decoder.key", expected, "no such port".into());
         }
         let mut cache = Vec::with_capacity(layers * OF_A_LAYER.len());
         for (layer, of) in (0..layers).flat_map(|layer| OF_A_LAYER.map(|of| (layer, of))) {
@@ -181,23 +143,10 @@ impl DecoderPorts {
         let known: BTreeSet<&str> = cache
             .iter()
             .map(|port| &*port.past)
-            .chain([
-                "input_ids",
-                "encoder_hidden_states",
-                "encoder_attention_mask",
-                "use_cache_branch",
-            ])
+            .chain(["input_ids", "encoder_hidden_states", "encoder_attention_mask", "use_cache_branch"])
             .collect();
-        for port in inputs
-            .iter()
-            .filter(|port| !known.contains(&*port.name) && cache_name(&port.name).is_none())
-        {
-            check.fault(
-                PortRole::Input,
-                &port.name,
-                "no input beside those of a merged decoder",
-                port.to_string(),
-            );
+        for port in inputs.iter().filter(|port| !known.contains(&*port.name) && cache_name(&port.name).is_none()) {
+            check.fault(PortRole::Input, &port.name, "no input beside those of a merged decoder", port.to_string());
         }
         if !check.faults.is_empty() {
             return Err(check.faults);
@@ -216,11 +165,7 @@ fn cache_name(name: &str) -> Option<(usize, &'static str)> {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        "no input".into()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "no input".into() } else { names.join(", ") }
 }
 
 /// Looks at the ports of one graph and notes what is wrong.
@@ -234,13 +179,7 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     fn fault(&mut self, role: PortRole, name: &str, expected: impl Into<String>, found: String) {
         let (graph, name, expected) = (self.graph, name.to_owned(), expected.into());
-        self.faults.push(PortFault {
-            graph,
-            role,
-            name,
-            expected,
-            found,
-        });
+        self.faults.push(PortFault { graph, role, name, expected, found });
     }
 
     fn find(&self, role: PortRole, name: &str) -> Option<&'a Port> {
@@ -274,12 +213,7 @@ impl<'a> Check<'a> {
 
     /// One more than the last layer that has a cache.
     fn layers(&self) -> usize {
-        self.inputs
-            .iter()
-            .filter_map(|port| cache_name(&port.name))
-            .map(|(layer, _)| layer + 1)
-            .max()
-            .unwrap_or(0)
+        self.inputs.iter().filter_map(|port| cache_name(&port.name)).map(|(layer, _)| layer + 1).max().unwrap_or(0)
     }
 
     fn cache(&mut self, layer: usize, of: &str) -> Option<CachePort> {
@@ -300,13 +234,7 @@ impl<'a> Check<'a> {
             return None;
         };
         let (dtype, empty) = (port.dtype, vec![1, heads, 0, size]);
-        Some(CachePort {
-            past,
-            present,
-            grows: of.starts_with("decoder"),
-            dtype,
-            empty,
-        })
+        Some(CachePort { past, present, grows: of.starts_with("decoder"), dtype, empty })
     }
 }
 
@@ -319,11 +247,7 @@ mod tests {
     fn from_card(ports: &[crate::cards::Port]) -> Vec<Port> {
         ports
             .iter()
-            .map(|port| Port {
-                name: port.name.clone(),
-                dtype: port.dtype,
-                shape: port.shape.clone(),
-            })
+            .map(|port| Port { name: port.name.clone(), dtype: port.dtype, shape: port.shape.clone() })
             .collect()
     }
 
@@ -340,19 +264,11 @@ mod tests {
         assert_eq!(encoder, expected);
         let decoder = card.ports("decoder").unwrap();
         let decoder = DecoderPorts::of(&from_card(&decoder.inputs), &from_card(&decoder.outputs)).unwrap();
-        assert_eq!(
-            (decoder.mask, decoder.tokens, decoder.cache.len()),
-            (true, Some(32768), 24)
-        );
+        assert_eq!((decoder.mask, decoder.tokens, decoder.cache.len()), (true, Some(32768), 24));
         assert_eq!(decoder.cache.iter().filter(|port| port.grows).count(), 12);
         assert_eq!(decoder.cache[23].past, "past_key_values.5.encoder.value");
         assert_eq!(decoder.cache[23].present, "present.5.encoder.value");
-        assert!(
-            decoder
-                .cache
-                .iter()
-                .all(|port| port.empty == [1, 8, 0, 36] && port.dtype == DType::F32)
-        );
+        assert!(decoder.cache.iter().all(|port| port.empty == [1, 8, 0, 36] && port.dtype == DType::F32));
     }
 
     #[test]
@@ -361,33 +277,15 @@ mod tests {
         let inputs: Vec<Port> = decoder_inputs(12, 7, 64)
             .into_iter()
             .filter(|port| port.name != "encoder_attention_mask")
-            .map(|port| Port {
-                dtype: if port.dtype == DType::F32 {
-                    DType::F16
-                } else {
-                    port.dtype
-                },
-                ..port
-            })
+            .map(|port| Port { dtype: if port.dtype == DType::F32 { DType::F16 } else { port.dtype }, ..port })
             .collect();
-        let outputs: Vec<Port> = decoder_outputs(12, 7, 64, 10)
-            .into_iter()
-            .map(|port| Port {
-                dtype: DType::F16,
-                ..port
-            })
-            .collect();
+        let outputs: Vec<Port> =
+            decoder_outputs(12, 7, 64, 10).into_iter().map(|port| Port { dtype: DType::F16, ..port }).collect();
         let decoder = DecoderPorts::of(&inputs, &outputs).unwrap();
-        assert_eq!(
-            (decoder.mask, decoder.tokens, decoder.cache.len()),
-            (false, Some(10), 48)
-        );
+        assert_eq!((decoder.mask, decoder.tokens, decoder.cache.len()), (false, Some(10), 48));
         let encoder =
             EncoderPorts::of(&[port("audio", DType::F32, "1 s")], &[port("y", DType::F16, "1 t 64")]).unwrap();
-        assert_eq!(
-            (encoder.samples.as_str(), encoder.mask, encoder.hidden.as_str()),
-            ("audio", None, "y")
-        );
+        assert_eq!((encoder.samples.as_str(), encoder.mask, encoder.hidden.as_str()), ("audio", None, "y"));
     }
 
     #[test]
@@ -395,46 +293,18 @@ mod tests {
         let out = || vec![port("last_hidden_state", DType::F32, "b t 8")];
         let audio = || port("input_values", DType::F32, "b s");
         for (inputs, outputs, says) in [
-            (
-                vec![],
-                out(),
-                "encoder input `input_values`: expected f32 samples [1, samples], found no input",
-            ),
+            (vec![], out(), "encoder input `input_values`: expected f32 samples [1, samples], found no input"),
             (
                 vec![port("input_features", DType::F32, "b 80 3000")],
                 out(),
                 "`input_features`: expected shape [1, ?], found [b, 80, 3000]",
             ),
-            (
-                vec![port("input_values", DType::F64, "b s")],
-                out(),
-                "found input_values: f64 [b, s]",
-            ),
-            (
-                vec![port("input_values", DType::F32, "4 s")],
-                out(),
-                "expected shape [1, ?], found [4, s]",
-            ),
-            (
-                vec![audio(), port("extra", DType::F32, "b")],
-                out(),
-                "`extra`: expected no input beside",
-            ),
-            (
-                vec![audio(), port("mask", DType::I64, "b s t")],
-                out(),
-                "`mask`: expected shape [1, ?], found [b, s, t]",
-            ),
-            (
-                vec![audio()],
-                vec![],
-                "output `last_hidden_state`: expected hidden states, found no output",
-            ),
-            (
-                vec![audio()],
-                vec![port("y", DType::F32, "b t")],
-                "output `y`: expected shape [1, ?, ?], found [b, t]",
-            ),
+            (vec![port("input_values", DType::F64, "b s")], out(), "found input_values: f64 [b, s]"),
+            (vec![port("input_values", DType::F32, "4 s")], out(), "expected shape [1, ?], found [4, s]"),
+            (vec![audio(), port("extra", DType::F32, "b")], out(), "`extra`: expected no input beside"),
+            (vec![audio(), port("mask", DType::I64, "b s t")], out(), "`mask`: expected shape [1, ?], found [b, s, t]"),
+            (vec![audio()], vec![], "output `last_hidden_state`: expected hidden states, found no output"),
+            (vec![audio()], vec![port("y", DType::F32, "b t")], "output `y`: expected shape [1, ?, ?], found [b, t]"),
         ] {
             let faults = EncoderPorts::of(&inputs, &outputs).unwrap_err();
             let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -468,18 +338,9 @@ mod tests {
                 |_, outputs| outputs.retain(|port| port.name != "present.1.decoder.key"),
                 &["output `present.1.decoder.key`: expected a tensor of f32, found no such port"],
             ),
-            (
-                |_, outputs| outputs.retain(|port| port.name != "logits"),
-                &["output `logits`"],
-            ),
-            (
-                |_, outputs| outputs[0].dtype = DType::I64,
-                &["output `logits`: expected f32 or f16, found i64"],
-            ),
-            (
-                |_, outputs| outputs[1].dtype = DType::F16,
-                &["output `present.0.decoder.key`: expected f32, found f16"],
-            ),
+            (|_, outputs| outputs.retain(|port| port.name != "logits"), &["output `logits`"]),
+            (|_, outputs| outputs[0].dtype = DType::I64, &["output `logits`: expected f32 or f16, found i64"]),
+            (|_, outputs| outputs[1].dtype = DType::F16, &["output `present.0.decoder.key`: expected f32, found f16"]),
             (
                 |inputs, _| inputs.push(port("position_ids", DType::I64, "b s")),
                 &["`position_ids`: expected no input beside"],
@@ -494,11 +355,7 @@ mod tests {
             ),
             (
                 |inputs, _| {
-                    inputs.push(port(
-                        "past_key_values.18446744073709551615.decoder.key",
-                        DType::F32,
-                        "b 2 s 4",
-                    ))
+                    inputs.push(port("past_key_values.18446744073709551615.decoder.key", DType::F32, "b 2 s 4"))
                 },
                 &["expected no input beside"],
             ),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::super::testing::{Bench, require_runtime};
+use super::plan::Plan;
 use super::*;
 use crate::cards::{self, Cache, Card, Silent};
-use crate::media::{Audio, Packet, StreamId, StreamInfo, Text};
+use crate::media::{Audio, Format, Packet, StreamId, StreamInfo, Text};
 use crate::stage::Solo;
 use crate::tensor::Buffer;
 use crate::units::ClockInstant;
@@ -54,10 +55,7 @@ fn samples(path: &Path) -> Buffer<f32> {
     let wav = hound::WavReader::open(path).unwrap();
     let spec = wav.spec();
     assert_eq!((spec.sample_rate, spec.channels, spec.bits_per_sample), (16_000, 1, 16));
-    wav.into_samples::<i16>()
-        .map(|sample| f32::from(sample.unwrap()) / 32768.0)
-        .collect::<Vec<_>>()
-        .into()
+    wav.into_samples::<i16>().map(|sample| f32::from(sample.unwrap()) / 32768.0).collect::<Vec<_>>().into()
 }
 
 fn place(segment: &Json, key: &str) -> usize {
@@ -78,10 +76,7 @@ fn open(plan: &Plan) -> Solo {
 
 fn hear(solo: &mut Solo, plan: &Plan, samples: &Buffer<f32>, start: usize, end: usize) -> Text {
     let audio = Audio::mono(samples.slice(start..end).unwrap(), plan.rate);
-    let (from, span) = (
-        plan.rate.time_of(start as u64),
-        plan.rate.span(start as u64, end as u64),
-    );
+    let (from, span) = (plan.rate.time_of(start as u64), plan.rate.span(start as u64, end as u64));
     let found = solo.push(0, Packet::new(StreamId(0), from, span, audio)).unwrap();
     let [(0, packet)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((packet.start, packet.duration), (from, span));
@@ -110,10 +105,7 @@ fn check_loads_the_graphs_and_finds_the_ports_of_the_card() {
     plan.decoder.inputs.retain(|port| port.name != "use_cache_branch");
     let faults = plan.probe();
     let [fault] = &faults[..] else { panic!("{faults:?}") };
-    assert!(
-        fault.code == "card-ports" && fault.message.contains("use_cache_branch"),
-        "{fault}"
-    );
+    assert!(fault.code == "card-ports" && fault.message.contains("use_cache_branch"), "{fault}");
     assert!(plan.build().is_err());
 }
 
@@ -131,30 +123,19 @@ fn every_segment_gives_the_reference_s_tokens_text_and_probability() {
         for segment in clip["segments"].as_array().unwrap() {
             count += 1;
             let (start, end) = (place(segment, "start"), place(segment, "end"));
-            let expected: Vec<usize> = segment["tokens"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|token| token.as_u64().unwrap() as usize)
-                .collect();
+            let expected: Vec<usize> =
+                segment["tokens"].as_array().unwrap().iter().map(|token| token.as_u64().unwrap() as usize).collect();
             let cap = plan.config.cap(end - start, plan.rate);
             let choices = recogniser.decode(&samples.slice(start..end).unwrap(), cap).unwrap();
             let tokens: Vec<usize> = choices.iter().map(|choice| choice.token).collect();
             let text = hear(&mut solo, &plan, &samples, start, end);
-            let mean = text
-                .pieces
-                .iter()
-                .map(|piece| f64::from(piece.log_probability))
-                .sum::<f64>()
+            let mean = text.pieces.iter().map(|piece| f64::from(piece.log_probability)).sum::<f64>()
                 / text.pieces.len() as f64;
             let same = *text.text == *segment["text"].as_str().unwrap()
                 && tokens == expected
                 && (mean - segment["mean_log_prob"].as_f64().unwrap()).abs() < 1e-3;
             if !same {
-                wrong.push(format!(
-                    "{name} {start}..{end}: {mean:.5} {} {tokens:?}\n  {segment}",
-                    text.text
-                ));
+                wrong.push(format!("{name} {start}..{end}: {mean:.5} {} {tokens:?}\n  {segment}", text.text));
             }
         }
     }
@@ -178,10 +159,7 @@ fn truncated_segments_give_the_reference_s_text() {
                 continue;
             }
             count += 1;
-            let (start, end) = (
-                segment[0].as_u64().unwrap() as usize,
-                segment[1].as_u64().unwrap() as usize,
-            );
+            let (start, end) = (segment[0].as_u64().unwrap() as usize, segment[1].as_u64().unwrap() as usize);
             solo.reset().unwrap();
             let found = hear(&mut solo, &plan, &samples, start, end);
             if *found.text != *text.as_str().unwrap() {
@@ -199,16 +177,8 @@ fn silence_ends_soon_and_noise_of_any_length_is_no_panic() {
     let mut solo = open(&plan);
     for (samples, most) in [(895, 1), (896, 1), (1000, 1), (16_000, 7), (160_000, 65)] {
         let silence: Buffer<f32> = vec![0.0; samples].into();
-        assert!(
-            hear(&mut solo, &plan, &silence, 0, samples).pieces.len() <= most,
-            "{samples}"
-        );
-        let noise: Vec<f32> = (0..samples)
-            .map(|i| ((i * 7919 % 1000) as f32 / 500.0 - 1.0) * 100.0)
-            .collect();
-        assert!(
-            hear(&mut solo, &plan, &noise.into(), 0, samples).pieces.len() <= most,
-            "{samples}"
-        );
+        assert!(hear(&mut solo, &plan, &silence, 0, samples).pieces.len() <= most, "{samples}");
+        let noise: Vec<f32> = (0..samples).map(|i| ((i * 7919 % 1000) as f32 / 500.0 - 1.0) * 100.0).collect();
+        assert!(hear(&mut solo, &plan, &noise.into(), 0, samples).pieces.len() <= most, "{samples}");
     }
 }

@@ -6,9 +6,9 @@ use thiserror::Error;
 
 use super::super::session;
 use super::super::tokens::Tokens;
-use super::Plan;
 use super::choice::Choice;
 use super::greedy::{DecodeError, Recogniser};
+use super::plan::Plan;
 use crate::media::{Audio, Format, Piece, StreamInfo, Text};
 use crate::stage::{Canceller, ContractFault, Draft, Input, Opened, Output, Stage, StageError};
 use crate::tensor::Buffer;
@@ -101,13 +101,10 @@ impl Stage for Seq2SeqStage {
 
     fn open(&mut self, _: &StreamInfo, inputs: &[Format]) -> Result<Opened<Option<Heard>>, StageError> {
         match inputs.iter().find_map(|format| self.plan.refuse(format)) {
-            Some(ContractFault {
-                expected, found, help, ..
-            }) => Err(StageError::end_stream(Seq2SeqError::Format { expected, found, help })),
-            None => Ok(Opened {
-                state: None,
-                outputs: vec![Format::Text],
-            }),
+            Some(ContractFault { expected, found, help, .. }) => {
+                Err(StageError::end_stream(Seq2SeqError::Format { expected, found, help }))
+            }
+            None => Ok(Opened { state: None, outputs: vec![Format::Text] }),
         }
     }
 
@@ -122,11 +119,7 @@ impl Stage for Seq2SeqStage {
             _ if samples.len() < self.plan.config.min_samples => Text::default(),
             _ => {
                 let text = self.decode(&samples)?;
-                *last = Some(Heard {
-                    start: packet.start,
-                    samples,
-                    text: text.clone(),
-                });
+                *last = Some(Heard { start: packet.start, samples, text: text.clone() });
                 text
             }
         };
@@ -139,9 +132,7 @@ impl Stage for Seq2SeqStage {
 
     fn canceller(&self) -> Option<Canceller> {
         let sessions = [self.recogniser.encoder.canceller(), self.recogniser.decoder.canceller()];
-        Some(Canceller::new(move || {
-            sessions.iter().for_each(|session| session.cancel())
-        }))
+        Some(Canceller::new(move || sessions.iter().for_each(|session| session.cancel())))
     }
 }
 
@@ -149,26 +140,18 @@ impl Seq2SeqStage {
     /// The samples of an utterance that the model can hear.
     fn sound<'a>(&self, audio: &'a Audio) -> Result<&'a Buffer<f32>, StageError> {
         let format = Format::audio(Some(audio.rate()), Some(audio.channels()));
-        if let Some(ContractFault {
-            expected, found, help, ..
-        }) = self.plan.refuse(&format)
-        {
+        if let Some(ContractFault { expected, found, help, .. }) = self.plan.refuse(&format) {
             return Err(StageError::skip(Seq2SeqError::Format { expected, found, help }));
         }
         let samples = audio.samples();
-        let (found_s, most_s) = (
-            samples.len() as f64 / self.plan.rate.as_hz(),
-            self.plan.config.max_length_s,
-        );
+        let (found_s, most_s) = (samples.len() as f64 / self.plan.rate.as_hz(), self.plan.config.max_length_s);
         if found_s > most_s {
             return Err(StageError::skip(Seq2SeqError::TooLong { most_s, found_s }));
         }
         match samples.iter().enumerate().find(|(_, sample)| !sample.is_finite()) {
-            Some((index, &value)) => Err(StageError::skip(Seq2SeqError::NotFinite {
-                index,
-                value,
-                count: samples.len(),
-            })),
+            Some((index, &value)) => {
+                Err(StageError::skip(Seq2SeqError::NotFinite { index, value, count: samples.len() }))
+            }
             None => Ok(samples),
         }
     }
@@ -199,8 +182,5 @@ fn text(tokens: &Tokens, choices: &[Choice]) -> Text {
         start: None,
         end: None,
     });
-    Text {
-        text: text.trim().into(),
-        pieces: pieces.collect(),
-    }
+    Text { text: text.trim().into(), pieces: pieces.collect() }
 }

@@ -24,11 +24,7 @@ pub(super) fn port(name: &str, dtype: DType, shape: &str) -> Port {
         Ok(size) => Dim::Known(size),
         Err(_) => Dim::Symbol(dim.into()),
     });
-    Port {
-        name: name.into(),
-        dtype,
-        shape: SymbolicShape::Ranked(dims.collect()),
-    }
+    Port { name: name.into(), dtype, shape: SymbolicShape::Ranked(dims.collect()) }
 }
 
 fn caches(prefix: &str, layers: usize, heads: usize, size: usize) -> impl Iterator<Item = Port> {
@@ -89,12 +85,7 @@ pub(super) struct Call {
 
 impl Script {
     pub fn new(says: Vec<usize>) -> Script {
-        Script {
-            says,
-            vocabulary: 10,
-            nan_at: None,
-            calls: Arc::default(),
-        }
+        Script { says, vocabulary: 10, nan_at: None, calls: Arc::default() }
     }
 
     /// Every run of the decoder so far.
@@ -108,10 +99,7 @@ pub(super) fn recogniser(script: &Script) -> Recogniser {
     let encoder = Fake {
         name: "encoder",
         script: script.clone(),
-        inputs: vec![
-            port("input_values", DType::F32, "b s"),
-            port("attention_mask", DType::I64, "b s"),
-        ],
+        inputs: vec![port("input_values", DType::F32, "b s"), port("attention_mask", DType::I64, "b s")],
         outputs: vec![port("last_hidden_state", DType::F32, "b frames 8")],
         canceller: Canceller::new(Ignore),
     };
@@ -182,18 +170,8 @@ impl Fake {
         let length = |name: &str| input(name).unwrap().shape()[2];
         let cache: Vec<_> = inputs.iter().filter(|(name, _)| name.starts_with("past")).collect();
         let call = Call {
-            before: input("input_ids")
-                .unwrap()
-                .to_tensor()
-                .unwrap()
-                .as_slice::<i64>()
-                .unwrap()[0],
-            branch: input("use_cache_branch")
-                .unwrap()
-                .to_tensor()
-                .unwrap()
-                .as_slice::<bool>()
-                .unwrap()[0],
+            before: input("input_ids").unwrap().to_tensor().unwrap().as_slice::<i64>().unwrap()[0],
+            branch: input("use_cache_branch").unwrap().to_tensor().unwrap().as_slice::<bool>().unwrap()[0],
             mask: input("encoder_attention_mask").map(|mask| mask.shape()[1]),
             own: length("past_key_values.1.decoder.value"),
             cross: length("past_key_values.0.encoder.key"),
@@ -251,9 +229,7 @@ impl Session for Fake {
 
     fn run(&mut self, inputs: &[(&str, &Value)], outputs: &[&str]) -> Result<Vec<Value>, InferenceError> {
         if self.canceller.is_cancelled() {
-            return Err(InferenceError::Cancelled {
-                model: self.name.into(),
-            });
+            return Err(InferenceError::Cancelled { model: self.name.into() });
         }
         check::inputs(self.name, &self.inputs, inputs)?;
         check::outputs(self.name, &self.outputs, outputs)?;

@@ -4,6 +4,7 @@
 //! CliError>`, and two lines here: a variant of `Verb` and an arm of `dispatch`. What a verb finds goes to the standard
 //! output through [`output`]; notes, progress and errors go to the standard error. [`Exit`] is the table of exit codes.
 
+mod check;
 mod completions;
 mod devices;
 mod error;
@@ -13,13 +14,16 @@ mod global;
 mod graph;
 mod kinds;
 mod lanes;
+mod load;
 mod logging;
 mod models;
 mod output;
 mod progress;
 mod reference;
+mod run;
 mod schema;
 mod setup;
+mod speed;
 mod terminal;
 mod text;
 
@@ -46,6 +50,8 @@ struct Cli {
 /// The verbs, in the order of the help.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::Args),
+    Check(check::Args),
     Graph(graph::Args),
     Kinds(kinds::Args),
     Models(models::Args),
@@ -57,6 +63,8 @@ enum Verb {
 
 fn dispatch(verb: &Verb, global: &Global) -> Result<Exit, CliError> {
     match verb {
+        Verb::Run(args) => run::run(args, global),
+        Verb::Check(args) => check::run(args, global),
         Verb::Graph(args) => graph::run(args, global),
         Verb::Kinds(args) => kinds::run(args, global),
         Verb::Models(args) => models::run(args, global),

@@ -9,8 +9,7 @@ use crate::config::{Fault, Faults};
 use crate::pipeline::{Builder, LinkSettings, PipelineFile, Plan, PlannedLink, PlannedStage};
 use crate::stage::{Blueprint, Registry, Role, Settings};
 use crate::stages::REGISTRY;
-use crate::stages::capture::push::PushHandle;
-use crate::stages::sink::collect::{Collect, Received};
+use crate::stages::sink::collect::{Collect, Collected, Hub};
 
 /// A pipeline that was found without fault and can be started.
 ///
@@ -67,24 +66,16 @@ impl Pipeline {
         &self.warnings
     }
 
-    /// The way in: where the program pushes to the stage `id`, a `capture: push`.
-    pub fn push(&self, id: &str) -> Result<Arc<PushHandle>, Faults> {
-        let stage = self.stage(id)?;
-        self.plan.stages[stage].blueprint.handle().and_then(downcast).ok_or_else(|| {
-            Fault::error("not-a-push", format!("stage `{id}` takes nothing from a program"))
-                .expected("a `capture: push`")
-                .found(format!("a {}: {}", self.plan.stages[stage].role, self.plan.stages[stage].kind))
-                .into()
-        })
-    }
-
-    /// The way out: what stage `id` (or its port, as `stage.port`) writes, from the start. Up to `capacity` packets wait
-    /// for the program; then the pipeline waits for it.
-    pub fn subscribe(&mut self, id: &str, capacity: usize) -> Result<Received, Faults> {
+    /// The way out: what comes to the `sink: collect` named `id`, or what another stage (or its port, as `stage.port`)
+    /// writes. Up to `capacity` packets of each stream wait for the program; then the pipeline waits for it.
+    pub fn subscribe(&mut self, id: &str, capacity: usize) -> Result<Collected, Faults> {
         let (stage, port) = match id.split_once('.') {
             Some((stage, port)) => (self.stage(stage)?, Some(port)),
             None => (self.stage(id)?, None),
         };
+        if let Some(hub) = self.plan.stages[stage].blueprint.handle().and_then(downcast::<Hub>) {
+            return Ok(hub.subscribe(capacity));
+        }
         let outputs = &self.plan.stages[stage].contract.outputs;
         let found = match port {
             Some(port) => outputs.iter().position(|output| output.name == port),

@@ -1,5 +1,11 @@
 //! Models: what runs a graph.
 
+pub mod files;
+pub mod graph;
+pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use crate::stage::Kind;
 
 /// The kinds of this role.

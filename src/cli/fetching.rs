@@ -64,8 +64,7 @@ pub(super) fn fetch(card: &Card, cache: &Cache, global: &Global) -> Result<bool,
             global.note(format!("{}: fetched, {}", card.name(), text::bytes(bytes)));
             Ok(true)
         }
-        // Of all that a fetch may have done, this is the one that is nothing.
-        _ => {
+        Fetched::AlreadyThere => {
             global.note(format!("{}: already there", card.name()));
             Ok(false)
         }

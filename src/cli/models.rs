@@ -219,11 +219,6 @@ fn verify(names: &[String], cache: &Cache, global: &Global) -> Result<Exit, CliE
                     exit = Exit::Failed;
                     format!("{}: {difference}", terminal.bad("wrong"))
                 }
-                // A state that this program does not know is not known to be good.
-                _ => {
-                    exit = Exit::Failed;
-                    terminal.bad("unknown").to_string()
-                }
             };
             let _ = writeln!(page, "{}  {role}  {}  {words}", terminal.name(card.name()), terminal.faint(path.display()));
         }

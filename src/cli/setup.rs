@@ -56,7 +56,7 @@ fn models(file: &Path) -> Result<Vec<Option<Card>>, CliError> {
     for name in pipeline.models().into_iter().collect::<BTreeSet<_>>() {
         match cards::find(&name, folder_of(file)) {
             Ok(Model::Card(card)) => found.push(Some(*card)),
-            Ok(_) => found.push(None),
+            Ok(Model::File(_)) => found.push(None),
             Err(error) => faults.push(Fault::error("unknown-model", error.to_string()).in_source(pipeline.source())),
         }
     }

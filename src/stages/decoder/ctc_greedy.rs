@@ -93,7 +93,7 @@ const EXAMPLE: &str = r#"percept: 1
 name: spell
 stages:
   - capture: file
-    path: examples/recordings/two_cities.wav
+    path: examples/recordings
   - preprocess: mono
   - preprocess: resample
     sample_rate_hz: 16000
@@ -110,7 +110,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<CtcGreedy>(
     "ctc_greedy",
     Role::Decoder,
-    "Spells the text of a CTC model by its most probable path.",
+    "Spells the text of a CTC model by its most probable path",
     EXAMPLE,
 );
 

@@ -80,7 +80,7 @@ const EXAMPLE: &str = r#"percept: 1
 name: transcribe
 stages:
   - capture: file
-    path: examples/recordings/two_cities.wav
+    path: examples/recordings
   - preprocess: mono
   - preprocess: resample
     sample_rate_hz: 16000
@@ -98,7 +98,7 @@ stages:
 pub const KIND: Kind = Kind::plain::<Transcribe>(
     "transcript",
     Role::Decoder,
-    "Settles text into numbered utterances with confidence, without loops.",
+    "Settles text into numbered utterances with confidence, without loops",
     EXAMPLE,
 );
 

@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use self::best_path::{Merged, Merger};
 use super::partials::Partials;
-use crate::config::{Fault, Faults};
+use crate::config::Faults;
 use crate::media::{Format, Packet, Piece, StreamInfo, Text};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Draft, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable,
@@ -198,7 +198,7 @@ impl CtcGreedy {
     }
 
     /// Reads the tokens from where the settings say.
-    fn read_tokens(&self, context: &ReadContext<'_>) -> Result<Tokens, Fault> {
+    fn read_tokens(&self, context: &ReadContext<'_>) -> Result<Tokens, Faults> {
         match (&self.tokens, &self.alphabet) {
             (Some(path), None) => Tokens::read(&context.settings.resolve(path)).map_err(|error| {
                 let code = if matches!(error, TokensError::Read { .. }) {
@@ -206,19 +206,21 @@ impl CtcGreedy {
                 } else {
                     "bad-tokens"
                 };
-                context.fault("tokens", code, error.to_string())
+                context.fault("tokens", code, error.to_string()).into()
             }),
             (None, Some(alphabet)) => Ok(Tokens::from_alphabet(alphabet)),
             (None, None) => Err(context
                 .fault("tokens", "missing-key", "the symbols of the model are not given")
-                .help("give the model's token list, `tokens: FILE`, or spell its alphabet, `alphabet: \"…\"`")),
+                .help("give the model's token list, `tokens: FILE`, or spell its alphabet, `alphabet: \"…\"`")
+                .into()),
             (Some(_), Some(_)) => Err(context
                 .fault(
                     "alphabet",
                     "contradiction",
                     "both `tokens` and `alphabet` give the symbols of the model",
                 )
-                .help("remove one of them")),
+                .help("remove one of them")
+                .into()),
         }
     }
 }
@@ -244,7 +246,7 @@ impl Resolve for CtcGreedy {
                 return Ok(Box::new(CtcDecoder { settings: self, tokens }));
             }
             Ok(_) => {}
-            Err(fault) => faults.push(fault),
+            Err(found) => faults.extend(found),
         }
         Err(faults)
     }

@@ -163,7 +163,8 @@ impl Listening {
             let missing = begin > reached.saturating_add(1);
             let begin = if missing { begin } else { reached };
             if end > begin {
-                if if complete { begin >= total } else { end > total } {
+                let ready = if complete { begin < total } else { end <= total };
+                if !ready {
                     return;
                 }
                 if missing || window.gap {

@@ -54,7 +54,9 @@ fn an_utterance_ends_before_what_is_missing() {
     let script = Script::new(WINDOW * 100, &stretches(&[(1.0, 100)]));
     let half = Timestamp::from_nanos(1_600_000_000);
     type Change = fn(&mut Vec<(usize, Packet)>);
-    let changes: [(&str, i64, Change, &[(i64, i64)]); 6] = [
+    /// What happens, by how many ms the second half is later, what else is changed, the utterances in ms.
+    type Case<'a> = (&'a str, i64, Change, &'a [(i64, i64)]);
+    let changes: [Case<'_>; 6] = [
         ("nothing is missing", 0, |_| {}, &[(0, 3200)]),
         ("both jump", 500, |_| {}, &[(0, 1600), (2100, 3700)]),
         (

@@ -9,9 +9,10 @@
 //! log-probability is that of the frame where the model is surest of it.
 //!
 //! A packet is a whole utterance unless `streaming` is set; its text has the packet's times, flags and revision. With
-//! `streaming` the packets of a stream are taken as one run of frames, so a symbol may go on from one to the next and the
-//! text does not depend on where the packets were cut. An utterance then begins with its first symbol and ends with its
-//! last, once `pause_ms` of blanks follow, or `max_length_ms` are reached, or something is missing, or the stream ends.
+//! `streaming` the packets of a stream are taken as one run of frames, so a symbol may go on from one to the next and
+//! the text does not depend on where the packets were cut. An utterance then begins with its first symbol and ends with
+//! its last, once `pause_ms` of blanks follow, or `max_length_ms` are reached, or something is missing, or the stream
+//! ends.
 
 mod best_path;
 #[cfg(test)]

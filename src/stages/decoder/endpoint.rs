@@ -5,28 +5,28 @@
 //!
 //! # Where an utterance begins and ends
 //!
-//! A window whose probability is `threshold_on` or more opens a *candidate*; one below `threshold_off` drops it again. A
-//! candidate as long as `min_speech_ms` is *speech*. Speech ends where windows below `threshold_off` begin that last
-//! `min_silence_ms` together. The utterance is the speech with `pad_before_ms` and `pad_after_ms` of sound around it, but
-//! no sound belongs to two utterances.
+//! A window whose probability is `threshold_on` or more opens a *candidate*; one below `threshold_off` drops it again.
+//! A candidate as long as `min_speech_ms` is *speech*. Speech ends where windows below `threshold_off` begin that last
+//! `min_silence_ms` together. The utterance is the speech with `pad_before_ms` and `pad_after_ms` of sound around it,
+//! but no sound belongs to two utterances.
 //!
 //! Speech whose utterance reaches `max_length_ms` is cut at the begin of the least probable of its late windows, those
 //! that end at 80 % of that length or later. It goes on there, as the next utterance, without padding.
 //!
-//! At the end of the stream, before a gap in the sound and before a stretch that the voice gate said nothing about, speech
-//! ends with the sound, and a candidate of any length is an utterance: a last word is never lost. The same happens by the
-//! clock when a live stream brings nothing for `stall_ms`. Sound at the end of a stream that the gate did not judge counts
-//! as what came before it, as long as it is no longer than `stall_ms`.
+//! At the end of the stream, before a gap in the sound and before a stretch that the voice gate said nothing about,
+//! speech ends with the sound, and a candidate of any length is an utterance: a last word is never lost. The same
+//! happens by the clock when a live stream brings nothing for `stall_ms`. Sound at the end of a stream that the gate
+//! did not judge counts as what came before it, as long as it is no longer than `stall_ms`.
 //!
 //! The windows are the voice packets' starts and durations; they need not divide the sound's rate or be of one length.
-//! Decisions are made only on windows whose sound is there, so they don't depend on how either input was cut into packets.
-//! The state machine was frozen in Python first: `tests/reference/endpoint.py`.
+//! Decisions are made only on windows whose sound is there, so they don't depend on how either input was cut into
+//! packets. The state machine was frozen in Python first: `tests/reference/endpoint.py`.
 //!
 //! # Partial results
 //!
 //! All revisions of an utterance share their start. The first partial one comes as soon as a candidate is speech, the
-//! next at each window that ends `partial_every_ms`, 2 · `partial_every_ms`, … after the begin of the speech, each with the
-//! sound from the utterance's start to the end of that window. There is none at the window that ends the utterance.
+//! next at each window that ends `partial_every_ms`, 2 · `partial_every_ms`, … after the begin of the speech, each with
+//! the sound from the utterance's start to the end of that window. There is none at the window that ends the utterance.
 //!
 //! With `eager_final`, once a silence has lasted 96 ms and the padding after it is there, one partial result holds
 //! exactly the sound that the final one will have if the silence goes on, and no other follows while it does. A
@@ -86,8 +86,8 @@ pub struct Endpoint {
     pub partials: Partials,
     /// Whether a live stream with partial results gets one that holds the final's sound before the silence is over.
     pub eager_final: bool,
-    /// How long a live stream may bring nothing, in milliseconds, before an utterance in progress is ended; and how much
-    /// sound without a voice probability, in milliseconds, may end one in any stream.
+    /// How long a live stream may bring nothing, in milliseconds, before an utterance in progress is ended; and how
+    /// much sound without a voice probability, in milliseconds, may end one in any stream.
     #[schemars(range(min = 100, max = 60_000))]
     pub stall_ms: u32,
 }

@@ -20,9 +20,9 @@ fn bare(word: &str) -> String {
     if trimmed.is_empty() { word } else { trimmed }.to_lowercase()
 }
 
-/// The parts of `text` to leave out so that no phrase of 1 to [`LONGEST_PHRASE`] words stands more than `most` times in a
-/// row: of each such row the first `most` stay. Each part begins at the end of the word before it. In order, apart from
-/// each other; none when `most` is 0.
+/// The parts of `text` to leave out so that no phrase of 1 to [`LONGEST_PHRASE`] words stands more than `most` times in
+/// a row: of each such row the first `most` stay. Each part begins at the end of the word before it. In order, apart
+/// from each other; none when `most` is 0.
 pub(super) fn repetitions(text: &str, most: usize) -> Vec<Range<usize>> {
     let places = words(text);
     let bare: Vec<String> = places.iter().map(|place| bare(&text[place.clone()])).collect();

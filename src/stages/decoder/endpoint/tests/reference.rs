@@ -146,7 +146,8 @@ proptest! {
         let script = Script { rate: hz(rate), cuts, total, voice };
         let found = script.run(&settings, live);
         prop_assert_eq!(&Script { cuts: other, ..script.clone() }.run(&settings, live), &found);
-        // Partial results change nothing about the final ones, each has its own revisions from 1, and no sound is told twice.
+        // Partial results change nothing about the final ones, each has its own revisions from 1, and no sound is told
+        // twice.
         let without = script.run(&Endpoint { partials: Partials::Never, ..settings }, live);
         prop_assert!(without.iter().all(|one| !one.partial && one.revision == 1));
         prop_assert_eq!(finals(found.clone()), finals(without));

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::global::Global;
 use super::text;
 use crate::cards::CardError;
-use crate::config::Faults;
+use crate::config::{Faults, Severity};
 use crate::inference::InferenceError;
 use crate::inference::ort::NotFound;
 
@@ -105,7 +105,8 @@ impl CliError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Faults(_) | CliError::Usage { .. } => Exit::Refused,
+            CliError::Faults(faults) => of_faults(faults),
+            CliError::Usage { .. } => Exit::Refused,
             CliError::Card(error) => match error {
                 CardError::Refused(_)
                 | CardError::Unknown { .. }
@@ -161,6 +162,15 @@ impl CliError {
     }
 }
 
+/// The codes of faults that `percept setup` mends: nothing is wrong with the file.
+const TO_FETCH: [&str; 2] = ["not-fetched", "no-onnxruntime"];
+
+/// The exit code of a pipeline that was refused.
+fn of_faults(faults: &Faults) -> Exit {
+    let mut errors = faults.iter().filter(|fault| fault.severity == Severity::Error).peekable();
+    if errors.peek().is_some() && errors.all(|fault| TO_FETCH.contains(&fault.code)) { Exit::Missing } else { Exit::Refused }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +193,18 @@ mod tests {
             (CliError::Output(io::ErrorKind::StorageFull.into()), Exit::Failed),
         ] {
             assert_eq!(error.exit(), exit, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_must_be_fetched_is_missing() {
+        let error = |code| Fault::error(code, "m");
+        for (faults, exit) in [
+            (vec![error("not-fetched"), error("no-onnxruntime"), Fault::warning("w", "m")], Exit::Missing),
+            (vec![error("not-fetched"), error("unknown-key")], Exit::Refused),
+            (vec![], Exit::Refused),
+        ] {
+            assert_eq!(CliError::from(faults.into_iter().collect::<Faults>()).exit(), exit);
         }
     }
 

@@ -9,11 +9,11 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::global::Global;
 use super::lanes;
+use super::load::Changes;
 use super::output;
 use crate::media::Format;
-use crate::pipeline::{LinkSettings, PipelineFile, Plan, PlannedLink};
+use crate::pipeline::{LinkSettings, Plan, PlannedLink};
 use crate::stage::Role;
-use crate::stages::REGISTRY;
 
 /// Draw a pipeline: its stages, its links and what travels on them
 ///
@@ -25,6 +25,8 @@ pub(super) struct Args {
     /// What to draw it as
     #[arg(long, value_enum, default_value_t)]
     format: Picture,
+    #[command(flatten)]
+    changes: Changes,
 }
 
 /// What to draw a pipeline as.
@@ -40,12 +42,12 @@ enum Picture {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    let (plan, warnings) = PipelineFile::open(&args.file)?.check(&REGISTRY, &global.settings(&args.file))?;
-    global.warn(&warnings);
+    let pipeline = args.changes.load(&args.file, global)?;
+    let plan = pipeline.plan();
     output::print(&match args.format {
-        Picture::Text => lanes::draw(&plan, &global.stdout()),
-        Picture::Mermaid => mermaid(&plan),
-        Picture::Dot => dot(&plan),
+        Picture::Text => lanes::draw(plan, &global.stdout()),
+        Picture::Mermaid => mermaid(plan),
+        Picture::Dot => dot(plan),
     })?;
     Ok(Exit::Done)
 }

@@ -9,9 +9,10 @@
 //! log-probability is that of the frame where the model is surest of it.
 //!
 //! A packet is a whole utterance unless `streaming` is set; its text has the packet's times, flags and revision. With
-//! `streaming` the packets of a stream are taken as one run of frames, so a symbol may go on from one to the next and the
-//! text does not depend on where the packets were cut. An utterance then begins with its first symbol and ends with its
-//! last, once `pause_ms` of blanks follow, or `max_length_ms` are reached, or something is missing, or the stream ends.
+//! `streaming` the packets of a stream are taken as one run of frames, so a symbol may go on from one to the next and
+//! the text does not depend on where the packets were cut. An utterance then begins with its first symbol and ends with
+//! its last, once `pause_ms` of blanks follow, or `max_length_ms` are reached, or something is missing, or the stream
+//! ends.
 
 mod best_path;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use thiserror::Error;
 
 use self::best_path::{Merged, Merger};
 use super::partials::Partials;
-use crate::config::{Fault, Faults};
+use crate::config::Faults;
 use crate::media::{Format, Packet, Piece, StreamInfo, Text};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Draft, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable,
@@ -93,7 +94,7 @@ const EXAMPLE: &str = r#"percept: 1
 name: spell
 stages:
   - capture: file
-    path: examples/recordings/two_cities.wav
+    path: examples/recordings
   - preprocess: mono
   - preprocess: resample
     sample_rate_hz: 16000
@@ -110,7 +111,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<CtcGreedy>(
     "ctc_greedy",
     Role::Decoder,
-    "Spells the text of a CTC model by its most probable path.",
+    "Spells the text of a CTC model by its most probable path",
     EXAMPLE,
 );
 
@@ -198,7 +199,7 @@ impl CtcGreedy {
     }
 
     /// Reads the tokens from where the settings say.
-    fn read_tokens(&self, context: &ReadContext<'_>) -> Result<Tokens, Fault> {
+    fn read_tokens(&self, context: &ReadContext<'_>) -> Result<Tokens, Faults> {
         match (&self.tokens, &self.alphabet) {
             (Some(path), None) => Tokens::read(&context.settings.resolve(path)).map_err(|error| {
                 let code = if matches!(error, TokensError::Read { .. }) {
@@ -206,19 +207,21 @@ impl CtcGreedy {
                 } else {
                     "bad-tokens"
                 };
-                context.fault("tokens", code, error.to_string())
+                context.fault("tokens", code, error.to_string()).into()
             }),
             (None, Some(alphabet)) => Ok(Tokens::from_alphabet(alphabet)),
             (None, None) => Err(context
                 .fault("tokens", "missing-key", "the symbols of the model are not given")
-                .help("give the model's token list, `tokens: FILE`, or spell its alphabet, `alphabet: \"…\"`")),
+                .help("give the model's token list, `tokens: FILE`, or spell its alphabet, `alphabet: \"…\"`")
+                .into()),
             (Some(_), Some(_)) => Err(context
                 .fault(
                     "alphabet",
                     "contradiction",
                     "both `tokens` and `alphabet` give the symbols of the model",
                 )
-                .help("remove one of them")),
+                .help("remove one of them")
+                .into()),
         }
     }
 }
@@ -244,7 +247,7 @@ impl Resolve for CtcGreedy {
                 return Ok(Box::new(CtcDecoder { settings: self, tokens }));
             }
             Ok(_) => {}
-            Err(fault) => faults.push(fault),
+            Err(found) => faults.extend(found),
         }
         Err(faults)
     }

@@ -5,54 +5,52 @@
 //!
 //! # Where an utterance begins and ends
 //!
-//! A window whose probability is `threshold_on` or more opens a *candidate*; one below `threshold_off` drops it again. A
-//! candidate as long as `min_speech_ms` is *speech*. Speech ends where windows below `threshold_off` begin that last
-//! `min_silence_ms` together. The utterance is the speech with `pad_before_ms` and `pad_after_ms` of sound around it, but
-//! no sound belongs to two utterances.
+//! A window whose probability is `threshold_on` or more opens a *candidate*; one below `threshold_off` drops it again.
+//! A candidate as long as `min_speech_ms` is *speech*. Speech ends where windows below `threshold_off` begin that last
+//! `min_silence_ms` together. The utterance is the speech with `pad_before_ms` and `pad_after_ms` of sound around it,
+//! but no sound belongs to two utterances.
 //!
 //! Speech whose utterance reaches `max_length_ms` is cut at the begin of the least probable of its late windows, those
 //! that end at 80 % of that length or later. It goes on there, as the next utterance, without padding.
 //!
-//! At the end of the stream, before a gap in the sound and before a stretch that the voice gate said nothing about, speech
-//! ends with the sound, and a candidate of any length is an utterance: a last word is never lost. The same happens by the
-//! clock when a live stream brings nothing for `stall_ms`. Sound at the end of a stream that the gate did not judge counts
-//! as what came before it, as long as it is no longer than `stall_ms`.
+//! At the end of the stream, before a gap in the sound and before a stretch that the voice gate said nothing about,
+//! speech ends with the sound, and a candidate of any length is an utterance: a last word is never lost. The same
+//! happens by the clock when a live stream brings nothing for `stall_ms`. Sound at the end of a stream that the gate
+//! did not judge counts as what came before it, as long as it is no longer than `stall_ms`.
 //!
 //! The windows are the voice packets' starts and durations; they need not divide the sound's rate or be of one length.
-//! Decisions are made only on windows whose sound is there, so they don't depend on how either input was cut into packets.
-//! The state machine was frozen in Python first: `tests/reference/endpoint.py`.
+//! Decisions are made only on windows whose sound is there, so they don't depend on how either input was cut into
+//! packets. The state machine was frozen in Python first: `tests/reference/endpoint.py`.
 //!
 //! # Partial results
 //!
 //! All revisions of an utterance share their start. The first partial one comes as soon as a candidate is speech, the
-//! next at each window that ends `partial_every_ms`, 2 · `partial_every_ms`, … after the begin of the speech, each with the
-//! sound from the utterance's start to the end of that window. There is none at the window that ends the utterance.
+//! next at each window that ends `partial_every_ms`, 2 · `partial_every_ms`, … after the begin of the speech, each with
+//! the sound from the utterance's start to the end of that window. There is none at the window that ends the utterance.
 //!
 //! With `eager_final`, once a silence has lasted 96 ms and the padding after it is there, one partial result holds
 //! exactly the sound that the final one will have if the silence goes on, and no other follows while it does. A
 //! model that keeps its last result and meets the same sound again can then give the final result at once.
 
+mod listening;
 mod segmenter;
 mod sound;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use self::segmenter::{Found, Limits, Segmenter, Window};
-use self::sound::Sound;
+use self::listening::Listening;
+use self::segmenter::Limits;
 use super::partials::Partials;
 use crate::config::Faults;
-use crate::media::{Audio, Format, Packet, StreamInfo};
+use crate::media::{Format, StreamInfo};
 use crate::stage::{
-    Blueprint, Contract, ContractFault, Draft, EventKind, Input, Kind, Opened, Output, ReadContext, Resolve, Role,
-    Runnable, Stage, StageError,
+    Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
+    StageError,
 };
-use crate::stages::timeline::{Continuity, Timeline};
 use crate::tensor::{DType, SymbolicShape};
 use crate::units::{Rate, TimeSpan, Timestamp};
 
@@ -88,8 +86,8 @@ pub struct Endpoint {
     pub partials: Partials,
     /// Whether a live stream with partial results gets one that holds the final's sound before the silence is over.
     pub eager_final: bool,
-    /// How long a live stream may bring nothing, in milliseconds, before an utterance in progress is ended; and how much
-    /// sound without a voice probability, in milliseconds, may end one in any stream.
+    /// How long a live stream may bring nothing, in milliseconds, before an utterance in progress is ended; and how
+    /// much sound without a voice probability, in milliseconds, may end one in any stream.
     #[schemars(range(min = 100, max = 60_000))]
     pub stall_ms: u32,
 }
@@ -116,7 +114,7 @@ const EXAMPLE: &str = r#"percept: 1
 name: utterances
 stages:
   - capture: file
-    path: examples/recordings/two_cities.wav
+    path: examples/recordings
   - preprocess: mono
   - preprocess: resample
     sample_rate_hz: 16000
@@ -133,7 +131,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<Endpoint>(
     "endpoint",
     Role::Decoder,
-    "Cuts sound into utterances, by the probability that somebody speaks.",
+    "Cuts sound into utterances, by the probability that somebody speaks",
     EXAMPLE,
 );
 
@@ -325,35 +323,6 @@ struct Endpointer {
     settings: Endpoint,
 }
 
-/// A voice packet that waits for the sound of its window.
-#[derive(Clone, Copy, Debug)]
-struct Voice {
-    start: Timestamp,
-    end: Timestamp,
-    probability: f32,
-    gap: bool,
-}
-
-/// What belongs to one stream.
-#[derive(Debug)]
-struct Listening {
-    limits: Limits,
-    live: bool,
-    stall: TimeSpan,
-    /// Sound without voice windows that may end an utterance, in samples.
-    unjudged: u64,
-    /// Positions are samples of the present run of sound.
-    timeline: Timeline,
-    begun: bool,
-    sound: Sound,
-    voice: VecDeque<Voice>,
-    segmenter: Segmenter,
-    found: Vec<Found>,
-    /// The end of the newest packet on either port.
-    newest: Timestamp,
-    told_bad_probability: bool,
-}
-
 impl Stage for Endpointer {
     type State = Listening;
 
@@ -370,20 +339,7 @@ impl Stage for Endpointer {
         };
         let limits = self.settings.limits(rate, stream.live);
         let stall = TimeSpan::from_millis(i64::from(self.settings.stall_ms));
-        let state = Listening {
-            limits,
-            live: stream.live,
-            stall,
-            unjudged: rate.samples_in(stall),
-            timeline: Timeline::new(rate),
-            begun: false,
-            sound: Sound::default(),
-            voice: VecDeque::new(),
-            segmenter: Segmenter::new(limits),
-            found: Vec::new(),
-            newest: Timestamp::MIN,
-            told_bad_probability: false,
-        };
+        let state = Listening::new(rate, limits, stall, stream.live);
         Ok(Opened {
             state,
             outputs: vec![Format::audio(Some(rate), Some(1))],
@@ -392,25 +348,13 @@ impl Stage for Endpointer {
 
     fn process(&mut self, state: &mut Listening, input: Input, out: &mut Output) -> Result<(), StageError> {
         match input.port {
-            VOICE => state.hear_voice(&input.packet, out)?,
-            _ => state.hear_sound(&input.packet, out)?,
+            VOICE => state.hear_voice(&input.packet, out),
+            _ => state.hear_sound(&input.packet, out),
         }
-        state.newest = state.newest.max(input.packet.end());
-        state.advance(false, Timestamp::MAX);
-        state.tell(out);
-        Ok(())
     }
 
     fn tick(&mut self, state: &mut Listening, now: Timestamp, out: &mut Output) -> Result<(), StageError> {
-        if state.live && state.segmenter.is_in_utterance() && now - state.newest > state.stall {
-            let silent = now - state.newest;
-            out.event(
-                EventKind::Notice,
-                format!("nothing came for {silent}: the utterance in progress is ended"),
-            );
-            state.end_speech(Timestamp::MAX);
-            state.tell(out);
-        }
+        state.look_at_clock(now, out);
         Ok(())
     }
 
@@ -420,132 +364,6 @@ impl Stage for Endpointer {
     }
 
     fn hold_back(&self, state: &Listening) -> Option<Timestamp> {
-        let from = state.segmenter.needed_from().min(state.sound.len());
-        state.begun.then(|| state.timeline.time_of(from))
-    }
-}
-
-impl Listening {
-    fn hear_voice(&mut self, packet: &Packet, out: &mut Output) -> Result<(), StageError> {
-        let (start, end) = (packet.start, packet.end());
-        let tensor = packet.payload.tensor()?;
-        let wrong = |found: String| StageError::skip(EndpointError::Voice { start, found });
-        let probability = match tensor.as_slice::<f32>() {
-            Ok([probability]) => *probability,
-            _ => return Err(wrong(packet.payload.format().to_string())),
-        };
-        if end <= start {
-            return Err(wrong("a packet without duration".to_owned()));
-        }
-        if self.voice.len() >= MAX_WAITING {
-            return Err(StageError::skip(EndpointError::Ahead { start }));
-        }
-        if !probability.is_finite() && !self.told_bad_probability {
-            self.told_bad_probability = true;
-            let message =
-                format!("the voice probability at {start} is {probability}: taken as 0, here and from now on");
-            out.event(EventKind::Notice, message);
-        }
-        let probability = if probability.is_finite() { probability } else { 0.0 };
-        self.voice.push_back(Voice {
-            start,
-            end,
-            probability,
-            gap: packet.flags.gap,
-        });
-        Ok(())
-    }
-
-    fn hear_sound(&mut self, packet: &Packet, out: &mut Output) -> Result<(), StageError> {
-        let audio = packet.payload.audio()?;
-        let expected = Format::audio(Some(self.timeline.rate()), Some(1));
-        let found = packet.payload.format();
-        if expected != found {
-            return Err(StageError::skip(EndpointError::Changed { expected, found }));
-        }
-        if self.timeline.follows_packet(packet) == Continuity::Gap {
-            self.end_run(packet.start, out);
-        }
-        self.timeline.accept_packet(packet, audio.frames());
-        self.begun = true;
-        // Every window that starts by now has come, so the gate will say nothing about what lies between.
-        let begin = self.sound.len();
-        if self.voice.is_empty() && begin.saturating_sub(self.segmenter.reached()) > self.unjudged {
-            self.segmenter.finish(self.segmenter.reached(), &mut self.found);
-            self.tell(out);
-            self.segmenter.skip_to(begin);
-        }
-        self.sound.push(audio.samples());
-        Ok(())
-    }
-
-    /// Takes the windows that start before `before` and whose sound is there; when no more of it will come
-    /// (`complete`), those too of which only a part is there.
-    fn advance(&mut self, complete: bool, before: Timestamp) {
-        if !self.begun {
-            return;
-        }
-        let total = self.sound.len();
-        while let Some(window) = self.voice.front().copied()
-            && window.start < before
-        {
-            let (begin, end) = (self.timeline.index_at(window.start), self.timeline.index_at(window.end));
-            let reached = self.segmenter.reached();
-            // Neighbours touch, give or take the rounding of their times; of those that overlap the rest counts.
-            let missing = begin > reached.saturating_add(1);
-            let begin = if missing { begin } else { reached };
-            if end > begin {
-                if if complete { begin >= total } else { end > total } {
-                    return;
-                }
-                if missing || window.gap {
-                    self.segmenter.finish(reached.min(total), &mut self.found);
-                    self.segmenter.skip_to(begin);
-                }
-                let window = Window {
-                    begin,
-                    end,
-                    probability: window.probability,
-                };
-                self.segmenter.window(window, end.min(total), &mut self.found);
-            }
-            self.voice.pop_front();
-        }
-    }
-
-    /// Ends what is in progress: no more sound comes for the windows that start before `before`.
-    fn end_speech(&mut self, before: Timestamp) {
-        self.advance(true, before);
-        let (reached, total) = (self.segmenter.reached(), self.sound.len());
-        let judged = total.saturating_sub(reached) <= self.unjudged;
-        self.segmenter
-            .finish(if judged { total } else { reached }, &mut self.found);
-    }
-
-    /// Ends the present run of sound; what starts at `before` or later belongs to the next.
-    fn end_run(&mut self, before: Timestamp, out: &mut Output) {
-        self.end_speech(before);
-        self.tell(out);
-        while self.voice.front().is_some_and(|window| window.start < before) {
-            self.voice.pop_front();
-        }
-        self.sound = Sound::default();
-        self.segmenter = Segmenter::new(self.limits);
-    }
-
-    /// Emits what was found, and forgets the sound that is needed no more.
-    fn tell(&mut self, out: &mut Output) {
-        for Found {
-            start,
-            end,
-            partial,
-            revision,
-        } in self.found.drain(..)
-        {
-            let audio = Audio::mono(self.sound.copy(start..end), self.timeline.rate());
-            let draft = Draft::new(self.timeline.time_of(start), self.timeline.span(start, end), audio);
-            out.emit(0, draft.partial(partial).revision(revision));
-        }
-        self.sound.forget_before(self.segmenter.needed_from());
+        state.needed_from()
     }
 }

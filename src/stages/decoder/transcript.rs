@@ -7,16 +7,16 @@
 //!   one. An utterance of which nothing is passed on takes no number.
 //! * **Confidence** is the geometric mean of the probabilities of the pieces that are left: exp of the mean of their
 //!   log-probabilities. A text with less than `min_confidence` counts as empty.
-//! * **Repetition guard**: models that decode by their own output fall into loops on silence and noise. Of a phrase of 1
-//!   to 6 words that stands more than `max_repeats` times in a row the first `max_repeats` stay. Case and the
-//!   punctuation around words don't count. (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision",
-//!   2022, section 4.5, tell loops by how well the text compresses; counting cuts exactly the loop.)
+//! * **Repetition guard**: models that decode by their own output fall into loops on silence and noise. Of a phrase of
+//!   1 to 6 words that stands more than `max_repeats` times in a row the first `max_repeats` stay. Case and the
+//!   punctuation around words don't count. (Radford et al., "Robust Speech Recognition via Large-Scale Weak
+//!   Supervision", 2022, section 4.5, tell loops by how well the text compresses; counting cuts exactly the loop.)
 //! * **Empty text**: an empty partial one is not passed on, nor is an empty final one of an utterance that was never
 //!   passed on. After partial ones it is: a display has to take them back.
-//! * **Agreement** (`partials: agreed`): a partial transcript is what this partial text and the one before it begin with
-//!   alike, word by word, so what is shown seldom changes. The first one of an utterance shows nothing. (Liu, Spanakis
-//!   and Niehues, "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection",
-//!   Interspeech 2020: local agreement.)
+//! * **Agreement** (`partials: agreed`): a partial transcript is what this partial text and the one before it begin
+//!   with alike, word by word, so what is shown seldom changes. The first one of an utterance shows nothing. (Liu,
+//!   Spanakis and Niehues, "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis
+//!   Selection", Interspeech 2020: local agreement.)
 //!
 //! Where the guard or the agreement shorten a text, the pieces that lie wholly in what is left out go with it.
 
@@ -52,8 +52,8 @@ pub enum Settling {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Transcribe {
-    /// Confidence, 0 to 1, below which a text counts as empty. 0 lets everything pass, and so does text whose model tells
-    /// no probabilities.
+    /// Confidence, 0 to 1, below which a text counts as empty. 0 lets everything pass, and so does text whose model
+    /// tells no probabilities.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_confidence: f64,
     /// How often a phrase of 1 to 6 words may stand in a row. 0: as often as it likes.
@@ -80,7 +80,7 @@ const EXAMPLE: &str = r#"percept: 1
 name: transcribe
 stages:
   - capture: file
-    path: examples/recordings/two_cities.wav
+    path: examples/recordings
   - preprocess: mono
   - preprocess: resample
     sample_rate_hz: 16000
@@ -98,7 +98,7 @@ stages:
 pub const KIND: Kind = Kind::plain::<Transcribe>(
     "transcript",
     Role::Decoder,
-    "Settles text into numbered utterances with confidence, without loops.",
+    "Settles text into numbered utterances with confidence, without loops",
     EXAMPLE,
 );
 
@@ -233,8 +233,8 @@ impl Settled {
     }
 }
 
-/// A text without some of its parts, which are in order; and without the pieces that lie wholly in them, when the pieces
-/// spell the text.
+/// A text without some of its parts, which are in order; and without the pieces that lie wholly in them, when the
+/// pieces spell the text.
 fn without(text: &Text, parts: &[Range<usize>]) -> Text {
     if parts.iter().all(Range::is_empty) {
         return text.clone();

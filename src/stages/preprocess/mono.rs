@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn channels_become_one() {
-        let cases: [(&str, u16, Option<u16>, &[f32], &[f32]); 5] = [
+        // name, channels, the one to keep, samples, expected
+        type Case = (&'static str, u16, Option<u16>, &'static [f32], &'static [f32]);
+        let cases: [Case; 5] = [
             ("mean", 2, None, &[1.0, 0.0, -1.0, -0.5], &[0.5, -0.75]),
             ("picked", 2, Some(1), &[1.0, 0.25, -1.0, -0.5], &[0.25, -0.5]),
             ("one stays", 1, None, &[0.1, 0.2], &[0.1, 0.2]),

@@ -22,7 +22,7 @@ pub fn choices(blueprint: &dyn Blueprint) -> Vec<Vec<Format>> {
             .flat_map(|choice: &Vec<Format>| {
                 candidates
                     .iter()
-                    .map(move |format| [&**choice, &[format.clone()]].concat())
+                    .map(move |format| [&**choice, std::slice::from_ref(format)].concat())
             })
             .collect();
     }

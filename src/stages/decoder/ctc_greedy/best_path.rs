@@ -1,8 +1,8 @@
 //! Best-path decoding of connectionist temporal classification.
 //!
-//! Graves, Fernández, Gomez and Schmidhuber, "Connectionist Temporal Classification", ICML 2006, section 3.1 (the map from
-//! paths to labellings: first repeated symbols are merged, then blanks removed) and section 3.2 (best path: the most
-//! probable symbol of each frame).
+//! Graves, Fernández, Gomez and Schmidhuber, "Connectionist Temporal Classification", ICML 2006, section 3.1 (the map
+//! from paths to labellings: first repeated symbols are merged, then blanks removed) and section 3.2 (best path: the
+//! most probable symbol of each frame).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -209,7 +209,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_cutting_of_a_run_gives_the_same(path in "[ab|-]{0,60}(-{0,9}[ab]{0,20}){0,6}", cuts in prop::collection::vec(0usize..200, 0..12)) {
+    fn any_cutting_of_a_run_gives_the_same(
+        path in "[ab|-]{0,60}(-{0,9}[ab]{0,20}){0,6}",
+        cuts in prop::collection::vec(0usize..200, 0..12),
+    ) {
         let run = |cuts: &[usize]| {
             let mut bounds: Vec<usize> = cuts.iter().map(|cut| cut % (path.len() + 1)).chain([0, path.len()]).collect();
             bounds.sort_unstable();
@@ -226,7 +229,9 @@ proptest! {
             }
             told.extend(solo.flush().unwrap());
             told.into_iter()
-                .map(|(_, packet)| (packet.start, packet.duration, packet.revision, packet.payload.text().unwrap().clone()))
+                .map(|(_, packet)| {
+                    (packet.start, packet.duration, packet.revision, packet.payload.text().unwrap().clone())
+                })
                 .collect::<Vec<_>>()
         };
         let whole = run(&[]);

@@ -49,7 +49,8 @@ impl Tokens {
     }
 
     /// The tokens of a text, one a line; a token may be empty or a space. When every line is `TOKEN NUMBER` and the
-    /// numbers are 0, 1, 2, … in any order, as the Kaldi family of toolkits writes them, they say the place of the token.
+    /// numbers are 0, 1, 2, … in any order, as the Kaldi family of toolkits writes them, they say the place of the
+    /// token.
     pub fn from_text(text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines: Vec<&str> = text.lines().collect();

@@ -20,15 +20,18 @@ fn bare(word: &str) -> String {
     if trimmed.is_empty() { word } else { trimmed }.to_lowercase()
 }
 
-/// The parts of `text` to leave out so that no phrase of 1 to [`LONGEST_PHRASE`] words stands more than `most` times in a
-/// row: of each such row the first `most` stay. Each part begins at the end of the word before it. In order, apart from
-/// each other; none when `most` is 0.
+/// The parts of `text` to leave out so that no phrase of 1 to [`LONGEST_PHRASE`] words stands more than `most` times in
+/// a row: of each such row the first `most` stay. Each part begins at the end of the word before it. In order, apart
+/// from each other; none when `most` is 0.
 pub(super) fn repetitions(text: &str, most: usize) -> Vec<Range<usize>> {
     let places = words(text);
     let bare: Vec<String> = places.iter().map(|place| bare(&text[place.clone()])).collect();
+    if most == 0 {
+        return Vec::new();
+    }
     // Leaving something out can bring equal phrases together, so it is done until nothing is left to do.
     let mut kept: Vec<usize> = (0..places.len()).collect();
-    while most > 0 {
+    loop {
         let fewer = without_repetitions(&kept, &bare, most);
         if fewer.len() == kept.len() {
             break;
@@ -143,7 +146,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_left_more_often_than_it_may(words in prop::collection::vec("[abAB][.,]?", 0..60), most in 1usize..4) {
+        fn nothing_is_left_more_often_than_it_may(
+            words in prop::collection::vec("[abAB][.,]?", 0..60),
+            most in 1usize..4,
+        ) {
             let text = words.join(" ");
             let left = without(&text, most);
             prop_assert_eq!(without(&left, most), left.clone());

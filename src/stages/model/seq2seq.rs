@@ -1,20 +1,20 @@
 //! `seq2seq`: speech to text with an encoder and a decoder, such as Moonshine.
 //!
-//! Put it behind `endpoint`: each packet of sound is one utterance, and becomes one text of the same time. The model hears
-//! an utterance as a whole, so a text comes when the utterance is over; partial results are the utterance so far, decoded
-//! again. Under a clock that runs, a newer partial result replaces one that still waits.
+//! Put it behind `endpoint`: each packet of sound is one utterance, and becomes one text of the same time. The model
+//! hears an utterance as a whole, so a text comes when the utterance is over; partial results are the utterance so far,
+//! decoded again. Under a clock that runs, a newer partial result replaces one that still waits.
 //!
-//! Decoding is greedy: at each step the likeliest token, until the end token, or until there are more tokens than anybody
-//! says in that time (`max_tokens_per_s`), which also bounds a model that repeats itself. Utterances too short for the
-//! encoder have an empty text.
+//! Decoding is greedy: at each step the likeliest token, until the end token, or until there are more tokens than
+//! anybody says in that time (`max_tokens_per_s`), which also bounds a model that repeats itself. Utterances too short
+//! for the encoder have an empty text.
 //!
 //! The model is a card with three files: an encoder that takes raw samples, a decoder *merged* from its two branches
-//! (first step, and later ones with a cache of keys and values), and a `tokenizer.bin`. The graphs' ports have the names
-//! that Hugging Face's exporter gives. It is never batched nor padded.
+//! (first step, and later ones with a cache of keys and values), and a `tokenizer.bin`. The graphs' ports have the
+//! names that Hugging Face's exporter gives. It is never batched nor padded.
 //!
-//! `endpoint` sends the same sound twice when an utterance ends where a partial result was given already. The model runs
-//! once: a packet with the same start and the very same samples as the one before it in its stream gets the text of that
-//! one. [`Counts`] tells how often.
+//! `endpoint` sends the same sound twice when an utterance ends where a partial result was given already. The model
+//! runs once: a packet with the same start and the very same samples as the one before it in its stream gets the text
+//! of that one. [`Counts`] tells how often.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

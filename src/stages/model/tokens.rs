@@ -1,7 +1,7 @@
 //! What the tokens of a model stand for, as a `tokenizer.bin` lists it.
 //!
-//! The file holds one entry for each token, from 0: the length of its piece, then the bytes of the piece. A length under
-//! 128 is one byte; a longer one is two, `first − 128 + 128 × second`. There is no header and no end mark.
+//! The file holds one entry for each token, from 0: the length of its piece, then the bytes of the piece. A length
+//! under 128 is one byte; a longer one is two, `first − 128 + 128 × second`. There is no header and no end mark.
 //!
 //! | piece | says |
 //! |---|---|
@@ -9,7 +9,8 @@
 //! | any other `<…>` with something between | nothing: a control token |
 //! | anything else, `<>` and an empty piece too | its bytes |
 //!
-//! The bytes of a run of tokens are UTF-8 in which U+2581 stands for a space; bytes that make no character become U+FFFD.
+//! The bytes of a run of tokens are UTF-8 in which U+2581 stands for a space; bytes that make no character become
+//! U+FFFD.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -42,8 +43,8 @@ pub enum TokensError {
     TooLarge,
     /// It ends inside a piece.
     #[error(
-        "the piece of token {token} should have {expected} bytes, found {found} before the end of the file; is it whole, \
-         and a tokenizer.bin?"
+        "the piece of token {token} should have {expected} bytes, found {found} before the end of the file; is it \
+         whole, and a tokenizer.bin?"
     )]
     CutShort {
         /// The token.
@@ -237,7 +238,9 @@ mod tests {
     proptest! {
         /// However the bytes are spread over tokens, the pieces together are the text of all bytes.
         #[test]
-        fn pieces_put_together_are_the_text(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 0..8)) {
+        fn pieces_put_together_are_the_text(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 0..8)
+        ) {
             let tokens = Tokens { said: pieces.iter().map(|piece| piece.as_slice().into()).collect() };
             let all: Vec<usize> = (0..pieces.len()).collect();
             let whole = String::from_utf8_lossy(&pieces.concat()).replace('\u{2581}', " ");

@@ -12,8 +12,8 @@ pub(super) struct Choice {
 /// How many partial results are kept at a time, so that the compiler can compute them side by side.
 const LANES: usize = 16;
 
-/// The token with the highest score, the first of equals. `None` where there is no score, or where the scores say nothing:
-/// one is NaN or +∞, or all are −∞.
+/// The token with the highest score, the first of equals. `None` where there is no score, or where the scores say
+/// nothing: one is NaN or +∞, or all are −∞.
 pub(super) fn likeliest(scores: &[f32]) -> Option<Choice> {
     let highest = highest(scores)?;
     let token = scores.iter().position(|score| *score == highest)?;
@@ -52,8 +52,8 @@ fn ln_sum_exp(scores: &[f32], highest: f32) -> f32 {
 
 /// e to the power of `x`, for `x` of 0 and less: within 3e-7 of it, relatively; below −87 it stays at e⁻⁸⁷.
 ///
-/// x = k ln 2 + r with |r| ≤ ln 2 / 2, so eˣ = 2ᵏ eʳ, and eʳ is its Taylor series. Without a branch or a call, so that it
-/// can be computed for several `x` at a time: a vocabulary of scores costs about as much as reading it.
+/// x = k ln 2 + r with |r| ≤ ln 2 / 2, so eˣ = 2ᵏ eʳ, and eʳ is its Taylor series. Without a branch or a call, so that
+/// it can be computed for several `x` at a time: a vocabulary of scores costs about as much as reading it.
 fn exp(x: f32) -> f32 {
     /// 1.5 × 2²³: added to a small number, it leaves that number, rounded, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
@@ -127,7 +127,8 @@ mod tests {
             let best = scores.iter().copied().fold(f32::MIN, f32::max);
             prop_assert_eq!(scores.iter().position(|score| *score == best), Some(choice.token));
             let expected = exact(&scores, choice.token);
-            prop_assert!((f64::from(choice.log_probability) - expected).abs() < 1e-5, "{} {}", choice.log_probability, expected);
+            let found = f64::from(choice.log_probability);
+            prop_assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
         }
     }
 }

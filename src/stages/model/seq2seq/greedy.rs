@@ -1,4 +1,5 @@
-//! Greedy decoding with an encoder and a merged decoder: at each step the likeliest token, until the end token or a cap.
+//! Greedy decoding with an encoder and a merged decoder: at each step the likeliest token, until the end token or a
+//! cap.
 //!
 //! The encoder reads the samples once. The decoder reads one token at a time and what it remembers of those before: its
 //! keys and values, which stay with the backend and are handed back as they came, without a copy.

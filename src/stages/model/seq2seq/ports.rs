@@ -12,8 +12,8 @@
 //! | decoder | `use_cache_branch` bool `[1]` | false at the first step, then true |
 //! | decoder | `past_key_values.N.{decoder,encoder}.{key,value}` `[1, heads, length, size]` | the cache of layer N |
 //!
-//! The decoder gives `logits` `[1, 1, tokens]` and, for each `past_key_values.…`, a `present.…`. Those of `.decoder.` are
-//! fed back at each step; those of `.encoder.` come from the first step and stay.
+//! The decoder gives `logits` `[1, 1, tokens]` and, for each `past_key_values.…`, a `present.…`. Those of `.decoder.`
+//! are fed back at each step; those of `.encoder.` come from the first step and stay.
 
 use std::collections::BTreeSet;
 

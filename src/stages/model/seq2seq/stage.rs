@@ -40,8 +40,8 @@ pub enum Seq2SeqError {
     },
     /// It is longer than the stage takes.
     #[error(
-        "expected an utterance of at most {most_s} s, found {found_s:.1} s; put `- decoder: endpoint` before the model, \
-         or set `max_length_s`"
+        "expected an utterance of at most {most_s} s, found {found_s:.1} s; put `- decoder: endpoint` before the \
+         model, or set `max_length_s`"
     )]
     TooLong {
         /// The longest.

@@ -2,11 +2,13 @@
 
 pub mod files;
 pub mod graph;
+pub mod seq2seq;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tokens;
 
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[seq2seq::KIND];

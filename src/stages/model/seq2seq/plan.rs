@@ -158,7 +158,7 @@ fn sample_rate(files: &ModelFiles) -> Result<Rate, Faults> {
 fn read_graph<P>(
     files: &ModelFiles,
     role: &str,
-    ports: fn(&[Port], &[Port]) -> Result<P, Vec<PortFault>>,
+    ports: impl Fn(&[Port], &[Port]) -> Result<P, Vec<PortFault>>,
 ) -> Result<(Graph, P), Faults> {
     let graph = Graph::read(files, role)?;
     match ports(&graph.inputs, &graph.outputs) {

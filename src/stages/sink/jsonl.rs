@@ -112,7 +112,7 @@ impl Blueprint for Jsonl {
         let contract = Contract::new().input("in", Format::Any).deadline(None);
         match self.path.as_str() {
             STDOUT => contract,
-            path => contract.writes(self.base.join(path).display().to_string()),
+            path => contract.writes(self.base.join(path).display().to_string()).shared(),
         }
     }
 

@@ -10,6 +10,9 @@ pub mod preprocess;
 pub mod sink;
 pub mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use crate::stage::{Registry, Role};
 
 /// All kinds of this build.

@@ -113,6 +113,11 @@ impl Timeline {
         self.samples
     }
 
+    /// Whether a packet has come.
+    pub fn has_begun(&self) -> bool {
+        self.anchor.is_some()
+    }
+
     /// When the present run begins; zero before the first packet.
     pub fn anchor(&self) -> Timestamp {
         self.anchor.unwrap_or(Timestamp::ZERO)

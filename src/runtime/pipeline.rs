@@ -9,6 +9,7 @@ use crate::config::{Fault, Faults};
 use crate::pipeline::{Builder, LinkSettings, PipelineFile, Plan, PlannedLink, PlannedStage};
 use crate::stage::{Blueprint, Registry, Role, Settings};
 use crate::stages::REGISTRY;
+use crate::stages::capture::push::{PushHandle, PushInlet};
 use crate::stages::sink::collect::{Collect, Collected, Hub};
 
 /// A pipeline that was found without fault and can be started.
@@ -64,6 +65,18 @@ impl Pipeline {
     /// What is worth a look and stops nothing, such as a device that is not there now.
     pub fn warnings(&self) -> &Faults {
         &self.warnings
+    }
+
+    /// The way in: where the program pushes to the stage `id`, a `capture: push`.
+    pub fn push(&self, id: &str) -> Result<PushHandle, Faults> {
+        let stage = self.stage(id)?;
+        let inlet = self.plan.stages[stage].blueprint.handle().and_then(downcast::<PushInlet>);
+        inlet.map(|inlet| inlet.handle()).ok_or_else(|| {
+            Fault::error("not-a-push", format!("stage `{id}` takes nothing from a program"))
+                .expected("a `capture: push`")
+                .found(format!("a {}: {}", self.plan.stages[stage].role, self.plan.stages[stage].kind))
+                .into()
+        })
     }
 
     /// The way out: what comes to the `sink: collect` named `id`, or what another stage (or its port, as `stage.port`)

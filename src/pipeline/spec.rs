@@ -208,12 +208,16 @@ impl StageReader<'_> {
         let mut keys = node.clone();
         keys.value = Value::Mapping(own);
         let mut own = keys;
-        let (kind, default_id) = match role {
-            Role::Model => self.model(name, kind_name, &mut own)?,
-            _ => (self.kind(role, kind_name, &place)?, kind_name.to_owned()),
+        let known = match role {
+            Role::Model => self.model(name, kind_name, &mut own),
+            _ => self.kind(role, kind_name, &place).map(|kind| (kind, kind_name.to_owned())),
         };
-        let id = self.id(node, default_id);
+        let id = self.id(node, known.as_ref().map_or_else(|| default_id(kind_name), |(_, id)| id.clone()));
         let from = node.get("from").map(|from| self.from(from));
+        // A stage of an unknown kind is wired all the same, so that its neighbours get no faults of its making.
+        let Some((kind, _)) = known else {
+            return Some(StageSpec { id, role, kind: kind_name.to_owned(), blueprint: None, from, place });
+        };
         let context =
             ReadContext { node: &own, model: (role == Role::Model).then_some(name), source: self.source, settings: self.settings };
         let blueprint = match (kind.read)(&context) {

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod graph;
+pub mod onnx;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -9,4 +10,4 @@ pub(crate) mod testing;
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[onnx::KIND];

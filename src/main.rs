@@ -1,3 +1,7 @@
 //! The percept program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    percept::cli::main()
+}

@@ -1,6 +1,7 @@
 //! ONNX Runtime's library and pool, in a process that nothing else shares: what is loaded, refused and counted here
 //! holds for the whole process.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
 #![cfg(all(feature = "onnxruntime", target_os = "linux"))]
 
 use std::fs;

@@ -1,1 +1,33 @@
-//! Floor 3: reading and writing sound and subtitles.
+//! Floor 3: reading and writing sound, writing subtitles.
+//!
+//! | to | use |
+//! |---|---|
+//! | read a file, or a stream with a header (`ffmpeg … -f wav - \| percept …`) | [`AudioReader`] |
+//! | read samples without a header | [`PcmDecoder`], a [`SampleFormat`] |
+//! | write a wav file | [`WavWriter`] |
+//! | write SRT or WebVTT | [`SubtitleWriter`] |
+//!
+//! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN or
+//! infinite in a file come out as they are.
+
+mod audio;
+#[cfg(feature = "codecs")]
+mod compressed;
+mod error;
+#[cfg(feature = "codecs")]
+mod gapless;
+mod input;
+#[cfg(feature = "codecs")]
+mod packets;
+mod pcm;
+mod sniff;
+mod subtitle_layout;
+mod subtitles;
+mod wav;
+mod wave_reader;
+
+pub use audio::{AudioReader, AudioSpec};
+pub use error::{CodecError, READABLE_FORMATS};
+pub use pcm::{PcmDecoder, SampleFormat};
+pub use subtitles::{SubtitleFormat, SubtitleWriter};
+pub use wav::{WavSampleFormat, WavWriter};

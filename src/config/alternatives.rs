@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
+use super::mismatch::named;
 use super::node::join;
-use super::schema::{Document, alternatives, constants};
+use super::schema::{Document, MAX_NESTED, alternatives, constants, literal};
 use super::suggest::{listed, suggest};
 use super::validate::Validator;
 use super::{Fault, Faults, Node, Value};
@@ -18,22 +19,19 @@ impl<'a> Validator<'a> {
     /// Accepts what any of `choices` accepts. Otherwise reports the faults of the alternative that was meant (by type, by
     /// a constant key such as `type: x`, by the one key of an externally tagged enum, by the fewest faults), or what
     /// the alternatives are, in words.
-    pub fn check_alternatives(
-        &mut self,
-        node: &Node,
-        choices: &'a [Json],
-        path: &str,
-        hops: usize,
-        faults: &mut Faults,
-    ) {
+    pub fn check_alternatives(&mut self, node: &Node, choices: &'a [Json], path: &str, faults: &mut Faults) {
         let mut trials = Vec::new();
         for choice in choices {
             if !self.document.fits(node, choice) {
                 continue;
             }
             let mut trial = Faults::new();
-            self.check(node, choice, path, hops + 1, &mut trial);
+            self.check(node, choice, path, &mut trial);
             if !trial.has_errors() {
+                faults.extend(trial);
+                return;
+            }
+            if trial.iter().any(|fault| fault.code == "bad-schema") {
                 faults.extend(trial);
                 return;
             }
@@ -63,10 +61,12 @@ impl<'a> Validator<'a> {
         if values.iter().any(|value| value.is_string()) && node.as_str().is_some() {
             return self.unknown_value(node, &values, &others, path);
         }
-        let known: Vec<String> = values.into_iter().map(super::schema::literal).chain(others).collect();
-        Fault::error("wrong-type", format!("{} has a value that does not fit", super::source::quoted(path)))
+        let types: Vec<&str> = choices.iter().filter_map(|choice| self.document.types(choice)).flatten().collect();
+        let known: Vec<String> = values.into_iter().map(literal).chain(others).collect();
+        Fault::error("wrong-type", format!("{} has a value that does not fit", named(path)))
             .expected(listed(&known, "or"))
             .found(node.describe())
+            .maybe_help(self.type_help(node, &types))
             .at_node(node, self.source)
             .path(path)
     }
@@ -87,8 +87,7 @@ impl<'a> Validator<'a> {
                 trials.iter().flat_map(|trial| tag_values(self.document, trial.schema, key)).collect();
             let Some(tag) = node.get(key) else {
                 let mut fault = self.missing_key(node, key, None, path);
-                fault.expected =
-                    Some(listed(&values.into_iter().map(super::schema::literal).collect::<Vec<_>>(), "or"));
+                fault.expected = Some(listed(&values.into_iter().map(literal).collect::<Vec<_>>(), "or"));
                 return fault.into();
             };
             let value = super::to_json(tag);
@@ -148,7 +147,7 @@ fn only_constants<'a>(document: Document<'a>, schema: &'a Json) -> bool {
 
 /// Adds the constants of a schema and of its alternatives; whether it accepts constants only.
 fn collect_constants<'a>(document: Document<'a>, schema: &'a Json, values: &mut Vec<&'a Json>) -> bool {
-    collect_within(document, schema, values, 16)
+    collect_within(document, schema, values, MAX_NESTED)
 }
 
 fn collect_within<'a>(document: Document<'a>, schema: &'a Json, values: &mut Vec<&'a Json>, depth: usize) -> bool {

@@ -252,8 +252,8 @@ impl<'s> Loader<'s> {
     fn close(&mut self, span: Span) -> Step {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         // A bracket ends where it stands; an indented block ends with its last child.
-        let closed = matches!(self.source.slice(span), Some("]" | "}"));
-        let end = if closed { span.end } else { frame.end };
+        let closed = self.source.slice(span).is_some_and(|text| text.starts_with([']', '}']));
+        let end = if closed { span.start + 1 } else { frame.end };
         let value = match frame.collection {
             Collection::Sequence(items) => Value::Sequence(items),
             Collection::Mapping { entries, .. } => Value::Mapping(entries),

@@ -27,7 +27,8 @@ impl<'a> Validator<'a> {
             .path(path)
     }
 
-    fn type_help(&self, node: &Node, types: &[&str]) -> Option<String> {
+    /// What to write instead, when that can be told from the value and the JSON types that are wanted.
+    pub fn type_help(&self, node: &Node, types: &[&str]) -> Option<String> {
         let wants = |name: &str| types.contains(&name);
         match &node.value {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if wants("string") => {

@@ -7,6 +7,9 @@ use super::{Node, Value};
 
 /// How many `$ref`s in a row are followed; more is a cycle.
 const MAX_REFERENCES: usize = 32;
+/// How deeply alternatives of alternatives are looked into for their types and words; it bounds the cost of a schema that
+/// branches into itself.
+pub(super) const MAX_NESTED: usize = 4;
 
 /// A schema document, to look up what its parts refer to.
 #[derive(Clone, Copy)]
@@ -33,7 +36,7 @@ impl<'a> Document<'a> {
 
     /// The JSON types that the schema accepts, `None` for any.
     pub fn types(self, schema: &'a Json) -> Option<Vec<&'a str>> {
-        self.types_within(schema, MAX_REFERENCES)
+        self.types_within(schema, MAX_NESTED)
     }
 
     fn types_within(self, schema: &'a Json, depth: usize) -> Option<Vec<&'a str>> {
@@ -65,7 +68,7 @@ impl<'a> Document<'a> {
 
     /// What the schema accepts, in words: "a whole number from 0 to 255", "`mean` or `max`", "a list", "anything".
     pub fn describe(self, schema: &'a Json) -> String {
-        self.describe_within(schema, MAX_REFERENCES)
+        self.describe_within(schema, MAX_NESTED)
     }
 
     fn describe_within(self, schema: &'a Json, depth: usize) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::plan::{Plan, PlannedLink, PlannedStage};
 use super::spec::{LinkRequest, StageSpec};
-use crate::config::{self, Fault, Faults, Severity};
+use crate::config::{self, Fault, Faults};
 use crate::media::Format;
 use crate::stage::{Contract, PortIndex, Role, Settings};
 
@@ -28,10 +28,7 @@ pub(super) fn assemble(
     assembly.wire();
     assembly.roles();
     assembly.unread();
-    let order = assembly.order();
-    if let Some(order) = order {
-        assembly.formats(&order);
-    }
+    let formats = assembly.order().map(|order| assembly.formats(&order)).unwrap_or_default();
     assembly.files();
     assembly.probes();
     let Assembly { contracts, links, faults: found, .. } = assembly;
@@ -48,7 +45,7 @@ pub(super) fn assemble(
             contract: contract?,
         })
     });
-    Ok((Plan { name, stages: planned.collect(), links, settings, memory_bytes }, faults))
+    Ok((Plan { name, stages: planned.collect(), links, formats, settings, memory_bytes }, faults))
 }
 
 struct Assembly<'a> {
@@ -295,8 +292,9 @@ impl Assembly<'_> {
         None
     }
 
-    /// Lets formats flow from the captures to the sinks.
-    fn formats(&mut self, order: &[usize]) {
+    /// Lets formats flow from the captures to the sinks: for each stage, those of its output ports; none where a fault
+    /// stands in the way.
+    fn formats(&mut self, order: &[usize]) -> Vec<Vec<Format>> {
         let mut written: Vec<Option<Vec<Format>>> = vec![None; self.stages.len()];
         for &index in order {
             let Some(contract) = self.contracts[index].clone() else { continue };
@@ -338,6 +336,7 @@ impl Assembly<'_> {
                 }
             }
         }
+        written.into_iter().map(Option::unwrap_or_default).collect()
     }
 
     fn mismatch_message(&self, index: usize, port: &str, ports: usize) -> String {
@@ -378,7 +377,8 @@ impl Assembly<'_> {
         let many = captures > 1 || self.contracts.iter().flatten().any(|contract| contract.many_streams);
         let mut writers: BTreeMap<String, usize> = BTreeMap::new();
         for index in 0..self.stages.len() {
-            let Some(path) = self.contracts[index].as_ref().and_then(|contract| contract.writes.clone()) else { continue };
+            let Some(contract) = self.contracts[index].clone() else { continue };
+            let Some(path) = contract.writes else { continue };
             if path == "-" {
                 continue;
             }
@@ -388,8 +388,7 @@ impl Assembly<'_> {
                     .help("give each a path of its own");
                 self.fault_at_stage(index, fault);
             }
-            let merges = self.stages[index].kind == "jsonl";
-            if many && !merges && !path.contains("{stream}") {
+            if many && !contract.shares && !path.contains("{stream}") {
                 let fault = Fault::error("one-file", format!("the streams of this pipeline would all be written to one file by `{}`", self.id(index)))
                     .found(format!("`{path}`"))
                     .help("put `{stream}` into the path: it becomes the stream's name");
@@ -407,7 +406,6 @@ impl Assembly<'_> {
                 self.fault_at_stage(index, fault);
             }
         }
-        debug_assert!(self.faults.iter().all(|fault| matches!(fault.severity, Severity::Error | Severity::Warning)));
     }
 }
 

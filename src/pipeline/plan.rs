@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::media::Format;
 use crate::stage::{Blueprint, Contract, PortIndex, Role, Settings};
 
 /// What a link does when it is full.
@@ -107,6 +108,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// Its links.
     pub links: Vec<PlannedLink>,
+    /// For each stage, the formats of its output ports as check solved them; see [`Plan::format`].
+    pub formats: Vec<Vec<Format>>,
     /// The settings of the process that it was read with.
     pub settings: Settings,
     /// Most bytes that wait in all its links together.
@@ -116,6 +119,11 @@ pub struct Plan {
 impl Plan {
     /// 512 MiB.
     pub const DEFAULT_MEMORY_BYTES: usize = 512 << 20;
+
+    /// What an output port carries, as far as check could solve it.
+    pub fn format(&self, stage: usize, port: PortIndex) -> &Format {
+        self.formats.get(stage).and_then(|ports| ports.get(port)).unwrap_or(&Format::Any)
+    }
 
     /// The name of an output port for people: the stage's id, and the port's name where the stage has several.
     pub fn output_name(&self, stage: usize, port: PortIndex) -> String {

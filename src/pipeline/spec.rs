@@ -74,10 +74,6 @@ impl Place {
         Place(Some((node.source(file).clone(), node.span)))
     }
 
-    pub fn of_key(key: &Key, file: &Source) -> Self {
-        Place(Some((key.source(file).clone(), key.span)))
-    }
-
     /// Puts a fault here.
     pub fn put(&self, fault: Fault) -> Fault {
         match &self.0 {
@@ -209,7 +205,9 @@ impl StageReader<'_> {
             .filter(|(other, _)| other.name != key.name && !COMMON_KEYS.contains(&other.name.as_str()))
             .cloned()
             .collect();
-        let mut own = Node { value: Value::Mapping(own), ..node.clone() };
+        let mut keys = node.clone();
+        keys.value = Value::Mapping(own);
+        let mut own = keys;
         let (kind, default_id) = match role {
             Role::Model => self.model(name, kind_name, &mut own)?,
             _ => (self.kind(role, kind_name, &place)?, kind_name.to_owned()),
@@ -432,6 +430,25 @@ pub(super) fn is_id(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic())
         && text.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
         && text.len() <= 100
+}
+
+/// The id of a stage that is given none, from what its role key says: a kind's name, a card's name, or a file.
+pub(super) fn default_id(kind: &str) -> String {
+    let path = std::path::Path::new(kind);
+    match path.file_stem() {
+        Some(stem) if kind.contains(['/', '\\', '.']) => safe_id(&stem.to_string_lossy()),
+        _ => safe_id(kind),
+    }
+}
+
+/// The JSON Schema of the top level of a pipeline file.
+pub fn head_schema() -> serde_json::Value {
+    config::schema_of::<Head>()
+}
+
+/// The JSON Schema of a link with settings.
+pub fn link_schema() -> serde_json::Value {
+    config::schema_of::<LinkConfig>()
 }
 
 /// A text made an id: what cannot stand in one becomes `_`.

@@ -86,12 +86,17 @@ impl Memory {
         self.queued.load(Ordering::Relaxed)
     }
 
-    fn add(&self, bytes: usize) {
-        self.queued.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes as u64, Ordering::Relaxed);
+    /// Settles what a call put in and took out, in one step.
+    fn settle(&self, put_in: usize, took_out: usize) {
+        match put_in.cmp(&took_out) {
+            std::cmp::Ordering::Greater => {
+                self.queued.fetch_add((put_in - took_out) as u64, Ordering::Relaxed);
+            }
+            std::cmp::Ordering::Less => {
+                self.queued.fetch_sub((took_out - put_in) as u64, Ordering::Relaxed);
+            }
+            std::cmp::Ordering::Equal => {}
+        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -109,6 +114,9 @@ pub(crate) struct Inbox {
 
 #[derive(Debug)]
 struct Shared {
+    /// Bytes put in and taken out by the call under way.
+    put_in: usize,
+    took_out: usize,
     streams: FxHashMap<StreamId, Lane>,
     /// Streams that may have something to hand out, each once.
     ready: VecDeque<StreamId>,
@@ -173,7 +181,7 @@ enum Found {
 impl Inbox {
     pub(crate) fn new(spec: InboxSpec, memory: Arc<Memory>) -> Self {
         let links = spec.links.iter().map(|_| LinkEnd::default()).collect();
-        let shared = Shared { streams: FxHashMap::default(), ready: VecDeque::new(), reader: None, links };
+        let shared = Shared { put_in: 0, took_out: 0, streams: FxHashMap::default(), ready: VecDeque::new(), reader: None, links };
         Inbox { spec, memory, shared: Mutex::new(shared) }
     }
 
@@ -204,6 +212,7 @@ impl Inbox {
             }
         }
         *items = left;
+        self.settle(&mut shared);
         let reader = if added { shared.reader.take() } else { None };
         drop(shared);
         if let Some(reader) = reader {
@@ -225,6 +234,7 @@ impl Inbox {
         let poll = {
             let mut shared = self.lock();
             self.take(&mut shared, most, quantum, out, &mut woken);
+            self.settle(&mut shared);
             if !out.is_empty() {
                 Poll::Ready(true)
             } else if shared.links.iter().all(|link| link.finished) && shared.streams.is_empty() {
@@ -287,7 +297,7 @@ impl Inbox {
     /// Empties all queues, counting what was in them as cancelled, and lets every writer through.
     pub(crate) fn cancel(&self) {
         let mut shared = self.lock();
-        let Shared { streams, links, ready, reader } = &mut *shared;
+        let Shared { streams, links, ready, reader, took_out, .. } = &mut *shared;
         for lane in streams.values_mut() {
             for (queue, end) in lane.queues.iter_mut().zip(links.iter_mut()) {
                 for item in queue.items.drain(..) {
@@ -295,7 +305,7 @@ impl Inbox {
                         end.book.cancelled += 1;
                         end.book.frames_removed += packet.payload.audio_frames();
                         end.depth -= 1;
-                        self.memory.remove(packet.payload.byte_len());
+                        *took_out += packet.payload.byte_len();
                     }
                 }
                 queue.packets = 0;
@@ -306,6 +316,7 @@ impl Inbox {
         ready.clear();
         let mut woken: Vec<Waker> = links.iter_mut().flat_map(|link| std::mem::take(&mut link.writers)).collect();
         woken.extend(reader.take());
+        self.settle(&mut shared);
         drop(shared);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -341,10 +352,14 @@ impl Inbox {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn settle(&self, shared: &mut Shared) {
+        self.memory.settle(std::mem::take(&mut shared.put_in), std::mem::take(&mut shared.took_out));
+    }
+
     /// Puts one item into its queue, or gives it back when there is no room and the policy is to wait.
     fn accept(&self, shared: &mut Shared, link: usize, stream: StreamId, item: Item) -> Result<(), Item> {
         let spec = &self.spec.links[link];
-        let Shared { streams, ready, links, .. } = shared;
+        let Shared { streams, ready, links, put_in, took_out, .. } = shared;
         if let Item::Open { capture, .. } | Item::Close { capture, .. } = &item {
             let lane = streams.entry(stream).or_insert_with(|| Lane::new(&self.spec.links, *capture));
             if let Item::Open { info, .. } = &item {
@@ -365,7 +380,7 @@ impl Inbox {
                 let bytes = packet.payload.byte_len();
                 if self.spec.supersede && lane.live && lane.queues[link].supersedes(&packet) {
                     let removed = lane.queues[link].remove_partials(packet.start);
-                    self.account_removed(end, &removed);
+                    *took_out += account_removed(end, &removed);
                     end.book.superseded += removed.len() as u64;
                 }
                 let over = lane.queues[link].is_over(&spec.settings, bytes, &self.memory);
@@ -402,7 +417,7 @@ impl Inbox {
                                 && (all || lane.queues[link].is_over(&spec.settings, bytes, &self.memory))
                             {
                                 let Some(removed) = lane.queues[link].remove_oldest() else { break };
-                                self.account_removed(end, std::slice::from_ref(&removed));
+                                *took_out += account_removed(end, std::slice::from_ref(&removed));
                                 end.book.dropped += 1;
                                 lane.queues[link].mark_gap(&mut packet);
                             }
@@ -415,7 +430,7 @@ impl Inbox {
                 }
                 queue.packets += 1;
                 queue.bytes += bytes;
-                self.memory.add(bytes);
+                *put_in += bytes;
                 end.depth += 1;
                 end.book.deepest = end.book.deepest.max(end.depth);
                 queue.items.push_back(Item::Packet(packet));
@@ -438,16 +453,8 @@ impl Inbox {
         end.book.frames_removed += packet.payload.audio_frames();
     }
 
-    fn account_removed(&self, end: &mut LinkEnd, removed: &[Packet]) {
-        for packet in removed {
-            end.book.frames_removed += packet.payload.audio_frames();
-            end.depth -= 1;
-            self.memory.remove(packet.payload.byte_len());
-        }
-    }
-
     fn take(&self, shared: &mut Shared, most: usize, quantum: usize, out: &mut Vec<Delivery>, woken: &mut Vec<Waker>) {
-        let Shared { streams, ready, links, .. } = shared;
+        let Shared { streams, ready, links, took_out, .. } = shared;
         while out.len() < most {
             let Some(stream) = ready.pop_front() else { break };
             let Some(lane) = streams.get_mut(&stream) else { continue };
@@ -458,7 +465,7 @@ impl Inbox {
             let mut closed = false;
             let mut more = true;
             for _ in 0..quantum.min(most - out.len()) {
-                match self.next(lane, links, stream) {
+                match self.next(lane, links, took_out, stream) {
                     Found::Nothing => {
                         more = false;
                         break;
@@ -498,7 +505,7 @@ impl Inbox {
     }
 
     /// The next thing to hand out of a stream.
-    fn next(&self, lane: &mut Lane, links: &mut [LinkEnd], stream: StreamId) -> Found {
+    fn next(&self, lane: &mut Lane, links: &mut [LinkEnd], took_out: &mut usize, stream: StreamId) -> Found {
         if let Some((full, starving)) = lane.starved.take() {
             return Found::Delivery(Delivery::Starved { stream, full, starving });
         }
@@ -525,7 +532,7 @@ impl Inbox {
         queue.packets -= 1;
         queue.bytes -= bytes;
         queue.bound = queue.bound.max(packet.start);
-        self.memory.remove(bytes);
+        *took_out += bytes;
         let end = &mut links[link];
         end.depth -= 1;
         end.book.received += 1;
@@ -583,6 +590,17 @@ impl Inbox {
             _ => Found::Nothing,
         }
     }
+}
+
+/// Takes removed packets out of a link's count; gives their bytes.
+fn account_removed(end: &mut LinkEnd, removed: &[Packet]) -> usize {
+    let mut bytes = 0;
+    for packet in removed {
+        end.book.frames_removed += packet.payload.audio_frames();
+        end.depth -= 1;
+        bytes += packet.payload.byte_len();
+    }
+    bytes
 }
 
 impl Lane {

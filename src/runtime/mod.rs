@@ -9,6 +9,7 @@ mod books;
 mod events;
 mod inbox;
 mod meters;
+mod pipeline;
 mod running;
 mod source;
 mod worker;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use books::{Books, Imbalance, LinkBook, StageBook};
 pub use events::{PipelineEvent, StreamFailure};
+pub use pipeline::Pipeline;
 pub use running::{Events, Finished, Outcome, Report, Running, StartError, StartOptions};
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::worker::{Core, StageShared};
 use super::writer::{OutletSpec, SentCount, Writer};
 use crate::pipeline::Plan;
 use crate::stage::Role;
+use crate::stages::sink::collect::Hub;
 use crate::units::{Clock, SystemClock, TimeSpan};
 
 /// How a run ended.
@@ -152,6 +153,15 @@ impl PipelineShared {
     }
 
     pub(crate) fn complete(&self, outcome: Outcome) {
+        // Programs that wait for packets learn that it was all.
+        for unit in &self.units {
+            if let Unit::Stage(shared) = unit
+                && let Some(handle) = shared.plan.blueprint.handle()
+                && let Ok(hub) = handle.downcast::<Hub>()
+            {
+                hub.close();
+            }
+        }
         let (failures, failed_streams) = self.hub.failures();
         let report = Report {
             pipeline: self.name.clone(),

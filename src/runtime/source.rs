@@ -197,14 +197,17 @@ impl Reading<'_> {
         poll_fn(|cx| if self.writer.flush(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Writes what the source emitted and keeps its account.
+    /// Writes what the source emitted, hands it over as far as there is room, and keeps its account.
     fn write(&mut self, loss: Loss) {
-        if let Some(last) = self.out.emitted().last() {
-            self.at = self.at.max(last.draft.start + last.draft.duration);
-            self.shared.hub.progress(&self.info, self.at);
-        }
+        let end = self.out.emitted().last().map(|last| last.draft.start + last.draft.duration);
         let count = self.out.emitted().len();
         let written = self.writer.write(self.info.id, None, self.out.drain_emitted(), count);
+        // Readers first: they run while this stream's books are kept. What finds no room waits in `hand_over`.
+        self.writer.flush(None);
+        if let Some(end) = end {
+            self.at = self.at.max(end);
+            self.shared.hub.progress(&self.info, self.at);
+        }
         let round = StageBook {
             written: written.packets,
             refused: written.refused,

@@ -74,6 +74,8 @@ pub(crate) struct Core {
     pub book: StageBook,
     pub writer: Writer,
     streams: FxHashMap<StreamId, StreamEntry>,
+    /// How many of them are held.
+    held: usize,
     /// Taken from the inbox but not processed by a generation that is gone.
     pending: Vec<Delivery>,
     /// What the generation on a thread of its own is working on.
@@ -85,7 +87,7 @@ pub(crate) struct Core {
 struct StreamEntry {
     info: Arc<StreamInfo>,
     capture: usize,
-    inputs: Vec<Format>,
+    inputs: Arc<[Format]>,
     /// `None` while it is lent out, or lost and to be made anew.
     state: Option<AnyState>,
     /// The stage has given this stream up.
@@ -104,7 +106,7 @@ impl std::fmt::Debug for StreamEntry {
 struct Lent {
     info: Arc<StreamInfo>,
     capture: usize,
-    inputs: Vec<Format>,
+    inputs: Arc<[Format]>,
     state: Option<AnyState>,
     failed: bool,
     closed: bool,
@@ -202,6 +204,7 @@ impl Core {
             book,
             writer,
             streams: FxHashMap::default(),
+            held: 0,
             pending: Vec::new(),
             in_flight: Vec::new(),
             waker: None,
@@ -218,6 +221,7 @@ impl Core {
         }
         self.writer.cancel();
         self.streams.clear();
+        self.held = 0;
         self.done = true;
     }
 
@@ -497,7 +501,8 @@ impl Worker {
         core.pending.extend(unprocessed);
         for (stream, lent) in lent {
             if lent.closed {
-                core.streams.remove(&stream);
+                let held = core.streams.remove(&stream).is_some_and(|entry| entry.held);
+                core.held -= usize::from(held);
             } else {
                 core.take_back(stream, lent);
             }
@@ -607,7 +612,7 @@ impl Worker {
         };
         let lent = &mut lent[place].1;
         lent.info = info;
-        lent.inputs = formats;
+        lent.inputs = formats.into();
         lent.failed = false;
         lent.reached = Timestamp::MIN;
         lent.state = None;
@@ -848,10 +853,14 @@ impl Worker {
 impl Core {
     /// Lets the inbox hand out again the streams of which nothing waits any more.
     fn release_held(&mut self, inbox: &Inbox, empty: bool) {
-        let Core { streams, writer, .. } = self;
+        if self.held == 0 {
+            return;
+        }
+        let Core { streams, writer, held, .. } = self;
         for (stream, entry) in streams.iter_mut().filter(|(_, entry)| entry.held) {
             if empty || !writer.waits(*stream) {
                 entry.held = false;
+                *held -= 1;
                 inbox.hold(*stream, false);
             }
         }
@@ -861,6 +870,7 @@ impl Core {
     fn hold_waiting(&mut self, inbox: &Inbox) {
         for stream in self.writer.waiting_streams() {
             if let Some(entry) = self.streams.get_mut(&stream) {
+                self.held += usize::from(!entry.held);
                 entry.held = true;
                 inbox.hold(stream, true);
             }
@@ -894,7 +904,7 @@ impl Lent {
         Lent {
             info,
             capture,
-            inputs: Vec::new(),
+            inputs: Arc::default(),
             state: None,
             failed: false,
             closed: false,
@@ -924,7 +934,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
+        if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }

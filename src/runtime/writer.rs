@@ -38,6 +38,9 @@ pub(crate) struct OutletSpec {
 struct Outlet {
     spec: OutletSpec,
     waiting: Vec<(StreamId, Item)>,
+    /// Counted here since the last flush: the shared count is touched once a flush, not once a packet.
+    packets: u64,
+    frames: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +82,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(ports: Vec<Vec<OutletSpec>>) -> Self {
-        let outlets = |specs: Vec<OutletSpec>| specs.into_iter().map(|spec| Outlet { spec, waiting: Vec::new() }).collect();
+        let outlets = |specs: Vec<OutletSpec>| specs.into_iter().map(|spec| Outlet { spec, waiting: Vec::new(), packets: 0, frames: 0 }).collect();
         Writer { ports: ports.into_iter().map(outlets).collect(), streams: FxHashMap::default() }
     }
 
@@ -165,6 +168,7 @@ impl Writer {
         let mut empty = true;
         for outlet in self.ports.iter_mut().flatten() {
             if !outlet.waiting.is_empty() {
+                outlet.publish();
                 outlet.spec.inbox.push(outlet.spec.link, &mut outlet.waiting, waker);
                 empty &= outlet.waiting.is_empty();
             }
@@ -196,6 +200,7 @@ impl Writer {
     /// Throws away what waits, counting it as cancelled.
     pub(crate) fn cancel(&mut self) {
         for outlet in self.ports.iter_mut().flatten() {
+            outlet.publish();
             for (_, item) in outlet.waiting.drain(..) {
                 if let Item::Packet(packet) = item {
                     outlet.spec.sent.cancelled.fetch_add(1, Ordering::Relaxed);
@@ -229,10 +234,15 @@ fn hand(outlets: &mut [Outlet], stream: StreamId, packet: Packet, frames: u64) {
 }
 
 impl Outlet {
-    fn count(&self, frames: u64) {
-        self.spec.sent.packets.fetch_add(1, Ordering::Relaxed);
-        if frames > 0 {
-            self.spec.sent.frames.fetch_add(frames, Ordering::Relaxed);
+    fn count(&mut self, frames: u64) {
+        self.packets += 1;
+        self.frames += frames;
+    }
+
+    fn publish(&mut self) {
+        if self.packets > 0 {
+            self.spec.sent.packets.fetch_add(std::mem::take(&mut self.packets), Ordering::Relaxed);
+            self.spec.sent.frames.fetch_add(std::mem::take(&mut self.frames), Ordering::Relaxed);
         }
     }
 }

@@ -68,6 +68,8 @@ pub struct Contract {
     pub supersede: bool,
     /// For sinks: the path it writes, so that check sees two stages, or many streams, behind one file.
     pub writes: Option<String>,
+    /// Whether many streams may go to that one path, because what is written names its stream.
+    pub shares: bool,
     /// For captures: whether it may bring more than one stream.
     pub many_streams: bool,
 }
@@ -84,6 +86,7 @@ impl Contract {
             deadline: Some(Duration::from_secs(60)),
             supersede: false,
             writes: None,
+            shares: false,
             many_streams: false,
         }
     }
@@ -139,6 +142,12 @@ impl Contract {
     /// Says that it may bring more than one stream.
     pub fn many_streams(mut self, many: bool) -> Self {
         self.many_streams = many;
+        self
+    }
+
+    /// Says that many streams may go to the path that it writes.
+    pub fn shared(mut self) -> Self {
+        self.shares = true;
         self
     }
 

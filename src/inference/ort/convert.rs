@@ -11,7 +11,7 @@ use ::ort::value::{
 };
 
 use crate::inference::{InferenceError, NativeValue, Port};
-use crate::tensor::{Buffer, DType, Dim, Element, SymbolicShape, Tensor, TensorData, bf16, f16};
+use crate::tensor::{DType, Dim, Element, SymbolicShape, Tensor, TensorData, bf16, f16};
 
 /// The data type, when percept has it.
 pub(super) fn dtype(element: TensorElementType) -> Option<DType> {
@@ -53,31 +53,40 @@ pub(super) fn port(outlet: &Outlet) -> Result<Port, String> {
     Ok(Port { name: outlet.name().to_owned(), dtype, shape })
 }
 
-/// `tensor` as an input. Its elements are read where they lie, save for strings, which ONNX Runtime wants in its own.
+/// Calls `$body` with `$elements` bound to the typed buffer of `$tensor`; strings, which ONNX Runtime keeps in a form of
+/// its own, are copied.
+macro_rules! as_input {
+    ($tensor:expr, $elements:ident => $body:expr) => {
+        match $tensor.data() {
+            TensorData::F16($elements) => $body,
+            TensorData::BF16($elements) => $body,
+            TensorData::F32($elements) => $body,
+            TensorData::F64($elements) => $body,
+            TensorData::I8($elements) => $body,
+            TensorData::I16($elements) => $body,
+            TensorData::I32($elements) => $body,
+            TensorData::I64($elements) => $body,
+            TensorData::U8($elements) => $body,
+            TensorData::U16($elements) => $body,
+            TensorData::U32($elements) => $body,
+            TensorData::U64($elements) => $body,
+            TensorData::Bool($elements) => $body,
+            TensorData::String(strings) => OrtTensor::from_string_array(($tensor.shape(), &**strings))?.into(),
+        }
+    };
+}
+
+/// `tensor` as an input whose elements are read where they lie.
 pub(super) fn borrow(tensor: &Tensor) -> ::ort::Result<SessionInputValue<'_>> {
-    fn view<'t, T>(shape: &'t [usize], elements: &'t Buffer<T>) -> ::ort::Result<SessionInputValue<'t>>
-    where
-        T: Element + PrimitiveTensorElementType,
-    {
-        Ok(TensorRef::from_array_view((shape, &**elements))?.into())
-    }
-    let shape = tensor.shape();
-    match tensor.data() {
-        TensorData::F16(elements) => view(shape, elements),
-        TensorData::BF16(elements) => view(shape, elements),
-        TensorData::F32(elements) => view(shape, elements),
-        TensorData::F64(elements) => view(shape, elements),
-        TensorData::I8(elements) => view(shape, elements),
-        TensorData::I16(elements) => view(shape, elements),
-        TensorData::I32(elements) => view(shape, elements),
-        TensorData::I64(elements) => view(shape, elements),
-        TensorData::U8(elements) => view(shape, elements),
-        TensorData::U16(elements) => view(shape, elements),
-        TensorData::U32(elements) => view(shape, elements),
-        TensorData::U64(elements) => view(shape, elements),
-        TensorData::Bool(elements) => view(shape, elements),
-        TensorData::String(elements) => Ok(OrtTensor::from_string_array((shape, &**elements))?.into()),
-    }
+    Ok(as_input!(tensor, elements => TensorRef::from_array_view((tensor.shape(), &**elements))?.into()))
+}
+
+/// `tensor` as an input with a copy of its elements, on its way to a device.
+///
+/// The crate locks itself out when a borrowed tensor is bound whose memory the session could share, so only owned ones
+/// may be bound.
+pub(super) fn own(tensor: &Tensor) -> ::ort::Result<SessionInputValue<'static>> {
+    Ok(as_input!(tensor, elements => OrtTensor::from_array((tensor.shape().to_vec(), elements.to_vec()))?.into()))
 }
 
 /// A tensor in ONNX Runtime's memory, or that of a device it drives.

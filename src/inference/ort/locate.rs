@@ -13,6 +13,13 @@ use super::system::{ask_python, system_folders};
 /// How deep below a folder the library is looked for.
 const DEPTH: usize = 6;
 
+/// From the name of an environment variable to its value.
+pub type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+/// From a Python interpreter to the folder of its package `onnxruntime`, or why there is none.
+pub type PythonPackage = dyn Fn(&Path) -> Result<PathBuf, String> + Send + Sync;
+/// The folders in which the system's loader looks.
+pub type SystemFolders = dyn Fn() -> Vec<PathBuf> + Send + Sync;
+
 /// Where to look, and how to ask the system. [`Search::new`] asks the real one; tests put their own answers in.
 pub struct Search {
     /// The path a user typed: the library, or a folder that holds it.
@@ -20,11 +27,11 @@ pub struct Search {
     /// The folder into which percept fetches libraries.
     pub cache: Option<PathBuf>,
     /// Looks up an environment variable.
-    pub variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    pub variable: Box<Variable>,
     /// Asks a Python interpreter for the folder of its package `onnxruntime`; `Err` says why there is none.
-    pub python_package: Box<dyn Fn(&Path) -> Result<PathBuf, String> + Send + Sync>,
+    pub python_package: Box<PythonPackage>,
     /// The folders in which the system's loader looks.
-    pub system_folders: Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
+    pub system_folders: Box<SystemFolders>,
 }
 
 /// A library that was found.
@@ -96,7 +103,7 @@ impl Search {
             explicit,
             cache,
             variable: Box::new(|name| env::var_os(name)),
-            python_package: Box::new(|interpreter| ask_python(interpreter)),
+            python_package: Box::new(ask_python),
             system_folders: Box::new(system_folders),
         }
     }
@@ -206,8 +213,7 @@ fn best_of(libraries: Vec<PathBuf>) -> Option<PathBuf> {
 fn version(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit() && c != '.')
         .map(|run| run.split('.').filter(|part| !part.is_empty()).filter_map(|part| part.parse().ok()).collect())
-        .filter(|numbers: &Vec<u64>| numbers.len() >= 2)
-        .next_back()
+        .rfind(|numbers: &Vec<u64>| numbers.len() >= 2)
         .unwrap_or_default()
 }
 

@@ -27,7 +27,7 @@ mod session;
 mod testing;
 
 pub use environment::{OnnxRuntime, initialize};
-pub use locate::{Attempt, Found, NotFound, Origin, Search, locate};
+pub use locate::{Attempt, Found, NotFound, Origin, PythonPackage, Search, SystemFolders, Variable, locate};
 
 /// How the process uses ONNX Runtime. Settled by the first [`initialize`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -123,7 +123,8 @@ impl OrtSession {
         for ((name, value), foreign) in inputs.iter().zip(&foreign) {
             let own = value.as_native().and_then(|native| native.as_any().downcast_ref::<OrtValue>());
             let input = match (foreign.as_ref().or(value.as_tensor()), own) {
-                (Some(tensor), _) => convert::borrow(tensor)?,
+                (Some(tensor), _) if on_host => convert::borrow(tensor)?,
+                (Some(tensor), _) => convert::own(tensor)?,
                 (None, Some(own)) => own.borrow(),
                 (None, None) => continue,
             };

@@ -217,6 +217,7 @@ impl Planner {
                 name: "test".into(),
                 stages: Vec::new(),
                 links: Vec::new(),
+                formats: Vec::new(),
                 settings: Settings::default(),
                 memory_bytes: Plan::DEFAULT_MEMORY_BYTES,
             },

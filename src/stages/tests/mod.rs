@@ -12,11 +12,21 @@ use serde_json::Value as Json;
 
 use super::REGISTRY;
 use crate::config::{Node, Source, parse};
-use crate::stage::{Kind, Role};
+use crate::stage::{Kind, Registry, Role};
 use subject::{Subject, example_stage};
 
 /// Kinds whose behaviour is tested beside them alone, and why: what their examples need is not at hand here.
-const NOT_RUN: &[(Role, &str, &str)] = &[];
+const NOT_RUN: &[(Role, &str, &str)] = &[(
+    Role::Model,
+    "seq2seq",
+    "its model has to be fetched, and a packet is a whole utterance, so its text is about how the input was cut",
+)];
+
+/// The registry, for tests that keep what they find in it.
+fn registry() -> &'static Registry {
+    static ALL: Registry = REGISTRY;
+    &ALL
+}
 
 /// Every kind that takes packets, as its example configures it, with each choice of formats that it accepts.
 fn subjects() -> impl Iterator<Item = Subject> {
@@ -26,7 +36,7 @@ fn subjects() -> impl Iterator<Item = Subject> {
             .any(|(role, name, _)| (*role, *name) == (kind.role, kind.name));
         kind.role != Role::Capture && !left_out
     }
-    REGISTRY.kinds().filter(runs).flat_map(Subject::of_kind)
+    registry().kinds().filter(runs).flat_map(Subject::of_kind)
 }
 
 /// Whether what it gives is a result, which does not depend on how its input was cut: a sink writes a record a packet.
@@ -86,7 +96,7 @@ fn a_payload_of_the_wrong_type_is_an_error() {
 fn names_are_unique_and_stand_in_the_table_of_their_role() {
     let mut seen = BTreeSet::new();
     for role in Role::ALL {
-        for kind in REGISTRY.of(role) {
+        for kind in registry().kinds().filter(|kind| kind.role == role) {
             assert_eq!(kind.role, role, "{kind:?}");
             assert!(seen.insert((role.key(), kind.name)), "{kind:?} is there twice");
             assert!(
@@ -110,7 +120,7 @@ fn names_are_unique_and_stand_in_the_table_of_their_role() {
 
 #[test]
 fn examples_are_whole_pipelines_that_name_their_kind() {
-    for kind in REGISTRY.kinds() {
+    for kind in registry().kinds() {
         example_stage(kind).unwrap_or_else(|why| panic!("the example of {kind:?}: {why}"));
         let pipeline = parse(&Source::new("example", kind.example)).unwrap();
         assert!(
@@ -148,7 +158,7 @@ fn every_key_is_documented() {
             _ => {}
         }
     }
-    for kind in REGISTRY.kinds() {
+    for kind in registry().kinds() {
         let schema = (kind.schema)();
         let mut found = Vec::new();
         undocumented(&schema, "", &mut found);

@@ -1,0 +1,6 @@
+//! Tests of `endpoint`.
+
+mod kit;
+mod partials;
+mod reference;
+mod trouble;

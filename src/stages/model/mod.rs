@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod graph;
+pub mod onnx;
 pub mod seq2seq;
 pub mod session;
 #[cfg(test)]
@@ -11,4 +12,4 @@ pub mod tokens;
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[seq2seq::KIND];
+pub const KINDS: &[Kind] = &[onnx::KIND, seq2seq::KIND];

@@ -10,7 +10,7 @@ use super::global::{Global, folder_of};
 use crate::cards::{self, Cache, Card, Located, Model};
 use crate::config::{Fault, Faults};
 use crate::inference::InferenceError;
-use crate::inference::ort::{self, Found, OrtConfig, Origin, Search};
+use crate::inference::ort::{Found, Origin, OrtConfig, Search, initialize, locate};
 use crate::pipeline::PipelineFile;
 
 /// The built-in card of ONNX Runtime, and the role of the library in it.
@@ -77,7 +77,7 @@ fn runtime(wanted: bool, cache: &Cache, global: &Global) -> Result<bool, CliErro
     let fetched = fetch(&card, cache, global)?;
     if let Located::Ready(library) = card.locate(RUNTIME.1, cache)? {
         // Better a word now than at the first run. One that is loaded already stays.
-        ort::initialize(&OrtConfig::new(library))?;
+        initialize(&OrtConfig::new(library))?;
     }
     Ok(fetched)
 }
@@ -89,14 +89,14 @@ fn usable(card: &Card, cache: &Cache, global: &Global) -> Result<Option<Found>, 
         Ok(Located::Ready(library)) => library.parent().map(Path::to_owned),
         _ => None,
     };
-    let found = match ort::locate(&Search::new(global.onnxruntime.clone(), fetched)) {
+    let found = match locate(&Search::new(global.onnxruntime.clone(), fetched)) {
         Ok(found) => found,
         Err(missing) => {
             let named = missing.attempts.iter().any(|attempt| is_wish(&attempt.origin, &attempt.outcome));
             return if named { Err(missing.into()) } else { Ok(None) };
         }
     };
-    match ort::initialize(&OrtConfig::new(&found.library)) {
+    match initialize(&OrtConfig::new(&found.library)) {
         Ok(_) => Ok(Some(found)),
         Err(error @ (InferenceError::RuntimeTooOld { .. } | InferenceError::RuntimeUnusable { .. }))
             if !matches!(found.origin, Origin::Explicit | Origin::Variable) =>

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::graph::Graph;
 use crate::cards::{Cache, Card, Located};
 use crate::config::Fault;
-use crate::inference::ort::{self, Found, NotFound, OnnxRuntime, OrtConfig, Search};
+use crate::inference::ort::{Found, NotFound, OnnxRuntime, OrtConfig, Search, initialize, locate};
 use crate::inference::{InferenceError, Provider, Session, SessionOptions};
 use crate::stage::{Canceller, ReadContext, Settings, StageError};
 
@@ -90,7 +90,7 @@ impl Runtime {
         if let Some((_, found)) = answers.iter().find(|(known, _)| *known == question) {
             return Ok(found.clone());
         }
-        let found = ort::locate(&Search::new(self.explicit.clone(), self.fetched()))?;
+        let found = locate(&Search::new(self.explicit.clone(), self.fetched()))?;
         answers.push((question, found.clone()));
         Ok(found)
     }
@@ -109,7 +109,7 @@ impl Runtime {
     pub fn initialize(&self) -> Result<&'static OnnxRuntime, InferenceError> {
         let mut config = OrtConfig::new(self.locate()?.library);
         config.pool_threads = self.pool_threads;
-        ort::initialize(&config)
+        initialize(&config)
     }
 
     /// Opens a session, and sees that it has the ports that were read before.

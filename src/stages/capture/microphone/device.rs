@@ -200,7 +200,7 @@ pub(super) fn dial(wish: &Wish) -> Line {
             Ok((stream, connected)) => {
                 if answering.send(Ok(connected)).is_ok() {
                     // Nothing is ever sent: it returns when the line is hung up.
-                    drop(held.recv());
+                    let _ = held.recv();
                 }
                 drop(stream);
             }

@@ -6,7 +6,7 @@ use crate::stage::{
     Blueprint, Capture, CaptureContext, Draft, Event, EventKind, Flow, Loss, Output, Runnable, Source, SourceInfo,
     StageError,
 };
-use crate::units::{Clock, TimeSpan, Timestamp, VirtualClock};
+use crate::units::VirtualClock;
 
 /// What became of one stream.
 #[derive(Debug)]
@@ -97,16 +97,6 @@ pub async fn run(blueprint: &dyn Blueprint) -> (Vec<Ran>, Vec<String>) {
                 assert!(!matches!(error, StageError::Fatal(_)), "{error}");
                 errors.push(error.to_string());
             }
-        }
-    }
-}
-
-/// Advances a virtual clock in small steps until `done`, letting tasks run between them.
-pub async fn let_time_pass(clock: &VirtualClock, until: Timestamp) {
-    while clock.now().as_nanos() < until.as_nanos() {
-        clock.advance(TimeSpan::from_millis(1));
-        for _ in 0..4 {
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -30,7 +30,12 @@ pub(super) struct Patience {
 /// Where the device stands.
 enum Stage {
     /// It is open.
-    Open { device: Connected, hold: mpsc::Sender<()>, closed: oneshot::Receiver<()> },
+    Open {
+        device: Connected,
+        /// Dropped to close it.
+        _hold: mpsc::Sender<()>,
+        closed: oneshot::Receiver<()>,
+    },
     /// It is being closed. Only then is it opened again: most devices can be open once only.
     Closing(oneshot::Receiver<()>),
     /// It is opened again at this time.
@@ -91,7 +96,7 @@ impl Listener {
             heard: clock.now(),
             clock,
             dial,
-            stage: Stage::Open { device, hold, closed },
+            stage: Stage::Open { device, _hold: hold, closed },
             rate,
             channels,
             zero: None,
@@ -126,7 +131,7 @@ impl Listener {
                 }
                 Stage::Closing(closed) => {
                     // It ends with an error: nothing is ever sent.
-                    drop(closed.await);
+                    let _ = closed.await;
                     self.stage = Stage::Waiting(self.clock.now().after(self.patience.reopen));
                 }
                 Stage::Waiting(until) => {
@@ -306,7 +311,7 @@ impl Listener {
             (self.rate, self.channels) = (device.rate, device.channels);
         }
         self.heard = now;
-        self.stage = Stage::Open { device, hold: line.hold, closed: line.closed };
+        self.stage = Stage::Open { device, _hold: line.hold, closed: line.closed };
         other
     }
 }

@@ -1,13 +1,14 @@
 //! `percept devices`: the devices that a `capture: microphone` can name.
 
-use std::fmt::Write;
-
 use super::error::CliError;
 use super::exit::Exit;
 use super::global::Global;
+#[cfg(feature = "microphone")]
 use super::output;
+#[cfg(any(feature = "microphone", test))]
 use super::terminal::Terminal;
-use super::text::{self, pad};
+#[cfg(feature = "microphone")]
+use crate::stages::capture::microphone;
 
 /// List the devices that `capture: microphone` can record from
 ///
@@ -15,41 +16,36 @@ use super::text::{self, pad};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-/// A device that can record.
-struct Input {
-    /// Its stable name, for `device:`.
-    id: String,
-    /// Its name for people.
-    name: String,
-    /// Whether it is taken when no device is named.
-    default: bool,
-}
-
+#[cfg(feature = "microphone")]
 pub(super) fn run(_: &Args, global: &Global) -> Result<Exit, CliError> {
-    let inputs = inputs()?;
-    if inputs.is_empty() {
+    let devices = microphone::list();
+    if devices.is_empty() {
         global.note("No device that can record was found.");
     }
-    output::print(&list(&inputs, &global.stdout()))?;
+    let rows: Vec<_> = devices.iter().map(|device| (&*device.id, &*device.name, device.default)).collect();
+    output::print(&list(&rows, &global.stdout()))?;
     Ok(Exit::Done)
 }
 
-/// The devices of this machine.
-fn inputs() -> Result<Vec<Input>, CliError> {
-    if !cfg!(feature = "microphone") {
-        return Err(CliError::missing("this build of percept has no microphone")
-            .help("build percept with the feature `microphone` (on Linux it needs libasound2-dev)"));
-    }
-    Err(CliError::failed("this build of percept cannot list devices"))
+#[cfg(not(feature = "microphone"))]
+pub(super) fn run(_: &Args, _: &Global) -> Result<Exit, CliError> {
+    Err(CliError::missing("this build of percept has no microphone")
+        .help("build percept with the feature `microphone` (on Linux it needs libasound2-dev)"))
 }
 
-fn list(inputs: &[Input], terminal: &Terminal) -> String {
-    let column = inputs.iter().map(|input| text::width(&input.id)).max().unwrap_or_default();
+/// A line for each device: its stable name, its name for people, whether it is the default.
+#[cfg(any(feature = "microphone", test))]
+fn list(devices: &[(&str, &str, bool)], terminal: &Terminal) -> String {
+    use std::fmt::Write;
+
+    use super::text::{pad, width};
+
+    let column = devices.iter().map(|(id, ..)| width(id)).max().unwrap_or_default();
     let mut page = String::new();
-    for input in inputs {
-        let default = if input.default { terminal.good("  (default)").to_string() } else { String::new() };
+    for (id, name, default) in devices {
+        let default = if *default { terminal.good("  (default)").to_string() } else { String::new() };
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "{}  {}{default}", terminal.name(pad(&input.id, column)), input.name);
+        let _ = writeln!(page, "{}  {}{default}", terminal.name(pad(id, column)), name);
     }
     page
 }
@@ -60,9 +56,8 @@ mod tests {
 
     #[test]
     fn a_line_for_each_device() {
-        let input = |id: &str, name: &str, default| Input { id: id.into(), name: name.into(), default };
         let terminal = Terminal { color: false, width: 80, interactive: false };
-        let page = list(&[input("hw:CARD=1", "A microphone", true), input("null", "Nothing", false)], &terminal);
+        let page = list(&[("hw:CARD=1", "A microphone", true), ("null", "Nothing", false)], &terminal);
         assert_eq!(page, "hw:CARD=1  A microphone  (default)\nnull       Nothing\n");
     }
 }

@@ -168,7 +168,11 @@ const TO_FETCH: [&str; 2] = ["not-fetched", "no-onnxruntime"];
 /// The exit code of a pipeline that was refused.
 fn of_faults(faults: &Faults) -> Exit {
     let mut errors = faults.iter().filter(|fault| fault.severity == Severity::Error).peekable();
-    if errors.peek().is_some() && errors.all(|fault| TO_FETCH.contains(&fault.code)) { Exit::Missing } else { Exit::Refused }
+    if errors.peek().is_some() && errors.all(|fault| TO_FETCH.contains(&fault.code)) {
+        Exit::Missing
+    } else {
+        Exit::Refused
+    }
 }
 
 #[cfg(test)]

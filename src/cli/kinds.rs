@@ -94,7 +94,9 @@ fn list(registry: &Registry, terminal: &Terminal) -> String {
         }
         page.push('\n');
     }
-    page.push_str("`percept kinds NAME` prints a kind's keys, ports and an example; `percept models` lists the models.\n");
+    page.push_str(
+        "`percept kinds NAME` prints a kind's keys, ports and an example; `percept models` lists the models.\n",
+    );
     page
 }
 
@@ -103,7 +105,9 @@ fn page(kind: &Kind, terminal: &Terminal) -> String {
     let schema = (kind.schema)();
     let mut page = format!("{}{} {}\n\n", terminal.faint(kind.role), terminal.faint(":"), terminal.name(kind.name));
     let docs = schema.get("description").and_then(Json::as_str).unwrap_or_default();
-    for paragraph in std::iter::once(kind.summary.to_owned()).chain(paragraphs(docs)) {
+    // A few words, such as "Keys of `x`.", say less than the summary.
+    let docs = paragraphs(docs).into_iter().filter(|words| words.split(' ').count() > 4);
+    for paragraph in std::iter::once(kind.summary.to_owned()).chain(docs) {
         push_wrapped(&mut page, "  ", &paragraph, terminal);
     }
     ports(&mut page, kind, terminal);
@@ -113,7 +117,7 @@ fn page(kind: &Kind, terminal: &Terminal) -> String {
         page.push_str("  none of its own\n");
     }
     for key in keys {
-        push_key(&mut page, &key, terminal);
+        push_key(&mut page, kind.role, &key, terminal);
     }
     let common = if kind.role == Role::Capture { "`id`" } else { "`id` and `from`" };
     let _ = writeln!(page, "  {}", terminal.faint(format!("and {common}, as every {} has", kind.role)));
@@ -130,9 +134,10 @@ fn push_wrapped(page: &mut String, indent: &str, words: &str, terminal: &Termina
     }
 }
 
-fn push_key(page: &mut String, key: &Key, terminal: &Terminal) {
+fn push_key(page: &mut String, role: Role, key: &Key, terminal: &Terminal) {
     let need = match (&key.default, key.required) {
         (Some(default), _) => format!("default {default}"),
+        (None, true) if role == Role::Model => "required, here or in the card".to_owned(),
         (None, true) => "required".to_owned(),
         (None, false) => "optional".to_owned(),
     };
@@ -211,7 +216,12 @@ mod tests {
         for kind in REGISTRY.kinds() {
             let page = page(kind, &PLAIN);
             for key in reference::keys(&(kind.schema)()) {
-                assert!(page.contains(&format!("\n  {}  {}", key.name, key.takes)), "{}: {}\n{page}", kind.name, key.name);
+                assert!(
+                    page.contains(&format!("\n  {}  {}", key.name, key.takes)),
+                    "{}: {}\n{page}",
+                    kind.name,
+                    key.name
+                );
                 assert!(!key.docs.is_empty(), "{}: {} is not documented", kind.name, key.name);
             }
             assert!(page.contains("\n  percept: 1\n"), "{page}");

@@ -13,7 +13,7 @@ use super::output;
 use super::progress::Display;
 use super::terminal::Terminal;
 use super::text::{self, pad, wrap};
-use crate::cards::{self, Cache, Card, FileState, FileSpec, Model, Port, Verified};
+use crate::cards::{self, Cache, Card, FileSpec, FileState, Model, Port, Verified};
 
 /// List, show, fetch and verify the models that a pipeline can name
 ///
@@ -99,7 +99,8 @@ fn list(base: &Path, cache: &Cache, terminal: &Terminal) -> String {
                 push(&mut page, &card.spec().summary, terminal);
             }
             Err(error) => {
-                let _ = writeln!(page, "{}  {}", terminal.name(pad(&name, column)), terminal.bad("its card is refused"));
+                let _ =
+                    writeln!(page, "{}  {}", terminal.name(pad(&name, column)), terminal.bad("its card is refused"));
                 push(&mut page, &error.to_string(), terminal);
             }
         }
@@ -114,16 +115,19 @@ fn push(page: &mut String, words: &str, terminal: &Terminal) {
     }
 }
 
+/// The column of what a card says, after the name of each row.
+const ROW: usize = 15;
+
 /// Everything that a card says, and where its files are.
 fn show(card: &Card, cache: &Cache, terminal: &Terminal) -> Result<String, CliError> {
     let spec = card.spec();
     let state = State::of(card, cache);
     let mut page = format!("{}  {}\n\n", terminal.name(card.name()), state.show(card, terminal));
     let mut row = |name: &str, words: &str| {
-        let lines = wrap(words, terminal.width.saturating_sub(12));
+        let lines = wrap(words, terminal.width.saturating_sub(ROW));
         for (place, line) in lines.iter().enumerate() {
-            let name = pad(if place == 0 { name } else { "" }, 12);
-            let _ = writeln!(page, "{}{line}", terminal.faint(name));
+            let name = pad(if place == 0 { name } else { "" }, ROW - 2);
+            let _ = writeln!(page, "{}  {line}", terminal.faint(name));
         }
     };
     if let State::Wrong(why) = &state {
@@ -140,11 +144,14 @@ fn show(card: &Card, cache: &Cache, terminal: &Terminal) -> Result<String, CliEr
         row(&format!("file {role}"), &file_words(file));
     }
     for (role, ports) in &spec.ports {
-        for port in &ports.inputs {
-            row("reads", &port_words(port, role, spec.ports.len()));
+        if spec.ports.len() > 1 {
+            row("graph", role);
         }
-        for port in &ports.outputs {
-            row("writes", &port_words(port, role, spec.ports.len()));
+        for (place, port) in ports.inputs.iter().enumerate() {
+            row(if place == 0 { "reads" } else { "" }, &port_words(port));
+        }
+        for (place, port) in ports.outputs.iter().enumerate() {
+            row(if place == 0 { "writes" } else { "" }, &port_words(port));
         }
     }
     let states: Vec<_> = spec.state.iter().map(|(input, output)| format!("{input} ← {output}")).collect();
@@ -183,9 +190,8 @@ fn file_words(file: &FileSpec) -> String {
     format!("{}{size}{sum}", file.path)
 }
 
-fn port_words(port: &Port, role: &str, graphs: usize) -> String {
-    let graph = if graphs > 1 { format!("{role}: ") } else { String::new() };
-    format!("{graph}{} {} {}", port.name, port.dtype, port.shape)
+fn port_words(port: &Port) -> String {
+    format!("{} {} {}", port.name, port.dtype, port.shape)
 }
 
 /// Reads the files of these cards, or of all. Files that are wrong fail; those not fetched are missing only when asked for.
@@ -220,7 +226,8 @@ fn verify(names: &[String], cache: &Cache, global: &Global) -> Result<Exit, CliE
                     format!("{}: {difference}", terminal.bad("wrong"))
                 }
             };
-            let _ = writeln!(page, "{}  {role}  {}  {words}", terminal.name(card.name()), terminal.faint(path.display()));
+            let _ =
+                writeln!(page, "{}  {role}  {}  {words}", terminal.name(card.name()), terminal.faint(path.display()));
         }
     }
     output::print(&page)?;
@@ -240,7 +247,9 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("models/bad")).unwrap();
         std::fs::write(folder.path().join("models/bad/card.yaml"), "percept_card: 9").unwrap();
         let page = list(folder.path(), &cache, &PLAIN);
-        for part in ["silero-vad      onnx  MIT  part of percept\n", "bad             its card is refused\n", "not fetched, "] {
+        for part in
+            ["silero-vad      onnx  MIT  part of percept\n", "bad             its card is refused\n", "not fetched, "]
+        {
             assert!(page.contains(part), "{part}\n{page}");
         }
     }
@@ -248,15 +257,16 @@ mod tests {
     #[test]
     fn all_of_a_card_is_shown() {
         let folder = tempfile::tempdir().unwrap();
-        let page = show(&card("silero-vad").unwrap(), &Cache::at(folder.path().join("cache")), &PLAIN).unwrap();
+        let card = Card::built_in("silero-vad").unwrap().unwrap();
+        let page = show(&card, &Cache::at(folder.path().join("cache")), &PLAIN).unwrap();
         for part in [
             "silero-vad  part of percept\n",
-            "licence     MIT\n",
-            "file model  silero_vad_16k_op15.onnx (1.3 MB)",
-            "reads       input f32 [batch, 576]\n",
-            "state       state ← stateN\n",
-            "batch       exact\n",
-            "input       sample_rate_hz: 16000, channels: 1, ",
+            "licence        MIT\n",
+            "file model     silero_vad_16k_op15.onnx (1.3 MB)",
+            "reads          input f32 [batch, 576]\n",
+            "state          state ← stateN\n",
+            "batch          exact\n",
+            "input          sample_rate_hz: 16000, channels: 1, ",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
         }

@@ -156,9 +156,10 @@ fn choices(root: &Json, schema: &Json) -> Vec<(String, String)> {
         match (part.get("const"), part.get("description").and_then(Json::as_str)) {
             (Some(value), Some(docs)) => choices.push((yaml(value), docs.to_owned())),
             // `Option<Enum>`: the enum is itself an alternative, beside null.
-            _ => choices.extend(alternatives(part).filter_map(|part| {
-                Some((yaml(part.get("const")?), part.get("description")?.as_str()?.to_owned()))
-            })),
+            _ => choices
+                .extend(alternatives(part).filter_map(|part| {
+                    Some((yaml(part.get("const")?), part.get("description")?.as_str()?.to_owned()))
+                })),
         }
     }
     choices

@@ -301,7 +301,7 @@ mod tests {
             ("- {model: mine, thread: 1}", false),
             ("- {model: 1}", false),
             ("- {path: x}", false),
-            ("[]", false),
+            ("- []", false),
         ] {
             let found = faults(&schema, &format!("percept: 1\nstages:\n{stages}\n"));
             assert_eq!(!found.has_errors(), good, "{stages}\n{found}");
@@ -352,7 +352,10 @@ mod tests {
             // An example may name a kind that this build leaves out.
             let known = |stage: &&config::Node| {
                 Role::ALL.iter().filter(|role| **role != Role::Model).all(|role| {
-                    stage.get(role.key()).and_then(config::Node::as_str).is_none_or(|name| REGISTRY.find(*role, name).is_some())
+                    stage
+                        .get(role.key())
+                        .and_then(config::Node::as_str)
+                        .is_none_or(|name| REGISTRY.find(*role, name).is_some())
                 })
             };
             let whole = tree.get("stages").unwrap().as_sequence().unwrap().iter().all(|stage| known(&stage));

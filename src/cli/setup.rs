@@ -66,10 +66,13 @@ fn models(file: &Path) -> Result<Vec<Option<Card>>, CliError> {
 /// Sees to it that there is an ONNX Runtime that loads. Whether it was fetched.
 fn runtime(wanted: bool, cache: &Cache, global: &Global) -> Result<bool, CliError> {
     if !cfg!(feature = "onnxruntime") {
-        global.note("This build of percept does not run models on ONNX Runtime (feature `onnxruntime`), so it is not fetched.");
+        global.note(
+            "This build of percept does not run models on ONNX Runtime (feature `onnxruntime`), so it is not fetched.",
+        );
         return Ok(false);
     }
-    let card = Card::built_in(RUNTIME.0).ok_or_else(|| CliError::failed("this build has no card of ONNX Runtime"))??;
+    let card =
+        Card::built_in(RUNTIME.0).ok_or_else(|| CliError::failed("this build has no card of ONNX Runtime"))??;
     if !wanted && let Some(found) = usable(&card, cache, global)? {
         global.note(format!("onnxruntime: already there, {} ({})", found.library.display(), found.origin));
         return Ok(false);
@@ -126,8 +129,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.yaml");
         std::fs::write(folder.path().join("mine.onnx"), "").unwrap();
-        std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vad\n- model: silero-vad\n- model: ./mine.onnx\n").unwrap();
-        let names: Vec<_> = models(&file).unwrap().iter().map(|card| card.as_ref().map(|card| card.name().to_owned())).collect();
+        std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vad\n- model: silero-vad\n- model: ./mine.onnx\n")
+            .unwrap();
+        let names: Vec<_> =
+            models(&file).unwrap().iter().map(|card| card.as_ref().map(|card| card.name().to_owned())).collect();
         assert_eq!(names, [None, Some("silero-vad".to_owned())]);
 
         std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vat\n- model: moonshine-tinny\n").unwrap();

@@ -6,7 +6,7 @@ use percept::Pipeline;
 use percept::media::{Audio, Format, StreamInfo};
 use percept::stage::{Blueprint, Contract, ContractFault, Draft, Input, Opened, Output, Runnable, Stage, StageError};
 use percept::stages::capture::push::Push;
-use percept::units::Rate;
+use percept::stages::sink::collect::Collect;
 
 /// Multiplies every sample.
 #[derive(Clone, Debug)]
@@ -44,11 +44,11 @@ impl Stage for Gain {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let push = Push::audio(Rate::hz(16_000)?, 1);
-    let mut pipeline = Pipeline::build(Pipeline::builder("gain").stage("in", push).stage("gain", Gain(2.0)))?;
-    let input = pipeline.push("in")?;
-    let output = pipeline.subscribe("gain", 16)?;
-    let running = pipeline.start()?;
+    let push = Push::sound(16_000, 1)?;
+    let input = push.handle();
+    let (collect, mut output) = Collect::new(16);
+    let builder = Pipeline::builder("gain").stage("in", push).stage("gain", Gain(2.0)).stage("out", collect);
+    let running = Pipeline::build(builder)?.start()?;
 
     let mut stream = input.open_stream("one")?;
     stream.push_audio(&[0.1, -0.2, 0.3])?;

@@ -10,7 +10,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut pipeline = Pipeline::open("pipelines/speech.yaml")?; // every fault at once, or none
-//! let transcripts = pipeline.subscribe("transcript", 64)?;
+//! let mut transcripts = pipeline.subscribe("transcript", 64)?;
 //! let running = pipeline.start()?;
 //! while let Some(received) = transcripts.recv() {
 //!     println!("{}: {}", received.stream, received.packet.payload.transcript()?.text);

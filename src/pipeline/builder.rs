@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::assemble::assemble;
 use super::plan::{LinkSettings, Plan};
-use super::spec::{LinkRequest, Place, StageSpec, is_id};
-use crate::config::{Fault, Faults, Key, Span};
-use crate::stage::{Blueprint, Role, Settings};
+use super::spec::{self, LinkRequest, Place, StageSpec, is_id};
+use crate::config::{self, Fault, Faults, Key, Source, Span};
+use crate::stage::{Blueprint, Registry, Role, Settings};
 
 /// Builds a [`Plan`] stage by stage, as a file would: a stage reads from the nearest one above that writes, unless
 /// [`from`](Self::from) says otherwise.
@@ -73,6 +73,21 @@ impl Builder {
             from: None,
             place: Place::default(),
         });
+        self
+    }
+
+    /// Adds a stage written as in a pipeline file, such as `model: silero-vad`, of a kind that `registry` knows. Relative
+    /// paths in it start where the [settings](Self::settings) given before say.
+    #[must_use]
+    pub fn yaml(mut self, registry: &Registry, stage: &str) -> Self {
+        let source = Source::new("stage", stage);
+        match config::parse(&source) {
+            Ok(node) => {
+                let read = spec::read_stage(&node, &source, registry, &self.settings, &mut self.faults);
+                self.stages.extend(read);
+            }
+            Err(faults) => self.faults.extend(faults),
+        }
         self
     }
 

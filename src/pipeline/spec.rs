@@ -162,6 +162,17 @@ pub(super) fn read(node: &Node, source: &Source, registry: &Registry, settings: 
     spec
 }
 
+/// Reads one stage by itself, for pipelines that a program builds.
+pub(super) fn read_stage(
+    node: &Node,
+    source: &Source,
+    registry: &Registry,
+    settings: &Settings,
+    faults: &mut Faults,
+) -> Option<StageSpec> {
+    StageReader { source, registry, settings, path: String::new(), faults }.read(node)
+}
+
 /// Keys of a stage that belong to the pipeline and not to its kind.
 const COMMON_KEYS: [&str; 2] = ["id", "from"];
 

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use percept::stage::{
-    Blueprint, Capture, CaptureContext, Draft, Event, EventKind, Flow, Output, Runnable, Source,
-};
+use percept::stage::{Blueprint, Capture, CaptureContext, Draft, Event, EventKind, Flow, Output, Runnable, Source};
 use percept::stages::capture::microphone::{Microphone, list};
 use percept::units::SystemClock;
 
@@ -191,10 +189,9 @@ async fn a_device_that_is_too_fast_is_bounded_and_its_loss_counted() {
     }
     let mut microphone = microphone("micfile");
     microphone.buffer_ms = 100;
-    microphone.muted_after_ms = 1000;
     let mut recording = Recording::start(&microphone).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    recording.until(|recording| recording.has(EventKind::Overrun) && recording.has(EventKind::DeviceSilent)).await;
+    recording.until(|recording| recording.has(EventKind::Overrun)).await;
     let mut out = Output::new();
     recording.source.stop(&mut out);
     recording.take(&mut out);
@@ -203,5 +200,4 @@ async fn a_device_that_is_too_fast_is_bounded_and_its_loss_counted() {
     assert_eq!(loss.delivered, recording.frames() as u64 + loss.overrun);
     assert_eq!(recording.numbers()[..RATE / 10], (0..RATE / 10).collect::<Vec<_>>());
     assert!(recording.drafts.windows(2).all(|pair| pair[0].start + pair[0].duration <= pair[1].start));
-    assert!(recording.events.iter().any(|event| event.message.ends_with("is it muted?")), "{:?}", recording.events);
 }

@@ -15,7 +15,9 @@ pub enum CaptureError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The system gave no thread to read with.
-    #[error("{name}: no thread could be started to read it: {source}; close other programs, or read fewer files at a time (`concurrent`)")]
+    #[error(
+        "{name}: no thread could be started to read it: {source}; close other programs, or read fewer files at a time (`concurrent`)"
+    )]
     Thread {
         /// The stream.
         name: String,
@@ -43,7 +45,9 @@ pub enum CaptureError {
     #[error("standard input is already read by another capture of this process; only one can")]
     StdinTaken,
     /// A stream on standard input that is not what `format` says.
-    #[error("standard input: expected wav, found {found}; set `format: auto` for other files, `format: raw` for bare samples")]
+    #[error(
+        "standard input: expected wav, found {found}; set `format: auto` for other files, `format: raw` for bare samples"
+    )]
     NotWav {
         /// Its first bytes.
         found: String,

@@ -134,7 +134,8 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind = Kind::resolved::<File>("file", Role::Capture, "files of sound, each a stream of its own", EXAMPLE);
+pub const KIND: Kind =
+    Kind::resolved::<File>("file", Role::Capture, "files of sound, each a stream of its own", EXAMPLE);
 
 impl File {
     /// Reads `path` (a file, a folder or a glob) or several, with the default settings.
@@ -238,10 +239,7 @@ impl Blueprint for File {
             waiting: look.found.files.clone().into(),
             opening: None,
             notice: look.found.left_out_text(),
-            cutting: Cutting {
-                packet_ms: self.packet_ms,
-                gather_ms: if self.realtime { 0 } else { GATHER_MS },
-            },
+            cutting: Cutting { packet_ms: self.packet_ms, gather_ms: if self.realtime { 0 } else { GATHER_MS } },
             realtime: self.realtime,
             concurrent: self.concurrent,
         }))

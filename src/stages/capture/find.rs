@@ -89,7 +89,11 @@ impl Found {
                 1 => "1 file that does not look like sound by its name".to_owned(),
                 _ => format!("{others} files that do not look like sound by their names"),
             };
-            let help = if recursive { "name the files themselves" } else { "set `recursive: true` to look into its folders too" };
+            let help = if recursive {
+                "name the files themselves"
+            } else {
+                "set `recursive: true` to look into its folders too"
+            };
             let fault = Fault::error("no-files", format!("there is no file of sound in the folder `{given}`"))
                 .expected(format!("at least one file named {}", listed_extensions()))
                 .found(found)
@@ -109,8 +113,9 @@ impl Found {
         let matches = match glob::glob_with(&pattern, options) {
             Ok(matches) => matches,
             Err(error) => {
-                let fault = Fault::error("bad-pattern", format!("`{given}` is no valid pattern: {}", error.msg))
-                    .help("`*` stands for anything in a name, `**/` for any folders, `[ab]` for one of some characters");
+                let fault = Fault::error("bad-pattern", format!("`{given}` is no valid pattern: {}", error.msg)).help(
+                    "`*` stands for anything in a name, `**/` for any folders, `[ab]` for one of some characters",
+                );
                 self.faults.push((item, fault));
                 return;
             }
@@ -214,7 +219,9 @@ mod tests {
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("clips/deep")).unwrap();
-        for name in ["clips/b.wav", "clips/a.FLAC", "clips/notes.txt", "clips/README", "clips/.hidden.wav", "clips/deep/c.mp3"] {
+        for name in
+            ["clips/b.wav", "clips/a.FLAC", "clips/notes.txt", "clips/README", "clips/.hidden.wav", "clips/deep/c.mp3"]
+        {
             std::fs::write(folder.path().join(name), b"x").unwrap();
         }
         folder

@@ -27,8 +27,8 @@ use crate::stage::{
 };
 use crate::units::{Rate, TimeSpan};
 
-use device::{Line, Wish, dial};
 pub use device::{Device, DeviceError, list};
+use device::{Line, Wish, dial};
 use listen::{Listener, Patience};
 
 /// How long the first opening may take.

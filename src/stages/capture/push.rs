@@ -42,8 +42,8 @@ use crate::stage::{
 };
 use crate::units::{Rate, RateError};
 
-pub use handle::{PushError, PushHandle, PushInlet, PushStream};
 use handle::{Arrival, Hub};
+pub use handle::{PushError, PushHandle, PushInlet, PushStream};
 
 /// Packets that a stream holds unless told otherwise.
 const BUFFER: usize = 64;
@@ -223,7 +223,9 @@ impl PushedStream {
         let repaired = self.arrival.repaired();
         if repaired > 0 && !self.told {
             self.told = true;
-            let message = format!("{repaired} pushed samples were not numbers and were made silence, as all further ones will be");
+            let message = format!(
+                "{repaired} pushed samples were not numbers and were made silence, as all further ones will be"
+            );
             out.event(EventKind::Damaged, message);
         }
     }

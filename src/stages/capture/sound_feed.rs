@@ -132,8 +132,8 @@ impl SoundFeed {
     }
 
     fn take(&mut self, block: Block, out: &mut Output) -> Result<(), StageError> {
-        let audio = Audio::new(block.samples, self.spec.channels, self.spec.sample_rate)
-            .map_err(StageError::end_stream)?;
+        let audio =
+            Audio::new(block.samples, self.spec.channels, self.spec.sample_rate).map_err(StageError::end_stream)?;
         self.loss.delivered += audio.frames() as u64;
         self.held = Some((audio, 0));
         self.not_finite.count += block.not_finite;

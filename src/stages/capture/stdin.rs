@@ -139,13 +139,19 @@ impl Stdin {
                 ("channels", self.channels.is_some()),
             ] {
                 if set {
-                    return Err((key, "is for bare samples only; set `format: raw`, or remove it: a file's header says it"));
+                    return Err((
+                        key,
+                        "is for bare samples only; set `format: raw`, or remove it: a file's header says it",
+                    ));
                 }
             }
             return Ok(Content::File { only_wav: self.format == StdinFormat::Wav });
         }
         let Some(rate) = self.sample_rate_hz else {
-            return Err(("sample_rate_hz", "is missing: bare samples do not tell their rate; set it, such as to 16000"));
+            return Err((
+                "sample_rate_hz",
+                "is missing: bare samples do not tell their rate; set it, such as to 16000",
+            ));
         };
         let rate = Rate::hz(rate).map_err(|_| ("sample_rate_hz", "must be 1 or more"))?;
         let channels = NonZeroU16::new(self.channels.unwrap_or(1)).ok_or(("channels", "must be 1 or more"))?;
@@ -157,10 +163,13 @@ impl Stdin {
     }
 
     /// A capture of whatever `input` gives when it is opened.
-    fn capture(&self, input: impl FnOnce() -> Result<Bytes, CaptureError> + Send + 'static) -> Result<Piped, StageError> {
-        let content = self.content().map_err(|(key, problem)| {
-            StageError::fatal(CaptureError::Config { key, problem: problem.into() })
-        })?;
+    fn capture(
+        &self,
+        input: impl FnOnce() -> Result<Bytes, CaptureError> + Send + 'static,
+    ) -> Result<Piped, StageError> {
+        let content = self
+            .content()
+            .map_err(|(key, problem)| StageError::fatal(CaptureError::Config { key, problem: problem.into() }))?;
         let open = Box::new(move || open(content, input()?));
         Ok(Piped { open: Some(open), opening: None, cutting: self.cutting(), live: self.live })
     }

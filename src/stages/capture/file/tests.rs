@@ -94,10 +94,9 @@ async fn bad_files_are_faults_and_failed_streams() {
     write(folder.path(), "good.wav", 16_000, 1, &ramp(160));
     std::fs::write(folder.path().join("empty.wav"), b"").unwrap();
     std::fs::write(folder.path().join("text.wav"), b"this is no sound").unwrap();
-    for (name, message) in [
-        ("empty.wav", "expected sound, found nothing (0 bytes)"),
-        ("text.wav", "found text (\"this is no sound\")"),
-    ] {
+    for (name, message) in
+        [("empty.wav", "expected sound, found nothing (0 bytes)"), ("text.wav", "found text (\"this is no sound\")")]
+    {
         let named = File::new(name).base(folder.path()).probe();
         assert_eq!(named.len(), 1, "{name}");
         assert_eq!(named[0].severity, crate::config::Severity::Error);
@@ -183,7 +182,10 @@ async fn samples_that_are_no_numbers_are_silence_and_told_once() {
     assert_eq!(heard[7999], samples[7999]);
     let told = ran.told();
     assert_eq!(told.iter().filter(|(kind, _)| *kind == EventKind::Damaged).count(), 1, "{told:?}");
-    assert!(told[0].1.starts_with("2 samples that are not numbers in the sound at 00:00.500 were made silence"), "{told:?}");
+    assert!(
+        told[0].1.starts_with("2 samples that are not numbers in the sound at 00:00.500 were made silence"),
+        "{told:?}"
+    );
     assert_eq!(told[1], (EventKind::Notice, "3 samples were not numbers in all"));
 }
 

@@ -78,7 +78,8 @@ fn listed(devices: &[Device]) -> String {
     if devices.is_empty() {
         return "this machine has none; plug one in, or read a recording with `- capture: file`".into();
     }
-    let shown: Vec<_> = devices.iter().take(LISTED).map(|device| format!("`{}` ({})", device.id, device.name)).collect();
+    let shown: Vec<_> =
+        devices.iter().take(LISTED).map(|device| format!("`{}` ({})", device.id, device.name)).collect();
     let more = devices.len().saturating_sub(LISTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("there are {}{more}", shown.join(", "))
@@ -127,7 +128,8 @@ fn choose(wanted: &str, devices: &[Device]) -> Option<usize> {
     let lower = wanted.to_lowercase();
     let exact = |device: &Device| device.id == wanted || device.id == bare;
     let named = |device: &Device| device.name == wanted;
-    let part = |device: &Device| device.id.to_lowercase().contains(&lower) || device.name.to_lowercase().contains(&lower);
+    let part =
+        |device: &Device| device.id.to_lowercase().contains(&lower) || device.name.to_lowercase().contains(&lower);
     let first = |test: &dyn Fn(&Device) -> bool| devices.iter().position(test);
     first(&exact).or_else(|| first(&named)).or_else(|| first(&part))
 }
@@ -287,7 +289,9 @@ fn pick(offers: &[SupportedStreamConfigRange], wish: &Wish, own_rate: Option<u32
         let (low, high) = (low.max(*SANE_RATES.start()), high.min(*SANE_RATES.end()));
         let rate = match wish.sample_rate_hz {
             Some(rate) if (low..=high).contains(&rate) => rate,
-            None if low <= high => own_rate.filter(|rate| SANE_RATES.contains(rate)).unwrap_or(USUAL_RATE).clamp(low, high),
+            None if low <= high => {
+                own_rate.filter(|rate| SANE_RATES.contains(rate)).unwrap_or(USUAL_RATE).clamp(low, high)
+            }
             _ => continue,
         };
         let channels = offer.channels();
@@ -369,8 +373,7 @@ fn build_as<T: cpal::SizedSample + 'static>(
     failure: Failure,
     convert: fn(T) -> f32,
 ) -> Result<cpal::Stream, cpal::Error> {
-    let config =
-        StreamConfig { channels: choice.channels, sample_rate: choice.rate, buffer_size: BufferSize::Default };
+    let config = StreamConfig { channels: choice.channels, sample_rate: choice.rate, buffer_size: BufferSize::Default };
     let bell = writer.bell();
     let finite = move |sample: T| {
         let sample = convert(sample);
@@ -409,8 +412,11 @@ mod tests {
 
     #[test]
     fn devices_are_found_by_id_name_or_a_part() {
-        let devices =
-            [device("hw:CARD=0,DEV=0", "Webcam"), device("default", "Default Audio Device"), device("usb", "Blue Yeti")];
+        let devices = [
+            device("hw:CARD=0,DEV=0", "Webcam"),
+            device("default", "Default Audio Device"),
+            device("usb", "Blue Yeti"),
+        ];
         for (wanted, found) in [
             ("default", Some(1)),
             ("alsa:default", Some(1)),
@@ -472,7 +478,10 @@ mod tests {
                 DeviceError::Unsupported {
                     device: "\"Yeti\"".into(),
                     wanted: wanted(&wish(Some(16_000), Some(1))),
-                    offered: offered(&[offer(2, 44_100, 48_000, SampleFormat::F32), offer(2, 44_100, 48_000, SampleFormat::I16)]),
+                    offered: offered(&[
+                        offer(2, 44_100, 48_000, SampleFormat::F32),
+                        offer(2, 44_100, 48_000, SampleFormat::I16),
+                    ]),
                 },
                 "the microphone \"Yeti\" does not record 1 channel at 16000 Hz; it offers 2 channels at 44100 to 48000 Hz",
             ),

@@ -178,7 +178,10 @@ impl Listener {
             self.send_rest(out);
             let name = device_name(&self.stage);
             if self.away.is_none() {
-                out.event(EventKind::DeviceLost, format!("the microphone {name} is gone: {why}; trying to open it again"));
+                out.event(
+                    EventKind::DeviceLost,
+                    format!("the microphone {name} is gone: {why}; trying to open it again"),
+                );
             }
             self.away.get_or_insert_with(|| "it was gone".to_owned());
             self.hang_up();
@@ -217,7 +220,9 @@ impl Listener {
             if self.overrun_told.is_none_or(|told| now.since(told) >= OVERRUN_EVERY) {
                 self.overrun_told = Some(now);
                 let message = match hole.frames {
-                    0 => "the device lost samples before they could be taken; the times after it are by the clock".into(),
+                    0 => {
+                        "the device lost samples before they could be taken; the times after it are by the clock".into()
+                    }
                     frames => format!(
                         "{} of sound were lost, as the pipeline is behind ({} frames so far)",
                         self.rate.span(0, frames),
@@ -244,7 +249,10 @@ impl Listener {
         if span >= limit {
             self.muted_told = true;
             let name = device_name(&self.stage);
-            out.event(EventKind::DeviceSilent, format!("the microphone {name} gives nothing but zeros for {span}; is it muted?"));
+            out.event(
+                EventKind::DeviceSilent,
+                format!("the microphone {name} gives nothing but zeros for {span}; is it muted?"),
+            );
         }
     }
 

@@ -62,8 +62,15 @@ pub(super) fn ring(frames: usize, channels: u16) -> (RingWriter, RingReader) {
     let (producer, consumer) = RingBuffer::new(frames.max(1).saturating_mul(channels));
     let (mark, marks) = RingBuffer::new(MARKS);
     let counts = Arc::new(Counts::default());
-    let writer =
-        RingWriter { samples: producer, marks: mark, counts: counts.clone(), channels, written: 0, missing: 0, slips: 0 };
+    let writer = RingWriter {
+        samples: producer,
+        marks: mark,
+        counts: counts.clone(),
+        channels,
+        written: 0,
+        missing: 0,
+        slips: 0,
+    };
     (writer, RingReader { samples: consumer, marks, counts, channels, read: 0 })
 }
 

@@ -22,7 +22,15 @@ fn check_knows_what_is_set() {
 
 #[test]
 fn keys_out_of_range_are_refused() {
-    for text in ["packet_ms: 0", "channels: 0", "sample_rate_hz: 0", "reopen_ms: 0", "buffer_ms: 0", "silent_after_ms: 0", "mic: x"] {
+    for text in [
+        "packet_ms: 0",
+        "channels: 0",
+        "sample_rate_hz: 0",
+        "reopen_ms: 0",
+        "buffer_ms: 0",
+        "silent_after_ms: 0",
+        "mic: x",
+    ] {
         assert!(read(text).is_err(), "{text}");
     }
 }

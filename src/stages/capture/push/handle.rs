@@ -344,7 +344,12 @@ impl PushStream {
         Ok(self.rate().map(|rate| rate.index_at(draft.start).saturating_add(frames)))
     }
 
-    fn written(&mut self, result: Result<(), Refused>, start: Timestamp, position: Option<u64>) -> Result<(), PushError> {
+    fn written(
+        &mut self,
+        result: Result<(), Refused>,
+        start: Timestamp,
+        position: Option<u64>,
+    ) -> Result<(), PushError> {
         match result {
             Ok(()) => {
                 self.last = start;

@@ -91,10 +91,7 @@ fn a_full_stream_refuses_and_an_odd_packet_is_an_error() {
     assert_eq!(error(stream.push_audio(&[0.0; 3])), "expected whole frames of 2 channels, found 3 samples");
     let expected = "expected a packet of audio 1000 Hz, 2 channels, found audio 1000 Hz, 1 channel";
     assert_eq!(error(stream.push(sound(1000, 0))), expected);
-    assert_eq!(
-        error(stream.push(draft(0, 1))),
-        "expected a packet of audio 1000 Hz, 2 channels, found tensor i64 []"
-    );
+    assert_eq!(error(stream.push(draft(0, 1))), "expected a packet of audio 1000 Hz, 2 channels, found tensor i64 []");
     stream.try_push_audio(&[0.0; 4]).unwrap();
     assert!(matches!(stream.try_push_audio(&[0.0; 4]), Err(PushError::Full { .. })));
     assert_eq!(stream.position(), Timestamp::from_nanos(2_000_000), "what was refused takes no time");
@@ -119,7 +116,8 @@ async fn a_packet_of_its_own_start_moves_the_samples_behind_it() {
     stream.push_audio(&[3.0; 1]).unwrap();
     drop((stream, handle));
     let streams = run(push).await.unwrap();
-    let starts: Vec<_> = streams[0].drafts.iter().map(|draft| (draft.start.as_nanos() / 1_000_000, draft.flags.gap)).collect();
+    let starts: Vec<_> =
+        streams[0].drafts.iter().map(|draft| (draft.start.as_nanos() / 1_000_000, draft.flags.gap)).collect();
     assert_eq!(starts, [(0, false), (100, true), (105, false)]);
 }
 

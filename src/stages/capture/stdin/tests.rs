@@ -100,7 +100,13 @@ async fn what_ends_too_early_ends_cleanly_and_is_told() {
     let raw = Stdin::raw(SampleFormat::S16le, 1000, 2);
     let cases: Vec<(&str, Stdin, Box<dyn Read + Send + Sync>, Option<&str>, Option<&str>)> = vec![
         ("half a wav", Stdin::file(), Box::new(io::Cursor::new(half)), Some("truncated after"), None),
-        ("odd bytes", raw.clone(), Box::new(io::Cursor::new(odd)), Some("3 bytes at the end make no whole frame"), None),
+        (
+            "odd bytes",
+            raw.clone(),
+            Box::new(io::Cursor::new(odd)),
+            Some("3 bytes at the end make no whole frame"),
+            None,
+        ),
         ("a broken pipe", raw.clone(), Box::new(broken), None, None),
         ("a failing pipe", raw, Box::new(failing), None, Some("-: cannot be read")),
     ];

@@ -138,7 +138,10 @@ async fn packets_are_cut_from_whatever_the_device_delivers() {
         fake.deliver(frames);
         bench.pass(5).await;
     }
-    assert_eq!(bench.packets(), [(0, 10, 1.0, false), (10, 10, 11.0, false), (20, 10, 21.0, false), (30, 10, 31.0, false)]);
+    assert_eq!(
+        bench.packets(),
+        [(0, 10, 1.0, false), (10, 10, 11.0, false), (20, 10, 21.0, false), (30, 10, 31.0, false)]
+    );
     let mut out = Output::new();
     fake.deliver(2);
     bench.listener.stop(&mut out);

@@ -67,7 +67,7 @@ fn bad_libraries_are_refused_and_a_good_one_is_shared() {
     assert!(text.contains("needs 1.24 or newer"), "{text}");
 
     // After all that, the right one works.
-    let library = match locate(&Search::new(None, None)) {
+    let library = match locate(&Search::new(None, fetched())) {
         Ok(found) => found.library,
         Err(_) if std::env::var_os("PERCEPT_ALLOW_MISSING_RUNTIME").is_some_and(|value| value == "1") => return,
         Err(error) => panic!("this test needs ONNX Runtime. {error}\nPERCEPT_ALLOW_MISSING_RUNTIME=1 skips it"),
@@ -97,4 +97,14 @@ fn bad_libraries_are_refused_and_a_good_one_is_shared() {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("{} threads are left of {with_pool}: those of a pool should end with it", threads());
+}
+
+/// The folder of the library that `percept setup` fetched.
+fn fetched() -> Option<std::path::PathBuf> {
+    use percept::cards::{Cache, Card, Located};
+    let card = Card::built_in("onnxruntime")?.ok()?;
+    match card.locate("library", &Cache::from_env().ok()?) {
+        Ok(Located::Ready(library)) => library.parent().map(Path::to_path_buf),
+        _ => None,
+    }
 }

@@ -4,12 +4,13 @@ use std::env;
 use std::path::PathBuf;
 
 use super::{OnnxRuntime, OrtConfig, Search, initialize, locate};
+use crate::cards::{Cache, Card, Located};
 use crate::inference::{Session, SessionOptions};
 
 /// The runtime of this machine. Where there is none the test fails, unless `PERCEPT_ALLOW_MISSING_RUNTIME=1` lets it
 /// pass unproven (`None`).
 pub(super) fn require_runtime() -> Option<&'static OnnxRuntime> {
-    let runtime = match locate(&Search::new(None, None)) {
+    let runtime = match locate(&Search::new(None, fetched())) {
         Ok(found) => initialize(&OrtConfig::new(found.library)).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
@@ -20,6 +21,15 @@ pub(super) fn require_runtime() -> Option<&'static OnnxRuntime> {
             "this test needs ONNX Runtime. {error}\n`make test` sets one up; PERCEPT_ALLOW_MISSING_RUNTIME=1 skips \
              what needs it"
         ),
+    }
+}
+
+/// The folder of the library that `percept setup` fetched.
+fn fetched() -> Option<PathBuf> {
+    let card = Card::built_in("onnxruntime")?.ok()?;
+    match card.locate("library", &Cache::from_env().ok()?) {
+        Ok(Located::Ready(library)) => library.parent().map(PathBuf::from),
+        _ => None,
     }
 }
 

@@ -95,16 +95,8 @@ impl Resolve for OnnxConfig {
             Ok((graph, binding))
         });
         match (runtime, found) {
-            (Ok(runtime), Ok((graph, binding))) => Ok(Box::new(Onnx {
-                binding: Arc::new(binding),
-                graph,
-                runtime,
-            })),
-            (runtime, found) => Err(runtime
-                .err()
-                .into_iter()
-                .chain(found.err().into_iter().flatten())
-                .collect()),
+            (Ok(runtime), Ok((graph, binding))) => Ok(Box::new(Onnx { binding: Arc::new(binding), graph, runtime })),
+            (runtime, found) => Err(runtime.err().into_iter().chain(found.err().into_iter().flatten()).collect()),
         }
     }
 }
@@ -128,10 +120,7 @@ impl Blueprint for Onnx {
 
     fn build(&self) -> Result<Runnable, StageError> {
         let session = self.runtime.open(&self.graph).map_err(StageError::fatal)?;
-        Ok(Runnable::stage(OnnxStage {
-            binding: self.binding.clone(),
-            session,
-        }))
+        Ok(Runnable::stage(OnnxStage { binding: self.binding.clone(), session }))
     }
 
     fn probe(&self) -> Vec<Fault> {
@@ -156,11 +145,7 @@ impl Work<'_> {
     /// What the job at the front takes.
     fn given(&self) -> Option<Given<'_>> {
         let job = self.state.jobs.front()?;
-        Some(Given {
-            inputs: &job.inputs,
-            states: &self.state.values,
-            added: job.added,
-        })
+        Some(Given { inputs: &job.inputs, states: &self.state.values, added: job.added })
     }
 }
 
@@ -230,27 +215,16 @@ impl Stage for OnnxStage {
         let outputs = self.binding.formats(inputs).map_err(|faults| {
             let text = |fault: &ContractFault| {
                 let help = fault.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-                format!(
-                    "port `{}`: expected {}, found {}{help}",
-                    fault.port, fault.expected, fault.found
-                )
+                format!("port `{}`: expected {}, found {}{help}", fault.port, fault.expected, fault.found)
             };
             let text: Vec<_> = faults.iter().map(text).collect();
             StageError::end_stream(Box::<dyn Error + Send + Sync>::from(text.join("; ")))
         })?;
-        Ok(Opened {
-            state: StreamState::new(&self.binding),
-            outputs,
-        })
+        Ok(Opened { state: StreamState::new(&self.binding), outputs })
     }
 
     fn process(&mut self, state: &mut StreamState, input: Input, out: &mut Output) -> Result<(), StageError> {
-        let mut items = [Item {
-            state,
-            input,
-            out,
-            result: Ok(()),
-        }];
+        let mut items = [Item { state, input, out, result: Ok(()) }];
         self.process_batch(&mut items);
         let [item] = items;
         item.result
@@ -262,11 +236,7 @@ impl Stage for OnnxStage {
             .iter_mut()
             .map(|item| {
                 item.result = self.binding.take(item.state, item.input.clone(), item.out);
-                Work {
-                    state: item.state,
-                    out: item.out,
-                    result: &mut item.result,
-                }
+                Work { state: item.state, out: item.out, result: &mut item.result }
             })
             .collect();
         self.run_all(&mut streams);
@@ -275,11 +245,7 @@ impl Stage for OnnxStage {
     fn flush(&mut self, state: &mut StreamState, out: &mut Output) -> Result<(), StageError> {
         session::allow_runs(&*self.session);
         let mut result = self.binding.take_rest(state, out);
-        self.run_all(&mut [Work {
-            state,
-            out,
-            result: &mut result,
-        }]);
+        self.run_all(&mut [Work { state, out, result: &mut result }]);
         result
     }
 

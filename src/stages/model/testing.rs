@@ -2,12 +2,13 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::files::ModelFiles;
 use super::session::Runtime;
+use crate::cards::{self, Model};
 use crate::config::{self, Faults, Node, Source};
 use crate::inference::SessionOptions;
 use crate::stage::{Blueprint, Kind, ReadContext, Settings};
@@ -68,42 +69,33 @@ impl Bench {
         let source = Source::new("test.yaml", yaml);
         let node = config::parse(&source).unwrap();
         let model = node.get("model").cloned().unwrap();
-        let mut entries: Vec<_> = node
-            .as_mapping()
-            .unwrap()
-            .iter()
-            .filter(|(key, _)| key.name != "model")
-            .cloned()
-            .collect();
-        if let Ok(crate::cards::Model::Card(card)) =
-            crate::cards::find(model.as_str().unwrap(), &self.settings.base_dir)
-        {
-            for (key, value) in card.config().and_then(Node::as_mapping).unwrap_or_default() {
-                if !entries.iter().any(|(known, _)| known.name == key.name) {
-                    let (mut key, mut value) = (key.clone(), value.clone());
-                    key.origin = Some(card.source().clone());
-                    value.origin = Some(card.source().clone());
-                    entries.push((key, value));
-                }
+        let entries = node.as_mapping().unwrap().iter().filter(|(key, _)| key.name != "model").cloned().collect();
+        let own = Node::new(node.span, config::Value::Mapping(entries));
+        let own = with_card(own, model.as_str().unwrap(), &self.settings.base_dir);
+        each(&ReadContext { node: &own, model: Some(&model), source: &source, settings: &self.settings })
+    }
+}
+
+/// The keys of a model stage with those of its card below them, as a pipeline brings them.
+pub fn with_card(own: Node, model: &str, base: &Path) -> Node {
+    let mut entries = own.as_mapping().unwrap().to_vec();
+    if let Ok(Model::Card(card)) = cards::find(model, base) {
+        for (key, value) in card.config().and_then(Node::as_mapping).unwrap_or_default() {
+            if own.get(&key.name).is_none() {
+                let (mut key, mut value) = (key.clone(), value.clone());
+                key.origin = Some(card.source().clone());
+                value.origin = Some(card.source().clone());
+                entries.push((key, value));
             }
         }
-        let own = Node::new(node.span, config::Value::Mapping(entries));
-        each(&ReadContext {
-            node: &own,
-            model: Some(&model),
-            source: &source,
-            settings: &self.settings,
-        })
     }
+    Node::new(own.span, config::Value::Mapping(entries))
 }
 
 /// Whether ONNX Runtime is on this machine. Where it is not the test fails, unless `PERCEPT_ALLOW_MISSING_RUNTIME=1` lets
 /// it pass unproven (`false`).
 pub fn require_runtime() -> bool {
-    let settings = Settings {
-        model_threads: Some(1),
-        ..Settings::default()
-    };
+    let settings = Settings { model_threads: Some(1), ..Settings::default() };
     match Runtime::new(&settings, SessionOptions::default()).initialize() {
         Ok(_) => true,
         Err(_) if env::var_os("PERCEPT_ALLOW_MISSING_RUNTIME").is_some_and(|value| value == "1") => false,
@@ -116,7 +108,5 @@ pub fn require_runtime() -> bool {
 
 /// One of the small models of `tests/data/inference`.
 pub fn small_model(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/inference")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/inference").join(name)
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::REGISTRY;
+use super::model::testing::require_runtime;
 use crate::config::{Node, Source, parse};
 use crate::stage::{Kind, Registry, Role};
 use subject::{Subject, example_stage};
@@ -34,7 +35,8 @@ fn subjects() -> impl Iterator<Item = Subject> {
         let left_out = NOT_RUN
             .iter()
             .any(|(role, name, _)| (*role, *name) == (kind.role, kind.name));
-        kind.role != Role::Capture && !left_out
+        let runnable = kind.role != Role::Model || left_out || require_runtime();
+        kind.role != Role::Capture && !left_out && runnable
     }
     registry().kinds().filter(runs).flat_map(Subject::of_kind)
 }

@@ -9,6 +9,7 @@ use super::rig::{Rig, Seen};
 use crate::config::{Node, Source, Value, parse};
 use crate::media::{Format, Packet};
 use crate::stage::{Blueprint, Kind, ReadContext, Role, Settings};
+use crate::stages::model::testing::with_card;
 
 /// Makes a blueprint whose paths are relative to a folder.
 type Make = Rc<dyn Fn(&Path) -> Box<dyn Blueprint>>;
@@ -140,6 +141,10 @@ fn example_blueprint(kind: &Kind, base: &Path) -> Result<Box<dyn Blueprint>, Str
         ..Settings::default()
     };
     let model = (kind.role == Role::Model).then(|| stage.get("model")).flatten();
+    let node = match model.and_then(Node::as_str) {
+        Some(name) => with_card(node, name, base),
+        None => node,
+    };
     let context = ReadContext {
         node: &node,
         model,

@@ -1,6 +1,6 @@
 //! Which input of a graph is filled by what, and what becomes of each output: found out and checked before anything runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::files::ModelFiles;
 use super::super::graph::Graph;
@@ -94,66 +94,40 @@ impl Binding {
         files: &ModelFiles,
         context: &ReadContext<'_>,
     ) -> Result<Binding, Faults> {
-        let mut binder = Binder {
-            config,
-            graph,
-            files,
-            context,
-            faults: Faults::new(),
-        };
+        let mut binder = Binder { config, graph, files, context, faults: Faults::new() };
         let constants = binder.constants();
         let pairs = binder.pairs();
-        let taken: BTreeSet<&str> = constants
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .chain(pairs.iter().map(|(input, ..)| input.as_str()))
+        let taken: BTreeSet<&str> = config
+            .constants
+            .keys()
+            .chain(binder.state().into_iter().flat_map(BTreeMap::keys))
+            .map(String::as_str)
             .collect();
         let inputs = binder.inputs(&taken);
         let outputs = binder.outputs(&pairs);
         binder.named_axes();
-        let symbol = inputs
-            .iter()
-            .find_map(|(_, port)| match binder.dim(port, binder.data_axis(port)?) {
-                Some(Dim::Symbol(name)) => Some(name.clone()),
-                _ => None,
-            });
+        let symbol = inputs.iter().find_map(|(_, port)| match binder.dim(port, binder.data_axis(port)?) {
+            Some(Dim::Symbol(name)) => Some(name.clone()),
+            _ => None,
+        });
         let symbol = symbol.as_deref();
         let inputs: Vec<_> = inputs
             .into_iter()
-            .map(|(name, port)| DataInput {
-                name,
-                batch_axis: binder.data_axis(&port),
-                port,
-            })
+            .map(|(name, port)| DataInput { name, batch_axis: binder.data_axis(&port), port })
             .collect();
-        let outputs: Vec<_> = outputs
-            .into_iter()
-            .map(|port| Carried {
-                batch_axis: binder.output_axis(&port, symbol),
-                port,
-            })
-            .collect();
+        let outputs: Vec<_> =
+            outputs.into_iter().map(|port| Carried { batch_axis: binder.output_axis(&port, symbol), port }).collect();
         let states: Vec<_> = pairs
             .into_iter()
             .map(|(_, input, output, first)| State {
-                input: Carried {
-                    batch_axis: binder.state_axis(&input, symbol),
-                    port: input,
-                },
-                output: Carried {
-                    batch_axis: binder.state_axis(&output, symbol),
-                    port: output,
-                },
+                input: Carried { batch_axis: binder.state_axis(&input, symbol), port: input },
+                output: Carried { batch_axis: binder.state_axis(&output, symbol), port: output },
                 first,
             })
             .collect();
         let constants: Vec<_> = constants
             .into_iter()
-            .map(|(input, value)| Constant {
-                batch_axis: binder.constant_axis(&input, symbol),
-                input,
-                value,
-            })
+            .map(|(input, value)| Constant { batch_axis: binder.constant_axis(&input, symbol), input, value })
             .collect();
         let windows = binder.windows(&inputs);
         let rate = binder.rate();
@@ -197,11 +171,7 @@ impl<'a> Binder<'a> {
             Some(node) => fault.at_node(node, self.context.source),
             None => {
                 let at = self.files.fault(fault.code, "");
-                Fault {
-                    span: at.span,
-                    source: at.source,
-                    ..fault
-                }
+                Fault { span: at.span, source: at.source, ..fault }
             }
         };
         self.faults.push(fault.path(path.join(".")));
@@ -250,20 +220,20 @@ impl<'a> Binder<'a> {
                     let fault = Fault::error("bad-constant", format!("input `{name}` cannot be this: {reason}"))
                         .expected(format!("{} {}", port.dtype, port.shape));
                     self.put(&path, fault);
-                    // The input is spoken for all the same.
-                    constants.push((name.clone(), Tensor::scalar(0.0f32)));
                 }
             }
         }
         constants
     }
 
+    /// The pairs of state, as the stage or the card names them.
+    fn state(&self) -> Option<&'a BTreeMap<String, String>> {
+        self.config.state.as_ref().or(self.files.card().map(|card| &card.spec().state))
+    }
+
     /// The state's input, its ports and its first value, for each pair.
     fn pairs(&mut self) -> Vec<(String, Port, Port, Tensor)> {
-        let card = self.files.card().map(|card| &card.spec().state);
-        let Some(state) = self.config.state.as_ref().or(card) else {
-            return Vec::new();
-        };
+        let Some(state) = self.state() else { return Vec::new() };
         let mut pairs: Vec<(String, Port, Port, Tensor)> = Vec::new();
         for (input, output) in state {
             let path = ["state", input.as_str()];
@@ -279,20 +249,14 @@ impl<'a> Binder<'a> {
             }
             if let Some((other, ..)) = pairs.iter().find(|(_, _, port, _)| port.name == *output) {
                 let message = format!("output `{output}` feeds both `{other}` and `{input}`");
-                self.put(
-                    &path,
-                    Fault::error("bound-twice", message).expected("an output of its own for each state"),
-                );
+                self.put(&path, Fault::error("bound-twice", message).expected("an output of its own for each state"));
                 continue;
             }
             if found.dtype != next.dtype || found.shape.accepts(&next.shape).is_err() {
-                let fault = Fault::error(
-                    "state-mismatch",
-                    format!("output `{output}` cannot be the next `{input}`"),
-                )
-                .expected(format!("{} {}, as `{input}` is", found.dtype, found.shape))
-                .found(format!("{} {}", next.dtype, next.shape))
-                .help("pair each state's input with the output that gives its next value");
+                let fault = Fault::error("state-mismatch", format!("output `{output}` cannot be the next `{input}`"))
+                    .expected(format!("{} {}, as `{input}` is", found.dtype, found.shape))
+                    .found(format!("{} {}", next.dtype, next.shape))
+                    .help("pair each state's input with the output that gives its next value");
                 self.put(&path, fault);
                 continue;
             }
@@ -300,9 +264,8 @@ impl<'a> Binder<'a> {
             match constant::zeros(&found, sizes) {
                 Ok(first) => pairs.push((input.clone(), found, next, first)),
                 Err(reason) => {
-                    let fault = Fault::error("state-shape", format!("no first state for `{input}`: {reason}")).help(
-                        format!("give its shape at a stream's start: `state_shape: {{{input}: […]}}`"),
-                    );
+                    let fault = Fault::error("state-shape", format!("no first state for `{input}`: {reason}"))
+                        .help(format!("give its shape at a stream's start: `state_shape: {{{input}: […]}}`"));
                     let key = if sizes.is_some() { "state_shape" } else { "state" };
                     self.put(&[key, input], fault);
                 }
@@ -320,19 +283,15 @@ impl<'a> Binder<'a> {
     /// Port name and graph input of everything that packets fill.
     fn inputs(&mut self, taken: &BTreeSet<&str>) -> Vec<(String, Port)> {
         let mut named: Vec<(&str, Port)> = Vec::new();
-        let asked = self
-            .config
-            .inputs
-            .iter()
-            .map(|(port, input)| (port.as_str(), input.as_str(), ["inputs", port.as_str()]));
-        let single = self
-            .config
-            .input
-            .iter()
-            .map(|input| (input.as_str(), input.as_str(), ["input", ""]));
+        // What a wrong name was to fill is not known, so nothing is said of inputs that nothing fills.
+        let mut all_known = true;
+        let asked =
+            self.config.inputs.iter().map(|(port, input)| (port.as_str(), input.as_str(), ["inputs", port.as_str()]));
+        let single = self.config.input.iter().map(|input| (input.as_str(), input.as_str(), ["input", ""]));
         for (name, input, path) in asked.chain(single) {
             let path = if path[1].is_empty() { &path[..1] } else { &path[..] };
             let Some(port) = self.find(PortRole::Input, input, path) else {
+                all_known = false;
                 continue;
             };
             let message = if taken.contains(input) {
@@ -364,6 +323,7 @@ impl<'a> Binder<'a> {
             match named.iter().find(|(_, known)| known.name == port.name) {
                 Some((name, _)) => inputs.push(((*name).to_owned(), port.clone())),
                 None if all => inputs.push((port.name.clone(), port.clone())),
+                None if !all_known => {}
                 None => {
                     let fault = Fault::error("unbound-input", format!("nothing fills input `{}` ({} {})", port.name, port.dtype, port.shape))
                         .help(format!(
@@ -393,21 +353,14 @@ impl<'a> Binder<'a> {
         if self.config.outputs.is_empty() {
             let feeds = |port: &Port| pairs.iter().any(|(_, _, output, _)| output.name == port.name);
             let fresh = self.graph.outputs.iter().filter(|port| !feeds(port));
-            let more: Vec<_> = fresh
-                .filter(|port| !outputs.iter().any(|known| known.name == port.name))
-                .cloned()
-                .collect();
+            let more: Vec<_> =
+                fresh.filter(|port| !outputs.iter().any(|known| known.name == port.name)).cloned().collect();
             outputs.extend(more);
         }
         if outputs.is_empty() && self.config.output.is_none() && self.config.outputs.is_empty() {
-            let message = format!(
-                "every output of `{}` feeds a state, so nothing comes out of the stage",
-                self.model()
-            );
-            self.put(
-                &["state"],
-                Fault::error("no-output", message).help("name the output to read: `output: …`"),
-            );
+            let message =
+                format!("every output of `{}` feeds a state, so nothing comes out of the stage", self.model());
+            self.put(&["state"], Fault::error("no-output", message).help("name the output to read: `output: …`"));
         }
         outputs
     }
@@ -418,17 +371,10 @@ impl<'a> Binder<'a> {
             let path = ["batch_axis", name.as_str()];
             let port = self.graph.input(name).or(self.graph.output(name)).cloned();
             let Some(port) = port else {
-                let known = self
-                    .graph
-                    .inputs
-                    .iter()
-                    .chain(&self.graph.outputs)
-                    .map(|port| port.name.as_str());
+                let known = self.graph.inputs.iter().chain(&self.graph.outputs).map(|port| port.name.as_str());
                 let meant = suggest(name, known).map(|meant| format!("did you mean `{meant}`?"));
-                let fault = Fault::error(
-                    "unknown-input",
-                    format!("`{}` has no input or output `{name}`", self.model()),
-                );
+                let fault =
+                    Fault::error("unknown-input", format!("`{}` has no input or output `{name}`", self.model()));
                 self.put(&path, fault.maybe_help(meant));
                 continue;
             };
@@ -477,13 +423,8 @@ impl<'a> Binder<'a> {
         }
         let unknown = |dim: &Dim| dim.known().is_none();
         let dims = port.shape.dims()?;
-        let lone = dims
-            .iter()
-            .position(unknown)
-            .filter(|_| dims.iter().filter(|dim| unknown(dim)).count() == 1);
-        self.symbol_axis(port, symbol)
-            .or(lone)
-            .or_else(|| self.first_axis(port))
+        let lone = dims.iter().position(unknown).filter(|_| dims.iter().filter(|dim| unknown(dim)).count() == 1);
+        self.symbol_axis(port, symbol).or(lone).or_else(|| self.first_axis(port))
     }
 
     fn constant_axis(&self, name: &str, symbol: Option<&str>) -> Option<usize> {
@@ -498,29 +439,19 @@ impl<'a> Binder<'a> {
     }
 
     fn rate(&self) -> Option<Rate> {
-        let hz = self
-            .config
-            .sample_rate_hz
-            .or(self.preprocess().and_then(|preprocess| preprocess.sample_rate_hz));
+        let hz = self.config.sample_rate_hz.or(self.preprocess().and_then(|preprocess| preprocess.sample_rate_hz));
         hz.and_then(|hz| Rate::hz(hz).ok())
     }
 
     fn windows(&mut self, inputs: &[DataInput]) -> Option<WindowSize> {
         let preprocess = self.preprocess();
         let samples = |own: Option<u32>, card: Option<u64>| own.map(u64::from).or(card);
-        let window = samples(
-            self.config.window_samples,
-            preprocess.and_then(|card| card.window_samples),
-        );
+        let window = samples(self.config.window_samples, preprocess.and_then(|card| card.window_samples));
         let hop = samples(self.config.hop_samples, preprocess.and_then(|card| card.hop_samples));
         let context = samples(self.config.context_samples, preprocess.map(|card| card.context_samples)).unwrap_or(0);
         let Some(window) = window else {
             if self.config.hop_samples.is_some() || self.config.context_samples.is_some() {
-                let path = if self.config.hop_samples.is_some() {
-                    "hop_samples"
-                } else {
-                    "context_samples"
-                };
+                let path = if self.config.hop_samples.is_some() { "hop_samples" } else { "context_samples" };
                 let fault = Fault::error("window", "there are no windows for this to apply to");
                 self.put(&[path], fault.help("set `window_samples` as well"));
             }
@@ -553,19 +484,12 @@ impl<'a> Binder<'a> {
             self.put(&path, fault);
             return None;
         }
-        let samples = input
-            .port
-            .shape
-            .dims()
-            .and_then(|dims| dims.last())
-            .and_then(Dim::known);
+        let samples = input.port.shape.dims().and_then(|dims| dims.last()).and_then(Dim::known);
         if let Some(samples) = samples.filter(|samples| *samples as u64 != window + context) {
-            let fault = Fault::error(
-                "window",
-                format!("input `{}` takes {samples} samples at a time", input.port.name),
-            )
-            .expected(format!("`window_samples` and `context_samples` that make {samples}"))
-            .found(format!("{window} + {context} = {}", window + context));
+            let fault =
+                Fault::error("window", format!("input `{}` takes {samples} samples at a time", input.port.name))
+                    .expected(format!("`window_samples` and `context_samples` that make {samples}"))
+                    .found(format!("{window} + {context} = {}", window + context));
             self.put(&path, fault);
         }
         let size = |samples: u64| usize::try_from(samples).ok();
@@ -589,16 +513,8 @@ impl<'a> Binder<'a> {
                 "batch-never",
                 format!("several streams in one call change what `{}` gives", self.model()),
             )
-            .expected(if card.is_some() {
-                "a model whose card says `batch: exact`"
-            } else {
-                "`batch_exact: true`"
-            })
-            .found(if card.is_some() {
-                "`batch: never` in its card"
-            } else {
-                "a model without a card"
-            });
+            .expected(if card.is_some() { "a model whose card says `batch: exact`" } else { "`batch_exact: true`" })
+            .found(if card.is_some() { "`batch: never` in its card" } else { "a model without a card" });
             let fault = fault.help(if card.is_some() {
                 "leave `batch` out"
             } else {
@@ -608,11 +524,7 @@ impl<'a> Binder<'a> {
             return BatchPolicy::ALONE;
         }
         let data = binding.inputs.iter().map(|input| (&input.port, input.batch_axis));
-        let carried = binding
-            .states
-            .iter()
-            .flat_map(|state| [&state.input, &state.output])
-            .chain(&binding.outputs);
+        let carried = binding.states.iter().flat_map(|state| [&state.input, &state.output]).chain(&binding.outputs);
         for (port, axis) in data.chain(carried.map(|carried| (&carried.port, carried.batch_axis))) {
             let size = axis.and_then(|axis| self.dim(port, axis)).and_then(Dim::known);
             let fault = match (axis, size) {
@@ -621,10 +533,7 @@ impl<'a> Binder<'a> {
                     .help(format!("name it, if it has one: `batch_axis: {{{}: 0}}`", port.name)),
                 (Some(axis), Some(size)) => Fault::error(
                     "batch-axis",
-                    format!(
-                        "axis {axis} of `{}` is always {size}, so there is no room for several streams",
-                        port.name
-                    ),
+                    format!("axis {axis} of `{}` is always {size}, so there is no room for several streams", port.name),
                 )
                 .expected("an axis of unknown size")
                 .found(port.shape.to_string())
@@ -633,10 +542,7 @@ impl<'a> Binder<'a> {
             };
             self.put(&["batch"], fault);
         }
-        BatchPolicy {
-            max: batch.max.into(),
-            wait: TimeSpan::from_millis(batch.wait_ms.into()),
-        }
+        BatchPolicy { max: batch.max.into(), wait: TimeSpan::from_millis(batch.wait_ms.into()) }
     }
 
     /// The file of labels against the size that the card states, and that size against the first output.
@@ -659,22 +565,11 @@ impl<'a> Binder<'a> {
             }
         }
         let Some(output) = outputs.first() else { return };
-        let classes = output
-            .port
-            .shape
-            .dims()
-            .and_then(|dims| dims.last())
-            .and_then(Dim::known);
+        let classes = output.port.shape.dims().and_then(|dims| dims.last()).and_then(Dim::known);
         if let Some(classes) = classes.filter(|classes| *classes as u64 != labels.size) {
-            let fault = Fault::error(
-                "labels-size",
-                format!("the labels of `{}` do not fit its output", self.model()),
-            )
-            .expected(format!(
-                "{classes} labels, as output `{}` has ({})",
-                output.port.name, output.port.shape
-            ))
-            .found(format!("{} in the card", labels.size));
+            let fault = Fault::error("labels-size", format!("the labels of `{}` do not fit its output", self.model()))
+                .expected(format!("{classes} labels, as output `{}` has ({})", output.port.name, output.port.shape))
+                .found(format!("{} in the card", labels.size));
             self.put(&[], fault);
         }
     }

@@ -134,10 +134,7 @@ mod tests {
             ("{state: {h: [hN]}}", "wrong-type"),
         ] {
             let faults = read(yaml).unwrap_err();
-            assert!(
-                faults.contains(says) && faults.starts_with("test.yaml:1:"),
-                "{yaml}: {faults}"
-            );
+            assert!(faults.contains(says) && faults.starts_with("test.yaml:1:"), "{yaml}: {faults}");
         }
     }
 }

@@ -25,9 +25,7 @@ pub fn tensor(value: &Json, port: &Port) -> Result<Tensor, String> {
         }
         (SymbolicShape::Ranked(dims), false) if written.len() == 1 && dims.len() != 1 => unfold(dims, elements.len())?,
         (shape, false) => {
-            shape
-                .accepts(&SymbolicShape::known(&written))
-                .map_err(|error| error.to_string())?;
+            shape.accepts(&SymbolicShape::known(&written)).map_err(|error| error.to_string())?;
             written
         }
     };
@@ -38,9 +36,7 @@ pub fn tensor(value: &Json, port: &Port) -> Result<Tensor, String> {
 pub fn zeros(port: &Port, sizes: Option<&[usize]>) -> Result<Tensor, String> {
     let shape = match sizes {
         Some(sizes) => {
-            port.shape
-                .accepts(&SymbolicShape::known(sizes))
-                .map_err(|error| error.to_string())?;
+            port.shape.accepts(&SymbolicShape::known(sizes)).map_err(|error| error.to_string())?;
             sizes.to_vec()
         }
         None if port.shape.rank().is_none() => return Err("its rank is unknown".to_owned()),
@@ -51,18 +47,11 @@ pub fn zeros(port: &Port, sizes: Option<&[usize]>) -> Result<Tensor, String> {
 }
 
 fn known_or_one(shape: &SymbolicShape) -> Vec<usize> {
-    shape
-        .dims()
-        .unwrap_or_default()
-        .iter()
-        .map(|dim| dim.known().unwrap_or(1))
-        .collect()
+    shape.dims().unwrap_or_default().iter().map(|dim| dim.known().unwrap_or(1)).collect()
 }
 
 fn count(shape: &[usize]) -> Result<usize, String> {
-    let count = shape
-        .iter()
-        .try_fold(1usize, |product, size| product.checked_mul(*size));
+    let count = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     count
         .filter(|count| *count <= MAX_ELEMENTS)
         .ok_or_else(|| format!("shape {shape:?} is beyond {MAX_ELEMENTS} elements"))
@@ -77,18 +66,13 @@ fn unfold(dims: &[Dim], count: usize) -> Result<Vec<usize>, String> {
         0 => known == count,
         1 => known > 0 && count % known == 0,
         _ => {
-            return Err(format!(
-                "expected lists nested as deep as shape {shape}, found a flat one"
-            ));
+            return Err(format!("expected lists nested as deep as shape {shape}, found a flat one"));
         }
     };
     if !fits {
         return Err(format!("expected elements for shape {shape}, found {count}"));
     }
-    Ok(dims
-        .iter()
-        .map(|dim| dim.known().unwrap_or(count / known.max(1)))
-        .collect())
+    Ok(dims.iter().map(|dim| dim.known().unwrap_or(count / known.max(1))).collect())
 }
 
 /// Adds the elements of nested lists in order, and notes the sizes, which must be regular.
@@ -107,9 +91,7 @@ fn flatten<'a>(
                 Some(size) if *size == items.len() => {}
                 _ => return Err(uneven()),
             }
-            items
-                .iter()
-                .try_for_each(|item| flatten(item, depth + 1, shape, elements))
+            items.iter().try_for_each(|item| flatten(item, depth + 1, shape, elements))
         }
         Json::Object(_) => Err("expected a value or a list, found a mapping".to_owned()),
         _ if depth == shape.len() => {
@@ -130,10 +112,8 @@ fn build(dtype: DType, shape: Vec<usize>, elements: &[&Json]) -> Result<Tensor, 
             Json::Null => format!("expected {}, found nothing or no finite number", T::DTYPE),
             value => format!("expected {}, found {value}", T::DTYPE),
         };
-        let read = elements
-            .iter()
-            .map(|value| read(value).ok_or_else(|| wrong(value)))
-            .collect::<Result<Vec<T>, _>>()?;
+        let read =
+            elements.iter().map(|value| read(value).ok_or_else(|| wrong(value))).collect::<Result<Vec<T>, _>>()?;
         Tensor::new(shape, read).map_err(|error| error.to_string())
     }
     fn signed<T: TryFrom<i64>>(value: &Json) -> Option<T> {
@@ -162,14 +142,9 @@ fn build(dtype: DType, shape: Vec<usize>, elements: &[&Json]) -> Result<Tensor, 
 
 /// A whole number, also when it is written as `2.0`.
 fn whole(value: &Json) -> Option<i128> {
-    let exact = value
-        .as_i64()
-        .map(i128::from)
-        .or_else(|| value.as_u64().map(i128::from));
+    let exact = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
     exact.or_else(|| {
-        let value = value
-            .as_f64()
-            .filter(|value| value.fract() == 0.0 && value.abs() < 9e15)?;
+        let value = value.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 9e15)?;
         Some(value as i128)
     })
 }
@@ -185,16 +160,8 @@ mod tests {
             Ok(size) => Dim::Known(size),
             Err(_) => Dim::Symbol(dim.into()),
         });
-        let shape = if shape == "…" {
-            SymbolicShape::Unranked
-        } else {
-            SymbolicShape::Ranked(dims.collect())
-        };
-        Port {
-            name: "c".into(),
-            dtype,
-            shape,
-        }
+        let shape = if shape == "…" { SymbolicShape::Unranked } else { SymbolicShape::Ranked(dims.collect()) };
+        Port { name: "c".into(), dtype, shape }
     }
 
     #[test]
@@ -208,22 +175,10 @@ mod tests {
             (json!(3), port(DType::I64, "2 2"), i64s(&[2, 2], &[3; 4])),
             (json!(3), port(DType::F32, "…"), f32s(&[], &[3.0])),
             (json!([1, 2.5]), port(DType::F32, "N"), f32s(&[2], &[1.0, 2.5])),
-            (
-                json!([1, 2, 3, 4]),
-                port(DType::F32, "2 N"),
-                f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]),
-            ),
-            (
-                json!([[1, 2], [3, 4]]),
-                port(DType::F32, "N M"),
-                f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]),
-            ),
+            (json!([1, 2, 3, 4]), port(DType::F32, "2 N"), f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0])),
+            (json!([[1, 2], [3, 4]]), port(DType::F32, "N M"), f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0])),
             (json!([[1], [2]]), port(DType::I64, "…"), i64s(&[2, 1], &[1, 2])),
-            (
-                json!(true),
-                port(DType::Bool, "1"),
-                Tensor::new(vec![1], vec![true]).unwrap(),
-            ),
+            (json!(true), port(DType::Bool, "1"), Tensor::new(vec![1], vec![true]).unwrap()),
             (json!("en"), port(DType::String, ""), Tensor::scalar("en".to_owned())),
             (json!([]), port(DType::I64, "N"), i64s(&[0], &[])),
             (json!(u64::MAX), port(DType::U64, ""), Tensor::scalar(u64::MAX)),
@@ -244,16 +199,8 @@ mod tests {
             (json!(null), port(DType::F32, ""), "no finite number"),
             (json!({"a": 1}), port(DType::F32, ""), "a mapping"),
             (json!([1, 2]), port(DType::F32, "3"), "expected shape [3], found [2]"),
-            (
-                json!([1, 2, 3]),
-                port(DType::F32, "2 N"),
-                "expected elements for shape [2, N], found 3",
-            ),
-            (
-                json!([1, 2, 3]),
-                port(DType::F32, "M N"),
-                "nested as deep as shape [M, N]",
-            ),
+            (json!([1, 2, 3]), port(DType::F32, "2 N"), "expected elements for shape [2, N], found 3"),
+            (json!([1, 2, 3]), port(DType::F32, "M N"), "nested as deep as shape [M, N]"),
             (json!([[1, 2], [3]]), port(DType::F32, "2 2"), "uneven"),
             (json!([[1, 2], 3]), port(DType::F32, "2 2"), "uneven"),
             (json!([1, [2]]), port(DType::F32, "2 2"), "uneven"),
@@ -270,16 +217,8 @@ mod tests {
         let state = port(DType::F32, "2 batch 128");
         assert_eq!(zeros(&state, None).unwrap().shape(), [2, 1, 128]);
         assert_eq!(zeros(&state, Some(&[2, 3, 128])).unwrap().shape(), [2, 3, 128]);
-        assert!(
-            zeros(&state, Some(&[3, 3, 128]))
-                .unwrap_err()
-                .contains("expected shape [2, batch, 128]")
-        );
+        assert!(zeros(&state, Some(&[3, 3, 128])).unwrap_err().contains("expected shape [2, batch, 128]"));
         assert!(zeros(&port(DType::F32, "…"), None).unwrap_err().contains("rank"));
-        assert!(
-            zeros(&port(DType::F32, "100000 100000"), None)
-                .unwrap_err()
-                .contains("is beyond")
-        );
+        assert!(zeros(&port(DType::F32, "100000 100000"), None).unwrap_err().contains("is beyond"));
     }
 }

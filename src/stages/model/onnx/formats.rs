@@ -22,11 +22,7 @@ impl Binding {
         }
         for (place, output) in self.outputs.iter().enumerate() {
             let name = &output.port.name;
-            contract = if place == 0 {
-                contract.output(name)
-            } else {
-                contract.optional_output(name)
-            };
+            contract = if place == 0 { contract.output(name) } else { contract.optional_output(name) };
         }
         contract
     }
@@ -36,10 +32,7 @@ impl Binding {
         let (mut faults, mut known) = (Vec::new(), Known::default());
         for (input, format) in self.inputs.iter().zip(inputs) {
             if let Err(fault) = self.accept(input, format, &mut known) {
-                faults.push(ContractFault {
-                    found: format.to_string(),
-                    ..fault
-                });
+                faults.push(ContractFault { found: format.to_string(), ..fault });
             }
         }
         if !faults.is_empty() {
@@ -54,10 +47,7 @@ impl Binding {
                 }
                 _ => SymbolicShape::Unranked,
             };
-            Format::Tensor {
-                dtype: Some(carried.port.dtype),
-                shape,
-            }
+            Format::Tensor { dtype: Some(carried.port.dtype), shape }
         };
         Ok(self.outputs.iter().map(output).collect())
     }
@@ -65,10 +55,7 @@ impl Binding {
     /// The number of channels that sound must have, where that is known.
     pub fn channels_of(&self, input: &DataInput) -> Option<u16> {
         match input.port.shape.dims() {
-            Some([_, channels, _]) => channels
-                .known()
-                .and_then(|channels| channels.try_into().ok())
-                .or(self.channels),
+            Some([_, channels, _]) => channels.known().and_then(|channels| channels.try_into().ok()).or(self.channels),
             _ => Some(1),
         }
     }
@@ -118,12 +105,7 @@ impl Binding {
                 if let Some(axis) = axis {
                     theirs.insert(axis, Dim::Known(1));
                 }
-                if input
-                    .port
-                    .shape
-                    .accepts(&SymbolicShape::Ranked(theirs.clone()))
-                    .is_err()
-                {
+                if input.port.shape.accepts(&SymbolicShape::Ranked(theirs.clone())).is_err() {
                     return Err(fault(wanted(), None));
                 }
                 known.adds(axis.is_some());
@@ -154,13 +136,7 @@ impl Binding {
                 SymbolicShape::Ranked(kept.map(|(_, dim)| dim.clone()).collect())
             });
             let also = lone.map(|lone| format!(" or {lone}")).unwrap_or_default();
-            format!(
-                "{}{also}",
-                Format::Tensor {
-                    dtype: Some(input.port.dtype),
-                    shape: whole.clone()
-                }
-            )
+            format!("{}{also}", Format::Tensor { dtype: Some(input.port.dtype), shape: whole.clone() })
         };
         match (self.windows.is_some(), input.takes_sound() && self.rate.is_some()) {
             (true, _) => sound(),
@@ -191,10 +167,7 @@ impl Known {
 
     fn size(&self, dim: &Dim) -> Dim {
         match dim {
-            Dim::Symbol(name) => self
-                .sizes
-                .get(name)
-                .map_or_else(|| dim.clone(), |size| Dim::Known(*size)),
+            Dim::Symbol(name) => self.sizes.get(name).map_or_else(|| dim.clone(), |size| Dim::Known(*size)),
             _ => dim.clone(),
         }
     }

@@ -141,10 +141,7 @@ impl StreamState {
         if !job.flags.partial {
             self.values = states;
         }
-        let flags = Flags {
-            gap: job.flags.gap || std::mem::take(&mut self.lost),
-            ..job.flags
-        };
+        let flags = Flags { gap: job.flags.gap || std::mem::take(&mut self.lost), ..job.flags };
         for (port, tensor) in outputs.into_iter().enumerate() {
             let mut draft = Draft::new(job.start, job.duration, tensor);
             draft.flags = flags;
@@ -196,22 +193,13 @@ impl Binding {
             other => return Err(self.payload(input, "sound", other)),
         };
         self.check_sound(input, audio)?;
-        let windower = state
-            .windower
-            .get_or_insert_with(|| Windower::new(size, audio.rate(), audio.channels()));
+        let windower = state.windower.get_or_insert_with(|| Windower::new(size, audio.rate(), audio.channels()));
         if !windower.fits(audio) {
             return Err(self.sound(input, "sound as before in this stream", audio));
         }
         let mut steps = Vec::new();
         windower.push(packet, audio, &mut steps);
-        self.cut(
-            state,
-            steps,
-            Flags {
-                late: packet.flags.late,
-                ..Flags::default()
-            },
-        )
+        self.cut(state, steps, Flags { late: packet.flags.late, ..Flags::default() })
     }
 
     /// Makes a job of each window. Gives the first error; windows after it become jobs all the same.
@@ -222,11 +210,7 @@ impl Binding {
         };
         let channels = windower.channels();
         for step in steps {
-            let Window {
-                start,
-                duration,
-                samples,
-            } = match step {
+            let Window { start, duration, samples } = match step {
                 Step::Window(window) => window,
                 Step::Break => {
                     state.fresh = true;
@@ -237,10 +221,7 @@ impl Binding {
             match self.window(input, start, samples, channels) {
                 Ok((tensor, added)) => {
                     let fresh = std::mem::take(&mut state.fresh);
-                    let flags = Flags {
-                        gap: std::mem::take(&mut state.gap),
-                        ..flags
-                    };
+                    let flags = Flags { gap: std::mem::take(&mut state.gap), ..flags };
                     state.jobs.push_back(Job {
                         inputs: vec![tensor],
                         added,
@@ -296,15 +277,7 @@ impl Binding {
         let (start, duration) = (first.start, first.duration);
         flags.gap = std::mem::take(&mut state.gap);
         let fresh = std::mem::take(&mut state.fresh);
-        state.jobs.push_back(Job {
-            inputs,
-            added,
-            fresh,
-            start,
-            duration,
-            flags,
-            revision,
-        });
+        state.jobs.push_back(Job { inputs, added, fresh, start, duration, flags, revision });
         Ok(())
     }
 
@@ -322,11 +295,7 @@ impl Binding {
                 Ok((audio.frames() > 0).then(sound).transpose()?)
             }
             other => {
-                let expected = if input.takes_sound() {
-                    "a tensor or sound"
-                } else {
-                    "a tensor"
-                };
+                let expected = if input.takes_sound() { "a tensor or sound" } else { "a tensor" };
                 Err(self.payload(input, expected, other))
             }
         }
@@ -360,15 +329,8 @@ impl Binding {
             return;
         };
         let names = |there: bool| {
-            let ports = self
-                .inputs
-                .iter()
-                .zip(&state.waiting)
-                .filter(|(_, packet)| packet.is_some() == there);
-            ports
-                .map(|(input, _)| format!("`{}`", input.name))
-                .collect::<Vec<_>>()
-                .join(", ")
+            let ports = self.inputs.iter().zip(&state.waiting).filter(|(_, packet)| packet.is_some() == there);
+            ports.map(|(input, _)| format!("`{}`", input.name)).collect::<Vec<_>>().join(", ")
         };
         let message = format!(
             "nothing that starts at {start} came on {} of model `{}`, so what came on {} was not run",
@@ -387,18 +349,10 @@ impl Binding {
         let (model, name) = (self.model.clone(), port.name.clone());
         if tensor.dtype() != port.dtype {
             let (expected, found) = (port.dtype, tensor.dtype());
-            return Err(InferenceError::DType {
-                model,
-                input: name,
-                expected,
-                found,
-            }
-            .into());
+            return Err(InferenceError::DType { model, input: name, expected, found }.into());
         }
         let rank = port.shape.rank().unwrap_or(tensor.shape().len());
-        let lacks = input
-            .batch_axis
-            .filter(|axis| tensor.shape().len() + 1 == rank && *axis < rank);
+        let lacks = input.batch_axis.filter(|axis| tensor.shape().len() + 1 == rank && *axis < rank);
         let whole = match lacks {
             Some(axis) => {
                 let mut shape = tensor.shape().to_vec();
@@ -409,23 +363,11 @@ impl Binding {
         };
         let (expected, found) = (port.shape.clone(), tensor.shape().to_vec());
         if whole.shape().len() != rank {
-            return Err(InferenceError::Rank {
-                model,
-                input: name,
-                expected,
-                found,
-            }
-            .into());
+            return Err(InferenceError::Rank { model, input: name, expected, found }.into());
         }
         match port.shape.accepts(&whole.symbolic_shape()) {
             Ok(()) => Ok((whole, lacks.is_some())),
-            Err(_) => Err(InferenceError::Shape {
-                model,
-                input: name,
-                expected,
-                found,
-            }
-            .into()),
+            Err(_) => Err(InferenceError::Shape { model, input: name, expected, found }.into()),
         }
     }
 
@@ -447,31 +389,16 @@ impl Binding {
 
     fn payload(&self, input: &DataInput, expected: &'static str, found: &Payload) -> JobError {
         let (model, port) = (self.model.clone(), input.name.clone());
-        JobError::Payload {
-            model,
-            port,
-            expected,
-            found: found.format().to_string(),
-        }
+        JobError::Payload { model, port, expected, found: found.format().to_string() }
     }
 
     fn sound(&self, input: &DataInput, expected: impl Display, found: &Audio) -> JobError {
         let found = Format::audio(Some(found.rate()), Some(found.channels())).to_string();
-        JobError::Sound {
-            model: self.model.clone(),
-            port: input.name.clone(),
-            expected: expected.to_string(),
-            found,
-        }
+        JobError::Sound { model: self.model.clone(), port: input.name.clone(), expected: expected.to_string(), found }
     }
 
     fn not_finite(&self, input: &DataInput, start: Timestamp, what: &'static str) -> JobError {
-        JobError::NotFinite {
-            model: self.model.clone(),
-            port: input.name.clone(),
-            start,
-            what,
-        }
+        JobError::NotFinite { model: self.model.clone(), port: input.name.clone(), start, what }
     }
 }
 
@@ -486,9 +413,8 @@ fn below(samples: impl Into<Buffer<f32>>, channels: usize, input: &DataInput) ->
     if channels == 1 {
         return Tensor::new(vec![1, frames], samples);
     }
-    let planar: Vec<f32> = (0..channels)
-        .flat_map(|channel| samples.iter().skip(channel).step_by(channels).copied())
-        .collect();
+    let planar: Vec<f32> =
+        (0..channels).flat_map(|channel| samples.iter().skip(channel).step_by(channels).copied()).collect();
     Tensor::new(vec![channels, frames], planar)
 }
 

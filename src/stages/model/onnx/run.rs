@@ -54,16 +54,8 @@ pub struct Given<'a> {
 impl Given<'_> {
     /// Whether both can go into one call: each is a single item, and all their shapes agree.
     pub fn joins(&self, other: &Given<'_>) -> bool {
-        let inputs = self
-            .inputs
-            .iter()
-            .map(Tensor::shape)
-            .eq(other.inputs.iter().map(Tensor::shape));
-        let states = self
-            .states
-            .iter()
-            .map(Value::shape)
-            .eq(other.states.iter().map(Value::shape));
+        let inputs = self.inputs.iter().map(Tensor::shape).eq(other.inputs.iter().map(Tensor::shape));
+        let states = self.states.iter().map(Value::shape).eq(other.states.iter().map(Value::shape));
         self.added && other.added && inputs && states
     }
 }
@@ -80,10 +72,7 @@ pub struct Taken {
 impl Binding {
     /// A value for each state at a stream's start.
     pub fn first_states(&self) -> Vec<Value> {
-        self.states
-            .iter()
-            .map(|state| Value::from(state.first.clone()))
-            .collect()
+        self.states.iter().map(|state| Value::from(state.first.clone())).collect()
     }
 
     /// Runs the graph once for all of `items`, of which each [joins](Given::joins) the first, and gives what comes out
@@ -92,10 +81,7 @@ impl Binding {
         let count = items.len();
         let mut values: Vec<(&str, Value)> = Vec::new();
         for (place, input) in self.inputs.iter().enumerate() {
-            let tensors: Vec<Tensor> = items
-                .iter()
-                .filter_map(|item| item.inputs.get(place).cloned())
-                .collect();
+            let tensors: Vec<Tensor> = items.iter().filter_map(|item| item.inputs.get(place).cloned()).collect();
             values.push((&input.port.name, self.join(tensors, input.batch_axis)?.into()));
         }
         for constant in &self.constants {
@@ -112,11 +98,7 @@ impl Binding {
                 // A state that stays with the backend is not copied.
                 (Some(only), true) => only.clone(),
                 (last, _) => {
-                    let tensors = states
-                        .into_iter()
-                        .chain(last)
-                        .map(Value::to_tensor)
-                        .collect::<Result<_, _>>()?;
+                    let tensors = states.into_iter().chain(last).map(Value::to_tensor).collect::<Result<_, _>>()?;
                     self.join(tensors, state.input.batch_axis)?.into()
                 }
             };
@@ -124,12 +106,7 @@ impl Binding {
         }
         let given: Vec<(&str, &Value)> = values.iter().map(|(name, value)| (*name, value)).collect();
         let states = self.states.iter().map(|state| state.output.port.name.as_str());
-        let asked: Vec<&str> = self
-            .outputs
-            .iter()
-            .map(|output| output.port.name.as_str())
-            .chain(states)
-            .collect();
+        let asked: Vec<&str> = self.outputs.iter().map(|output| output.port.name.as_str()).chain(states).collect();
         let mut found = session.run(&given, &asked)?;
         let next = found.split_off(self.outputs.len().min(found.len()));
         self.split(items, found, next)
@@ -148,13 +125,7 @@ impl Binding {
     fn split(&self, items: &[Given<'_>], found: Vec<Value>, next: Vec<Value>) -> Result<Vec<Taken>, RunError> {
         let count = items.len();
         let added = items.iter().any(|item| item.added);
-        let mut taken: Vec<Taken> = items
-            .iter()
-            .map(|_| Taken {
-                outputs: Vec::new(),
-                states: Vec::new(),
-            })
-            .collect();
+        let mut taken: Vec<Taken> = items.iter().map(|_| Taken { outputs: Vec::new(), states: Vec::new() }).collect();
         for (output, value) in self.outputs.iter().zip(found) {
             let tensor = value.into_tensor()?;
             for (place, taken) in taken.iter_mut().enumerate() {
@@ -196,15 +167,10 @@ impl Binding {
                 found: tensor.shape().to_vec(),
             });
         }
-        tensor
-            .narrow(axis, place, place + 1)
-            .map_err(|source| self.tensor(source))
+        tensor.narrow(axis, place, place + 1).map_err(|source| self.tensor(source))
     }
 
     fn tensor(&self, source: TensorError) -> RunError {
-        RunError::Tensor {
-            model: self.model.clone(),
-            source,
-        }
+        RunError::Tensor { model: self.model.clone(), source }
     }
 }

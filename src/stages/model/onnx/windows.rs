@@ -59,16 +59,7 @@ impl Windower {
     pub fn new(size: WindowSize, rate: Rate, channels: u16) -> Windower {
         let channels = usize::from(channels.max(1));
         let timeline = Timeline::new(rate);
-        Windower {
-            size,
-            channels,
-            timeline,
-            begun: false,
-            held: Vec::new(),
-            base: 0,
-            next: 0,
-            covered: 0,
-        }
+        Windower { size, channels, timeline, begun: false, held: Vec::new(), base: 0, next: 0, covered: 0 }
     }
 
     /// Whether sound of this rate and number of channels belongs to the stream.
@@ -116,9 +107,7 @@ impl Windower {
             if self.covered >= end || self.next >= end {
                 break;
             }
-            let valid = usize::try_from(end - self.next)
-                .unwrap_or(usize::MAX)
-                .min(self.size.window);
+            let valid = usize::try_from(end - self.next).unwrap_or(usize::MAX).min(self.size.window);
             let mut samples = self.held.get(self.offset()..).unwrap_or_default().to_vec();
             samples.resize(whole, 0.0);
             steps.push(self.window(samples, valid));
@@ -139,18 +128,13 @@ impl Windower {
 
     /// The place in `held` where the next window's context starts.
     fn offset(&self) -> usize {
-        usize::try_from(self.next - self.base)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(self.channels)
+        usize::try_from(self.next - self.base).unwrap_or(usize::MAX).saturating_mul(self.channels)
     }
 
     fn window(&mut self, samples: Vec<f32>, valid: usize) -> Step {
         let end = self.next + valid as u64;
-        let window = Window {
-            start: self.timeline.time_of(self.next),
-            duration: self.timeline.span(self.next, end),
-            samples,
-        };
+        let window =
+            Window { start: self.timeline.time_of(self.next), duration: self.timeline.span(self.next, end), samples };
         self.covered = end;
         self.next += self.size.hop as u64;
         Step::Window(window)
@@ -169,12 +153,7 @@ mod tests {
     }
 
     fn size(window: usize, hop: usize, context: usize, pad_last: bool) -> WindowSize {
-        WindowSize {
-            window,
-            hop,
-            context,
-            pad_last,
-        }
+        WindowSize { window, hop, context, pad_last }
     }
 
     fn packet(from: u64, frames: usize, channels: u16) -> (Packet, Audio) {
@@ -183,10 +162,7 @@ mod tests {
         let samples: Vec<f32> = (first..first + frames * channels).map(|i| (i + 1) as f32).collect();
         let audio = Audio::new(samples, channels as u16, rate()).unwrap();
         let end = from + frames as u64;
-        (
-            Packet::new(StreamId(0), rate().time_of(from), rate().span(from, end), audio.clone()),
-            audio,
-        )
+        (Packet::new(StreamId(0), rate().time_of(from), rate().span(from, end), audio.clone()), audio)
     }
 
     /// Start in samples, samples, valid samples of each window.
@@ -220,34 +196,10 @@ mod tests {
     fn what_windows_hold() {
         type Expected = Vec<(u64, Vec<f32>, u64)>;
         let cases: Vec<(&str, WindowSize, u16, usize, Expected)> = vec![
-            (
-                "in a row",
-                size(2, 2, 0, true),
-                1,
-                4,
-                vec![(0, vec![1., 2.], 2), (2, vec![3., 4.], 2)],
-            ),
-            (
-                "the rest padded",
-                size(2, 2, 0, true),
-                1,
-                3,
-                vec![(0, vec![1., 2.], 2), (2, vec![3., 0.], 1)],
-            ),
-            (
-                "the rest dropped",
-                size(2, 2, 0, false),
-                1,
-                3,
-                vec![(0, vec![1., 2.], 2)],
-            ),
-            (
-                "context",
-                size(2, 2, 1, true),
-                1,
-                3,
-                vec![(0, vec![0., 1., 2.], 2), (2, vec![2., 3., 0.], 1)],
-            ),
+            ("in a row", size(2, 2, 0, true), 1, 4, vec![(0, vec![1., 2.], 2), (2, vec![3., 4.], 2)]),
+            ("the rest padded", size(2, 2, 0, true), 1, 3, vec![(0, vec![1., 2.], 2), (2, vec![3., 0.], 1)]),
+            ("the rest dropped", size(2, 2, 0, false), 1, 3, vec![(0, vec![1., 2.], 2)]),
+            ("context", size(2, 2, 1, true), 1, 3, vec![(0, vec![0., 1., 2.], 2), (2, vec![2., 3., 0.], 1)]),
             (
                 "overlap: no window more than needed",
                 size(3, 1, 0, true),
@@ -255,36 +207,14 @@ mod tests {
                 4,
                 vec![(0, vec![1., 2., 3.], 3), (1, vec![2., 3., 4.], 3)],
             ),
-            (
-                "overlap of a short stream",
-                size(3, 1, 0, true),
-                1,
-                2,
-                vec![(0, vec![1., 2., 0.], 2)],
-            ),
-            (
-                "a hop that leaves out",
-                size(1, 3, 1, true),
-                1,
-                5,
-                vec![(0, vec![0., 1.], 1), (3, vec![3., 4.], 1)],
-            ),
-            (
-                "channels",
-                size(2, 2, 1, true),
-                2,
-                2,
-                vec![(0, vec![0., 0., 1., 2., 3., 4.], 2)],
-            ),
+            ("overlap of a short stream", size(3, 1, 0, true), 1, 2, vec![(0, vec![1., 2., 0.], 2)]),
+            ("a hop that leaves out", size(1, 3, 1, true), 1, 5, vec![(0, vec![0., 1.], 1), (3, vec![3., 4.], 1)]),
+            ("channels", size(2, 2, 1, true), 2, 2, vec![(0, vec![0., 0., 1., 2., 3., 4.], 2)]),
             ("nothing", size(2, 2, 1, true), 1, 0, vec![]),
         ];
         for (name, size, channels, frames, expected) in cases {
             assert_eq!(cut(size, channels, frames, &[]), expected, "{name}");
-            assert_eq!(
-                cut(size, channels, frames, &vec![1; frames]),
-                expected,
-                "{name}, sample by sample"
-            );
+            assert_eq!(cut(size, channels, frames, &vec![1; frames]), expected, "{name}, sample by sample");
         }
     }
 
@@ -298,11 +228,7 @@ mod tests {
         let (later, audio) = packet(10, 2, 1);
         windower.push(&later, &audio, &mut steps);
         assert_eq!(steps.iter().position(|step| *step == Step::Break), Some(2));
-        let expected = vec![
-            (0, vec![0., 1., 2.], 2),
-            (2, vec![2., 3., 0.], 1),
-            (10, vec![0., 11., 12.], 2),
-        ];
+        let expected = vec![(0, vec![0., 1., 2.], 2), (2, vec![2., 3., 0.], 1), (10, vec![0., 11., 12.], 2)];
         assert_eq!(windows(&steps), expected);
     }
 

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use percept::media::{Format, Packet, Payload, StreamId, StreamInfo};
+use percept::pipeline::Builder;
 use percept::runtime::{Running, StartOptions};
 use percept::stage::{
-    Blueprint, BoxFuture, Capture, CaptureContext, Contract, ContractFault, Draft, Flow, Input, Opened, Output, Runnable,
-    Source, SourceInfo, Stage, StageError,
+    Blueprint, BoxFuture, Capture, CaptureContext, Contract, ContractFault, Draft, Flow, Input, Opened, Output,
+    Runnable, Source, SourceInfo, Stage, StageError,
 };
 use percept::tensor::Buffer;
 use percept::units::{TimeSpan, Timestamp};
-use percept::pipeline::Builder;
 
 fn main() {
     println!("hop latency, paced at 1,000 packets a second, µs (median of 5 rounds of 2,000 packets)");
@@ -220,7 +220,11 @@ fn hop_percept(size: usize, count: u64) -> (f64, f64) {
     let sink = Sink { zero: Some(zero), count: Arc::default(), took: Arc::default() };
     let took = sink.took.clone();
     run(Sender { payload: vec![1u8; size].into(), count, paced: true, zero }, 0, sink);
-    percentiles(Arc::try_unwrap(took).map(|took| took.into_inner().unwrap()).unwrap_or_else(|took| took.lock().unwrap().clone()))
+    percentiles(
+        Arc::try_unwrap(took)
+            .map(|took| took.into_inner().unwrap())
+            .unwrap_or_else(|took| took.lock().unwrap().clone()),
+    )
 }
 
 fn hop_tokio(size: usize, count: u64) -> (f64, f64) {

@@ -51,25 +51,13 @@ const CLOCK: &str = "units::clock";
 
 /// What may lie at the top level, and why.
 const TOP_LEVEL: &[(&str, &[&str])] = &[
-    (
-        "the package",
-        &["Cargo.toml", "Cargo.lock", "src", "tests", "examples", "benches"],
-    ),
+    ("the package", &["Cargo.toml", "Cargo.lock", "src", "tests", "examples", "benches"]),
     ("what runs as it stands", &["pipelines", "models"]),
-    (
-        "what a reader opens",
-        &["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"],
-    ),
+    ("what a reader opens", &["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"]),
     ("one command for everything", &["Makefile", ".ci"]),
     (
         "where tools look for their settings",
-        &[
-            "clippy.toml",
-            "deny.toml",
-            "rustfmt.toml",
-            ".gitattributes",
-            ".gitignore",
-        ],
+        &["clippy.toml", "deny.toml", "rustfmt.toml", ".gitattributes", ".gitignore"],
     ),
 ];
 
@@ -86,10 +74,7 @@ fn breaches(files: &[SourceFile]) -> Vec<String> {
             Err(error) => breaches.push(format!("src/{file}:{error}")),
         }
     }
-    let tests: Vec<_> = read
-        .iter()
-        .flat_map(|(_, _, paths)| paths.test_modules.clone())
-        .collect();
+    let tests: Vec<_> = read.iter().flat_map(|(_, _, paths)| paths.test_modules.clone()).collect();
     for (file, module, paths) in &read {
         if tests.iter().any(|test| module.starts_with(test)) {
             continue;
@@ -98,9 +83,7 @@ fn breaches(files: &[SourceFile]) -> Vec<String> {
         if let Some(top) = module.first() {
             match home(module) {
                 Some(home) => breaches.extend(paths.named.iter().filter_map(|path| floor_breach(file, home, path))),
-                None => breaches.push(format!(
-                    "src/{file}: module `{top}` has no floor in tests/architecture.rs"
-                )),
+                None => breaches.push(format!("src/{file}: module `{top}` has no floor in tests/architecture.rs")),
             }
         }
         breaches.extend(paths.named.iter().filter_map(|path| fence_breach(file, module, path)));
@@ -122,20 +105,14 @@ fn module_path(file: &str) -> Vec<String> {
 
 /// The module of the table in which `module` (segments below the crate's root) lies, and its floor.
 fn home(module: &[String]) -> Option<(&'static str, usize)> {
-    let places = FLOORS
-        .iter()
-        .enumerate()
-        .flat_map(|(floor, names)| names.iter().map(move |name| (*name, floor)));
-    places
-        .filter(|(name, _)| is_within(module, name))
-        .max_by_key(|(name, _)| name.len())
+    let places = FLOORS.iter().enumerate().flat_map(|(floor, names)| names.iter().map(move |name| (*name, floor)));
+    places.filter(|(name, _)| is_within(module, name)).max_by_key(|(name, _)| name.len())
 }
 
 /// Whether `module` is the module `name` (`a::b`) or lies below it.
 fn is_within(module: &[String], name: &str) -> bool {
     let mut segments = module.iter();
-    name.split("::")
-        .all(|part| segments.next().is_some_and(|segment| segment == part))
+    name.split("::").all(|part| segments.next().is_some_and(|segment| segment == part))
 }
 
 fn floor_breach(file: &str, (from, floor): (&str, usize), path: &NamedPath) -> Option<String> {
@@ -145,19 +122,14 @@ fn floor_breach(file: &str, (from, floor): (&str, usize), path: &NamedPath) -> O
     let place = format!("src/{file}:{} (floor {floor})", path.line);
     let Some((to, below)) = home(&path.segments[1..]) else {
         let named = path.segments.join("::");
-        return Some(format!(
-            "{place} uses {named}, which is no module of a floor: name the module that defines it"
-        ));
+        return Some(format!("{place} uses {named}, which is no module of a floor: name the module that defines it"));
     };
     let family = |parent: &str, child: &str| child.strip_prefix(parent).is_some_and(|rest| rest.starts_with("::"));
     if below < floor || from == to || family(from, to) || family(to, from) {
         return None;
     }
-    let rule = if below > floor {
-        "a module uses only floors below"
-    } else {
-        "modules on one floor don't use each other"
-    };
+    let rule =
+        if below > floor { "a module uses only floors below" } else { "modules on one floor don't use each other" };
     Some(format!("{place} uses crate::{to} (floor {below}): {rule}"))
 }
 
@@ -165,13 +137,7 @@ fn fence_breach(file: &str, module: &[String], path: &NamedPath) -> Option<Strin
     let name = path.segments.first()?.as_str();
     let (_, homes) = FENCES.iter().find(|(crates, _)| crates.contains(&name))?;
     let allowed = homes.iter().any(|home| is_within(module, home));
-    (!allowed).then(|| {
-        format!(
-            "src/{file}:{} uses the crate {name}, kept inside {}",
-            path.line,
-            homes.join(", ")
-        )
-    })
+    (!allowed).then(|| format!("src/{file}:{} uses the crate {name}, kept inside {}", path.line, homes.join(", ")))
 }
 
 fn clock_breach(file: &str, module: &[String], path: &NamedPath) -> Option<String> {
@@ -182,12 +148,8 @@ fn clock_breach(file: &str, module: &[String], path: &NamedPath) -> Option<Strin
         [] => false,
     };
     let named = path.segments[path.segments.len().saturating_sub(2)..].join("::");
-    (reads && !is_within(module, CLOCK)).then(|| {
-        format!(
-            "src/{file}:{} uses {named}: time comes from the clock that a stage is given",
-            path.line
-        )
-    })
+    (reads && !is_within(module, CLOCK))
+        .then(|| format!("src/{file}:{} uses {named}: time comes from the clock that a stage is given", path.line))
 }
 
 /// The files below `folder`, with paths relative to `root`.
@@ -199,11 +161,8 @@ fn source_files(root: &Path, folder: &Path) -> Vec<SourceFile> {
             files.extend(source_files(root, &path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let relative = path.strip_prefix(root).expect("the folder lies below the root");
-            let name = relative
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect::<Vec<_>>()
-                .join("/");
+            let name =
+                relative.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
             files.push((name, std::fs::read_to_string(&path).expect("sources are UTF-8")));
         }
     }
@@ -215,18 +174,9 @@ fn source_files(root: &Path, folder: &Path) -> Vec<SourceFile> {
 fn every_module_stays_on_its_floor_and_inside_its_fence() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = source_files(&root, &root);
-    assert!(
-        files.iter().any(|(name, _)| name == "lib.rs"),
-        "found no sources in {}",
-        root.display()
-    );
+    assert!(files.iter().any(|(name, _)| name == "lib.rs"), "found no sources in {}", root.display());
     let breaches = breaches(&files);
-    assert!(
-        breaches.is_empty(),
-        "{} breaches of the architecture:\n{}",
-        breaches.len(),
-        breaches.join("\n")
-    );
+    assert!(breaches.is_empty(), "{} breaches of the architecture:\n{}", breaches.len(), breaches.join("\n"));
 }
 
 #[test]
@@ -244,24 +194,14 @@ fn only_what_is_listed_lies_at_the_top_level() {
         .env_remove("GIT_WORK_TREE")
         .output()
         .expect("git runs in a checkout");
-    assert!(
-        listing.status.success(),
-        "git ls-files: {}",
-        String::from_utf8_lossy(&listing.stderr)
-    );
+    assert!(listing.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listing.stderr));
     let listing = String::from_utf8(listing.stdout).expect("file names are UTF-8");
     let found: BTreeSet<&str> = listing.split('\0').filter_map(|path| path.split('/').next()).collect();
     let found: BTreeSet<&str> = found.into_iter().filter(|name| !name.is_empty()).collect();
-    assert!(
-        found.contains("Cargo.toml"),
-        "git ls-files lists no Cargo.toml: {found:?}"
-    );
+    assert!(found.contains("Cargo.toml"), "git ls-files lists no Cargo.toml: {found:?}");
     let allowed: BTreeSet<&str> = TOP_LEVEL.iter().flat_map(|(_, names)| names.iter().copied()).collect();
     let strangers: Vec<_> = found.difference(&allowed).collect();
-    assert!(
-        strangers.is_empty(),
-        "not in the list of the top level in tests/architecture.rs: {strangers:?}"
-    );
+    assert!(strangers.is_empty(), "not in the list of the top level in tests/architecture.rs: {strangers:?}");
 }
 
 #[test]
@@ -292,10 +232,7 @@ fn each_fence_surrounds_a_dependency_and_a_module() {
 /// Checks `files` together and compares each breach with the beginning expected of it, in order.
 #[track_caller]
 fn expect(files: &[(&str, &str)], expected: &[&str]) {
-    let files: Vec<SourceFile> = files
-        .iter()
-        .map(|(name, source)| ((*name).into(), (*source).into()))
-        .collect();
+    let files: Vec<SourceFile> = files.iter().map(|(name, source)| ((*name).into(), (*source).into())).collect();
     let found = breaches(&files);
     let agrees = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| a.starts_with(b));
     assert!(agrees, "in {files:#?}\nfound    {found:#?}\nexpected {expected:#?}");
@@ -338,75 +275,37 @@ fn the_checker_finds_every_way_up() {
 fn the_checker_knows_the_floors() {
     let beside = "modules on one floor don't use each other";
     for (file, source, expected) in [
-        (
-            "runtime/mod.rs",
-            "use crate::stages::capture; use crate::units::Rate;",
-            None,
-        ),
-        (
-            "dsp/mod.rs",
-            "use self::mel::Mel; use super::units::Rate; mod mel;",
-            None,
-        ),
-        (
-            "dsp/mel.rs",
-            "use super::window::Hann; use crate::dsp::window::Hamming;",
-            None,
-        ),
+        ("runtime/mod.rs", "use crate::stages::capture; use crate::units::Rate;", None),
+        ("dsp/mod.rs", "use self::mel::Mel; use super::units::Rate; mod mel;", None),
+        ("dsp/mel.rs", "use super::window::Hann; use crate::dsp::window::Hamming;", None),
         ("dsp/mel.rs", "pub(in crate::dsp) fn f() {} pub(crate) fn g() {}", None),
         ("dsp/mel.rs", "/// See [`crate::runtime::Link`].\nfn f() {}", None),
-        (
-            "lib.rs",
-            "pub mod runtime; pub use crate::runtime::Link; pub use cli::run;",
-            None,
-        ),
+        ("lib.rs", "pub mod runtime; pub use crate::runtime::Link; pub use cli::run;", None),
         ("main.rs", "fn main() { percept::cli::main() }", None),
-        (
-            "stages/mod.rs",
-            "pub mod sink; pub use sink::KINDS; use crate::stages::capture::KINDS as C;",
-            None,
-        ),
-        (
-            "stages/sink/jsonl.rs",
-            "use crate::stages::Kind; use super::console::Style;",
-            None,
-        ),
+        ("stages/mod.rs", "pub mod sink; pub use sink::KINDS; use crate::stages::capture::KINDS as C;", None),
+        ("stages/sink/jsonl.rs", "use crate::stages::Kind; use super::console::Style;", None),
         (
             "dsp/mel.rs",
             "use crate::media::Packet;",
-            Some(format!(
-                "src/dsp/mel.rs:1 (floor 2) uses crate::media (floor 2): {beside}"
-            )),
+            Some(format!("src/dsp/mel.rs:1 (floor 2) uses crate::media (floor 2): {beside}")),
         ),
         (
             "stages/sink/wav.rs",
             "\nuse super::super::capture::file;",
-            Some(format!(
-                "src/stages/sink/wav.rs:2 (floor 6) uses crate::stages::capture (floor 6): {beside}"
-            )),
+            Some(format!("src/stages/sink/wav.rs:2 (floor 6) uses crate::stages::capture (floor 6): {beside}")),
         ),
         (
             "pipeline/check.rs",
             "use crate::stages::Registry;",
-            Some(format!(
-                "src/pipeline/check.rs:1 (floor 6) uses crate::stages (floor 6): {beside}"
-            )),
+            Some(format!("src/pipeline/check.rs:1 (floor 6) uses crate::stages (floor 6): {beside}")),
         ),
         (
             "stage/mod.rs",
             "use crate::Pipeline;",
             Some("src/stage/mod.rs:1 (floor 3) uses crate::Pipeline, which is no module of a floor".to_owned()),
         ),
-        (
-            "stage/mod.rs",
-            "use crate as root;",
-            Some("src/stage/mod.rs:1 (floor 3) uses crate, which".to_owned()),
-        ),
-        (
-            "utils/mod.rs",
-            "",
-            Some("src/utils/mod.rs: module `utils` has no floor".to_owned()),
-        ),
+        ("stage/mod.rs", "use crate as root;", Some("src/stage/mod.rs:1 (floor 3) uses crate, which".to_owned())),
+        ("utils/mod.rs", "", Some("src/utils/mod.rs: module `utils` has no floor".to_owned())),
         ("dsp/mel.rs", "fn f( {}", Some("src/dsp/mel.rs:1: ".to_owned())),
     ] {
         expect(&[(file, source)], expected.as_deref().as_slice());
@@ -428,21 +327,14 @@ fn the_checker_leaves_tests_alone() {
     let declared = ("dsp/mod.rs", "#[cfg(test)] mod tests; mod testing;");
     let below = "use crate::runtime::Link;";
     expect(&[declared, ("dsp/tests.rs", below), ("dsp/tests/more.rs", below)], &[]);
-    expect(
-        &[declared, ("dsp/testing.rs", below)],
-        &["src/dsp/testing.rs:1 (floor 2) uses crate::runtime"],
-    );
+    expect(&[declared, ("dsp/testing.rs", below)], &["src/dsp/testing.rs:1 (floor 2) uses crate::runtime"]);
 }
 
 #[test]
 fn the_checker_holds_the_fences_and_the_clock() {
     for (file, source, expected) in [
         ("inference/ort/session.rs", "use ort::session::Session;", None),
-        (
-            "inference/mod.rs",
-            "mod ort; pub use ort::load; fn f() { ort::load() }",
-            None,
-        ),
+        ("inference/mod.rs", "mod ort; pub use ort::load; fn f() { ort::load() }", None),
         ("inference/session.rs", "use super::ort; fn f() { ort::load() }", None),
         ("inference/session.rs", "fn f(ort: u8) { let x = ort + 1; }", None),
         (
@@ -455,67 +347,23 @@ fn the_checker_holds_the_fences_and_the_clock() {
             "mod ort {} fn f() { ::ort::init() }",
             Some("src/inference/session.rs:1 uses the crate ort"),
         ),
-        (
-            "media/mod.rs",
-            "use {half::f16, ort};",
-            Some("src/media/mod.rs:1 uses the crate ort"),
-        ),
-        (
-            "media/mod.rs",
-            "extern crate ractor as r;",
-            Some("src/media/mod.rs:1 uses the crate ractor"),
-        ),
-        (
-            "media/mod.rs",
-            "#[derive(Clone, prost::Message)] struct X;",
-            Some("src/media/mod.rs:1 uses the crate prost"),
-        ),
-        (
-            "media/mod.rs",
-            "fn f() { m!(x: ::ractor::cast()) }",
-            Some("src/media/mod.rs:1 uses the crate ractor"),
-        ),
-        (
-            "main.rs",
-            "use clap::Parser;",
-            Some("src/main.rs:1 uses the crate clap, kept inside cli"),
-        ),
-        (
-            "serve/mod.rs",
-            "use metrics_exporter_prometheus::PrometheusBuilder;",
-            None,
-        ),
-        (
-            "units/clock.rs",
-            "use std::time::Instant; fn f() { Instant::now(); }",
-            None,
-        ),
+        ("media/mod.rs", "use {half::f16, ort};", Some("src/media/mod.rs:1 uses the crate ort")),
+        ("media/mod.rs", "extern crate ractor as r;", Some("src/media/mod.rs:1 uses the crate ractor")),
+        ("media/mod.rs", "#[derive(Clone, prost::Message)] struct X;", Some("src/media/mod.rs:1 uses the crate prost")),
+        ("media/mod.rs", "fn f() { m!(x: ::ractor::cast()) }", Some("src/media/mod.rs:1 uses the crate ractor")),
+        ("main.rs", "use clap::Parser;", Some("src/main.rs:1 uses the crate clap, kept inside cli")),
+        ("serve/mod.rs", "use metrics_exporter_prometheus::PrometheusBuilder;", None),
+        ("units/clock.rs", "use std::time::Instant; fn f() { Instant::now(); }", None),
         ("units/time.rs", "use std::time::{Duration, Instant, SystemTime};", None),
         (
             "units/time.rs",
             "use std::time::Instant; fn f() { Instant::now(); }",
             Some("src/units/time.rs:1 uses Instant::now"),
         ),
-        (
-            "cards/mod.rs",
-            "fn f() { std::time::SystemTime::now(); }",
-            Some("src/cards/mod.rs:1 uses SystemTime::now"),
-        ),
-        (
-            "cards/mod.rs",
-            "fn f() { x.get_or_insert_with(Instant::now) }",
-            Some("src/cards/mod.rs:1 uses Instant::now"),
-        ),
-        (
-            "runtime/mod.rs",
-            "fn f() { tokio::time::Instant::now(); }",
-            Some("src/runtime/mod.rs:1 uses Instant::now"),
-        ),
-        (
-            "runtime/mod.rs",
-            "use std::time::Instant as Moment;",
-            Some("src/runtime/mod.rs:1 uses time::Instant"),
-        ),
+        ("cards/mod.rs", "fn f() { std::time::SystemTime::now(); }", Some("src/cards/mod.rs:1 uses SystemTime::now")),
+        ("cards/mod.rs", "fn f() { x.get_or_insert_with(Instant::now) }", Some("src/cards/mod.rs:1 uses Instant::now")),
+        ("runtime/mod.rs", "fn f() { tokio::time::Instant::now(); }", Some("src/runtime/mod.rs:1 uses Instant::now")),
+        ("runtime/mod.rs", "use std::time::Instant as Moment;", Some("src/runtime/mod.rs:1 uses time::Instant")),
     ] {
         expect(&[(file, source)], expected.as_slice());
     }

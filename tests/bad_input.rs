@@ -38,7 +38,8 @@ impl Folder {
 }
 
 fn wav(path: &Path, channels: u16, rate: u32, samples: impl Iterator<Item = f32>) {
-    let spec = hound::WavSpec { channels, sample_rate: rate, bits_per_sample: 32, sample_format: hound::SampleFormat::Float };
+    let spec =
+        hound::WavSpec { channels, sample_rate: rate, bits_per_sample: 32, sample_format: hound::SampleFormat::Float };
     let mut writer = hound::WavWriter::create(path, spec).unwrap();
     samples.for_each(|sample| writer.write_sample(sample).unwrap());
     writer.finalize().unwrap();
@@ -71,7 +72,10 @@ fn files_that_are_no_sound() {
 
 fn first_mp3() -> std::io::Result<Vec<u8>> {
     let files = fs::read_dir(root().join("tests/data/audio"))?;
-    let mp3 = files.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "mp3"));
+    let mp3 = files
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "mp3"));
     fs::read(mp3.ok_or(std::io::ErrorKind::NotFound)?)
 }
 
@@ -100,7 +104,9 @@ fn unusual_sound_is_sound() {
 fn files_that_are_no_pipeline() {
     let folder = Folder::new();
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned()
-        + &(0..9).map(|i| format!("{}: &{} [{}]\n", next(i), next(i), vec![format!("*{}", letter(i)); 9].join(", "))).collect::<String>();
+        + &(0..9)
+            .map(|i| format!("{}: &{} [{}]\n", next(i), next(i), vec![format!("*{}", letter(i)); 9].join(", ")))
+            .collect::<String>();
     let cases: [(&str, Vec<u8>, &[&str]); 5] = [
         ("bomb.yaml", bomb.into_bytes(), &["bomb.yaml"]),
         ("key.yaml", format!("percept: 1\n{}: 1\n", "k".repeat(1 << 20)).into_bytes(), &["key.yaml", "key"]),
@@ -175,7 +181,8 @@ fn a_reader_that_goes_away() {
     let folder = Folder::new();
     let tone = folder.path("tone.wav");
     wav(&tone, 1, 16_000, (0..1_600_000).map(|i| (i as f32 * 0.1).sin()));
-    let yaml = folder.write("pipeline.yaml", LEVELS.replace("out.jsonl", "'-'").replace("IN", &tone.display().to_string()));
+    let yaml =
+        folder.write("pipeline.yaml", LEVELS.replace("out.jsonl", "'-'").replace("IN", &tone.display().to_string()));
     let mut child = percept().arg("run").arg(yaml).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -194,8 +201,13 @@ fn raw_sound_from_another_program() {
         reader.samples::<i16>().map(|sample| sample.unwrap().to_le_bytes()).collect::<Vec<_>>().concat()
     };
     let mut command: Command = percept();
-    let mut child =
-        command.args(["run", "pipelines/stdin.yaml"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .args(["run", "pipelines/stdin.yaml"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(&samples).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

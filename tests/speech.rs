@@ -20,7 +20,12 @@ const FRAGILE: f64 = 0.1;
 
 fn finals(records: &[Json], stream: &str) -> Vec<Json> {
     let own = |record: &&Json| record["stream"].as_str().is_some_and(|name| name.ends_with(stream));
-    records.iter().filter(own).filter(|record| record["type"] == "transcript" && record["final"] == true).cloned().collect()
+    records
+        .iter()
+        .filter(own)
+        .filter(|record| record["type"] == "transcript" && record["final"] == true)
+        .cloned()
+        .collect()
 }
 
 #[test]

@@ -36,14 +36,8 @@ impl Archive {
     pub(super) fn open(path: &Path, name: &str) -> Result<Archive, CardError> {
         let file = File::open(path).map_err(|error| CardError::io("open", path, 0, error))?;
         match ZipArchive::new(BufReader::new(file)) {
-            Ok(zip) => Ok(Archive {
-                zip,
-                name: name.to_owned(),
-            }),
-            Err(error) => Err(CardError::Archive {
-                archive: name.to_owned(),
-                reason: error.to_string(),
-            }),
+            Ok(zip) => Ok(Archive { zip, name: name.to_owned() }),
+            Err(error) => Err(CardError::Archive { archive: name.to_owned(), reason: error.to_string() }),
         }
     }
 
@@ -56,15 +50,8 @@ impl Archive {
     ) -> Result<(), CardError> {
         let Wanted { member, bytes, sha256 } = *wanted;
         let archive = &self.name;
-        let problem = |problem| CardError::Member {
-            archive: archive.clone(),
-            member: member.to_owned(),
-            problem,
-        };
-        let unreadable = |reason: String| CardError::Archive {
-            archive: archive.clone(),
-            reason,
-        };
+        let problem = |problem| CardError::Member { archive: archive.clone(), member: member.to_owned(), problem };
+        let unreadable = |reason: String| CardError::Archive { archive: archive.clone(), reason };
         let entry = match self.zip.by_name(member) {
             Ok(entry) => entry,
             Err(ZipError::FileNotFound) => return Err(problem(MemberProblem::Missing)),
@@ -88,28 +75,20 @@ impl Archive {
             };
             size = size.saturating_add(count as u64);
             hash.update(&block[..count]);
-            file.write_all(&block[..count])
-                .map_err(|error| CardError::io("write", to, bytes, error))?;
+            file.write_all(&block[..count]).map_err(|error| CardError::io("write", to, bytes, error))?;
             progress.update(Phase::Unpacking, member, size.min(bytes), bytes);
             if progress.cancelled() {
                 return Err(CardError::Cancelled { what: archive.clone() });
             }
         }
         if size != bytes {
-            return Err(problem(MemberProblem::Differs(Difference::Size {
-                expected: bytes,
-                found: size,
-            })));
+            return Err(problem(MemberProblem::Differs(Difference::Size { expected: bytes, found: size })));
         }
         let found = Sha256::from_digest(hash);
         if found != sha256 {
-            return Err(problem(MemberProblem::Differs(Difference::Sum {
-                expected: sha256,
-                found,
-            })));
+            return Err(problem(MemberProblem::Differs(Difference::Sum { expected: sha256, found })));
         }
-        file.sync_all()
-            .map_err(|error| CardError::io("write", to, bytes, error))
+        file.sync_all().map_err(|error| CardError::io("write", to, bytes, error))
     }
 }
 
@@ -146,17 +125,9 @@ pub(super) mod tests {
         let path = folder.path().join("a.zip");
         fs::write(&path, archive).unwrap();
         let to = folder.path().join("deep/er/file");
-        let wanted = Wanted {
-            member,
-            bytes: expected.len() as u64,
-            sha256: Sha256::of(expected),
-        };
+        let wanted = Wanted { member, bytes: expected.len() as u64, sha256: Sha256::of(expected) };
         Archive::open(&path, "a.zip")?.unpack(&wanted, &to, &mut Silent)?;
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            2,
-            "only the archive and the folder asked for"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "only the archive and the folder asked for");
         Ok(fs::read(to).unwrap())
     }
 
@@ -184,9 +155,7 @@ pub(super) mod tests {
     #[test]
     fn wrong_members_are_refused() {
         let mut links = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        links
-            .add_symlink("link", "/etc/passwd", SimpleFileOptions::default())
-            .unwrap();
+        links.add_symlink("link", "/etc/passwd", SimpleFileOptions::default()).unwrap();
         links.add_directory("folder", SimpleFileOptions::default()).unwrap();
         let links = links.finish().unwrap().into_inner();
         let good = zip_of(&[("a", b"12345")]);
@@ -200,13 +169,7 @@ pub(super) mod tests {
             ("link", &links, "link", b"/etc/passwd", "a folder or a link"),
             ("folder", &links, "folder/", b"", "a folder or a link"),
             ("bomb", &bomb, "a", b"12345", "expected 5 bytes, found 6"),
-            (
-                "cut in half",
-                &good[..good.len() / 2],
-                "a",
-                b"12345",
-                "not a readable zip",
-            ),
+            ("cut in half", &good[..good.len() / 2], "a", b"12345", "not a readable zip"),
             ("empty file", b"", "a", b"", "not a readable zip"),
             ("text", b"<html>not here</html>", "a", b"", "not a readable zip"),
         ];

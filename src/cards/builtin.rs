@@ -61,9 +61,7 @@ mod tests {
     fn every_card_is_sound_and_carries_what_it_promises() {
         for entry in BUILT_IN {
             let name = entry.name;
-            let card = Card::built_in(name)
-                .unwrap()
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let card = Card::built_in(name).unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(card.name(), name);
             let spec = card.spec();
             let all = spec.platform_files.values().chain([&spec.files]).flatten();
@@ -76,12 +74,7 @@ mod tests {
                     beside.insert(file.path.as_str());
                     let content = entry.files.iter().find(|(path, _)| *path == file.path);
                     let (_, content) = content.unwrap_or_else(|| panic!("{name}: {} is not in the table", file.path));
-                    assert_eq!(
-                        (Sha256::of(content), content.len() as u64),
-                        (sum, bytes),
-                        "{name}: {}",
-                        file.path
-                    );
+                    assert_eq!((Sha256::of(content), content.len() as u64), (sum, bytes), "{name}: {}", file.path);
                 }
             }
             let embedded: BTreeSet<_> = entry.files.iter().map(|(path, _)| *path).collect();
@@ -94,25 +87,14 @@ mod tests {
         for entry in BUILT_IN {
             let spec = Card::built_in(entry.name).unwrap().unwrap().spec().clone();
             let shared = [&spec.files];
-            let sets: Vec<_> = if spec.platform_files.is_empty() {
-                shared.to_vec()
-            } else {
-                spec.platform_files.values().collect()
-            };
+            let sets: Vec<_> =
+                if spec.platform_files.is_empty() { shared.to_vec() } else { spec.platform_files.values().collect() };
             for files in sets {
-                assert!(
-                    files.contains_key("licence"),
-                    "{}: the role `licence` is missing",
-                    entry.name
-                );
+                assert!(files.contains_key("licence"), "{}: the role `licence` is missing", entry.name);
             }
             if let Some((_, text)) = entry.files.iter().find(|(path, _)| *path == "LICENSE") {
                 let text = std::str::from_utf8(text).unwrap();
-                assert!(
-                    text.contains("Copyright") && text.contains(&spec.licence),
-                    "{}: {text}",
-                    entry.name
-                );
+                assert!(text.contains("Copyright") && text.contains(&spec.licence), "{}: {text}", entry.name);
             }
         }
     }
@@ -123,10 +105,7 @@ mod tests {
             let spec = Card::built_in(entry.name).unwrap().unwrap().spec().clone();
             for (role, file) in &spec.files {
                 if file.path.ends_with(".ort") {
-                    let ports = spec
-                        .ports
-                        .get(role)
-                        .unwrap_or_else(|| panic!("{}: ports of {role}", entry.name));
+                    let ports = spec.ports.get(role).unwrap_or_else(|| panic!("{}: ports of {role}", entry.name));
                     assert!(!ports.inputs.is_empty() && !ports.outputs.is_empty());
                 }
             }

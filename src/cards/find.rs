@@ -45,11 +45,7 @@ pub fn find(model: &str, base: &Path) -> Result<Model, CardError> {
             known.sort();
             known.dedup();
             let suggestion = suggest(model, known.iter().map(String::as_str));
-            Err(CardError::Unknown {
-                name: model.to_owned(),
-                known,
-                suggestion,
-            })
+            Err(CardError::Unknown { name: model.to_owned(), known, suggestion })
         }
     }
 }
@@ -57,9 +53,7 @@ pub fn find(model: &str, base: &Path) -> Result<Model, CardError> {
 /// Every card there is for pipelines in `base`: the user's own in `base/models`, and the built-in ones that they don't replace, by
 /// name. A card that is refused does not hide the others.
 pub fn list(base: &Path) -> BTreeMap<String, Result<Card, CardError>> {
-    let own = own_folders(base)
-        .into_iter()
-        .map(|(name, folder)| (name, Card::open(&folder)));
+    let own = own_folders(base).into_iter().map(|(name, folder)| (name, Card::open(&folder)));
     let mut cards: BTreeMap<_, _> = own.collect();
     for card in BUILT_IN {
         if let Some(read) = Card::built_in(card.name) {
@@ -75,15 +69,11 @@ fn own_folders(base: &Path) -> BTreeMap<String, PathBuf> {
         return BTreeMap::new();
     };
     let folders = entries.flatten().filter(|entry| entry.path().join(CARD_FILE).is_file());
-    folders
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect()
+    folders.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).collect()
 }
 
 fn is_path(model: &str) -> bool {
-    let model_file = [".onnx", ".ort"]
-        .iter()
-        .any(|end| model.to_ascii_lowercase().ends_with(end));
+    let model_file = [".onnx", ".ort"].iter().any(|end| model.to_ascii_lowercase().ends_with(end));
     model_file || model.contains(['/', '\\']) || matches!(model, "." | "..")
 }
 
@@ -97,11 +87,7 @@ fn find_path(path: &Path) -> Result<Model, CardError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     if folder.join(CARD_FILE).is_file() {
         let card = Card::open(folder)?;
-        let names_it = card
-            .spec()
-            .files
-            .values()
-            .any(|file| file.from.is_none() && folder.join(&file.path) == path);
+        let names_it = card.spec().files.values().any(|file| file.from.is_none() && folder.join(&file.path) == path);
         if names_it {
             return Ok(Model::Card(Box::new(card)));
         }
@@ -156,24 +142,11 @@ mod tests {
         let names: Vec<_> = list(base).into_keys().collect();
         assert_eq!(names, ["moonshine-tiny", "onnxruntime", "own", "silero-vad"]);
 
-        let Model::Card(card) = find("own", base).unwrap() else {
-            panic!("no card")
-        };
-        assert_eq!(
-            card.config()
-                .and_then(|config| config.get("threads"))
-                .and_then(|node| node.as_i64()),
-            Some(2)
-        );
-        assert_eq!(
-            card.locate("model", &place.cache).unwrap(),
-            Located::Ready(base.join("models/own/own.onnx"))
-        );
+        let Model::Card(card) = find("own", base).unwrap() else { panic!("no card") };
+        assert_eq!(card.config().and_then(|config| config.get("threads")).and_then(|node| node.as_i64()), Some(2));
+        assert_eq!(card.locate("model", &place.cache).unwrap(), Located::Ready(base.join("models/own/own.onnx")));
         let message = card.locate("words", &place.cache).unwrap_err().to_string();
-        assert!(
-            message.contains("no file of the role `words`; it has: model"),
-            "{message}"
-        );
+        assert!(message.contains("no file of the role `words`; it has: model"), "{message}");
         fs::remove_file(base.join("models/own/own.onnx")).unwrap();
         let message = card.locate("model", &place.cache).unwrap_err().to_string();
         assert!(message.contains("own.onnx, which is not there"), "{message}");

@@ -11,11 +11,7 @@ pub struct Platform(String);
 impl Platform {
     /// The platform this program was built for.
     pub fn current() -> Platform {
-        let library = if cfg!(all(target_os = "linux", target_env = "musl")) {
-            "-musl"
-        } else {
-            ""
-        };
+        let library = if cfg!(all(target_os = "linux", target_env = "musl")) { "-musl" } else { "" };
         Platform(format!("{OS}-{ARCH}{library}"))
     }
 

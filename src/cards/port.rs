@@ -74,10 +74,7 @@ fn read_shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SymbolicShap
 
 /// A dimension as it is written.
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a size (a whole number), the name of an unknown size, or \"?\""
-)]
+#[serde(untagged, expecting = "expected a size (a whole number), the name of an unknown size, or \"?\"")]
 enum DimText {
     Size(u64),
     Name(String),
@@ -117,11 +114,7 @@ mod tests {
     #[test]
     fn reads_what_cards_write() {
         for (json, dtype, shape) in [
-            (
-                r#"{"name": "a", "dtype": "f32", "shape": [1, "N", "?", 0]}"#,
-                DType::F32,
-                "[1, N, ?, 0]",
-            ),
+            (r#"{"name": "a", "dtype": "f32", "shape": [1, "N", "?", 0]}"#, DType::F32, "[1, N, ?, 0]"),
             (r#"{"name": "a", "dtype": "i64", "shape": []}"#, DType::I64, "[]"),
             (r#"{"name": "a", "dtype": "bool"}"#, DType::Bool, "[…]"),
         ] {

@@ -217,11 +217,7 @@ mod tests {
 
     /// Every key of every mapping in a schema that has no description.
     fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
-        let keys = schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
+        let keys = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         for (key, value) in keys {
             if value.get("description").is_none() {
                 found.push(format!("{at}.{key}"));
@@ -238,10 +234,7 @@ mod tests {
     #[test]
     fn every_key_is_documented() {
         let schema = crate::config::schema_of::<CardSpec>();
-        assert!(
-            schema["$defs"]["Download"]["properties"]["bytes"].is_object(),
-            "{schema:#}"
-        );
+        assert!(schema["$defs"]["Download"]["properties"]["bytes"].is_object(), "{schema:#}");
         let mut found = Vec::new();
         undescribed(&schema, "card", &mut found);
         assert_eq!(found, Vec::<String>::new());

@@ -105,11 +105,7 @@ pub(super) fn program(place: &Place, script: &str) -> PathBuf {
     let (source, path) = (place.path("script"), place.path("program"));
     fs::write(&source, format!("#!/bin/sh\n{script}\n")).unwrap();
     // Written by another process: a file that this one has open for writing while a thread of it forks cannot be run.
-    let copied = std::process::Command::new("install")
-        .arg("-m755")
-        .args([&source, &path])
-        .status()
-        .unwrap();
+    let copied = std::process::Command::new("install").arg("-m755").args([&source, &path]).status().unwrap();
     assert!(copied.success());
     path
 }

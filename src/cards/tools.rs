@@ -39,19 +39,12 @@ impl Tools {
         let pythons = match set("PERCEPT_PYTHON") {
             Some(python) => vec![python],
             None => {
-                let inside = if cfg!(windows) {
-                    Path::new("Scripts/python.exe")
-                } else {
-                    Path::new("bin/python")
-                };
+                let inside = if cfg!(windows) { Path::new("Scripts/python.exe") } else { Path::new("bin/python") };
                 let active = set("VIRTUAL_ENV").map(|folder| Path::new(&folder).join(inside).into_os_string());
                 active.into_iter().chain(["python3".into(), "python".into()]).collect()
             }
         };
-        Tools {
-            pythons,
-            curl: "curl".into(),
-        }
+        Tools { pythons, curl: "curl".into() }
     }
 
     /// The first Python that has pip.
@@ -68,10 +61,7 @@ impl Tools {
             };
             tried.push(format!("`{}` ({reason})", Path::new(python).display()));
         }
-        Err(CardError::NoPython {
-            package: package.to_owned(),
-            tried,
-        })
+        Err(CardError::NoPython { package: package.to_owned(), tried })
     }
 }
 
@@ -87,11 +77,7 @@ pub(super) struct Ended {
 /// Runs a command to its end, with nothing on its input and its output dropped. `go_on` is asked about twenty times a second; when
 /// it says no, the command is killed, and the error is of the kind [`io::ErrorKind::Interrupted`].
 pub(super) fn run(mut command: Command, go_on: &mut dyn FnMut() -> bool) -> io::Result<Ended> {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let mut child = KilledOnDrop(child);
     let errors = child.0.stderr.take().map(|pipe| thread::spawn(move || tail(pipe)));
     let status = loop {
@@ -152,27 +138,15 @@ mod tests {
         for (env, pythons) in cases {
             let found = Tools::from(&|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()));
             let expected: Vec<OsString> = pythons.iter().map(Into::into).collect();
-            assert!(
-                cfg!(windows) || found.pythons == expected,
-                "{env:?}: {:?}",
-                found.pythons
-            );
+            assert!(cfg!(windows) || found.pythons == expected, "{env:?}: {:?}", found.pythons);
         }
     }
 
     #[test]
     fn without_a_python_every_one_tried_is_named() {
-        let tools = Tools {
-            pythons: vec!["/no/python-a".into(), "/no/python-b".into()],
-            curl: "curl".into(),
-        };
+        let tools = Tools { pythons: vec!["/no/python-a".into(), "/no/python-b".into()], curl: "curl".into() };
         let error = tools.python("onnxruntime==1.32.0").unwrap_err().to_string();
-        for part in [
-            "onnxruntime==1.32.0",
-            "`/no/python-a` (not found)",
-            "`/no/python-b`",
-            "PERCEPT_PYTHON",
-        ] {
+        for part in ["onnxruntime==1.32.0", "`/no/python-a` (not found)", "`/no/python-b`", "PERCEPT_PYTHON"] {
             assert!(error.contains(part), "{error}");
         }
     }

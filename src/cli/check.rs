@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::load::Changes;
 use super::global::Global;
+use super::load::Changes;
 use super::{CliError, Exit};
 
 /// Checks a pipeline file and shows every fault at once

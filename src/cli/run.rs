@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::load::Changes;
 use super::global::Global;
+use super::load::Changes;
 use super::speed::Speed;
 use super::{CliError, Exit};
 use crate::runtime::{Books, Outcome, Report, Running};
@@ -86,7 +86,9 @@ async fn interrupted() -> Signal {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
             return tokio::select! {
                 _ = interrupt.recv() => Signal::Interrupt,
                 _ = terminate.recv() => Signal::Terminate,
@@ -101,10 +103,10 @@ async fn interrupted() -> Signal {
 }
 
 fn serve_metrics(address: SocketAddr) -> Result<(), CliError> {
-    const SECONDS: [f64; 14] =
-        [1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5];
+    const SECONDS: [f64; 14] = [1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5];
     const SIZES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-    let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("metrics cannot be served at {address}: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| CliError::failed(format!("metrics cannot be served at {address}: {error}"));
     metrics_exporter_prometheus::PrometheusBuilder::new()
         .with_http_listener(address)
         .set_buckets_for_metric(metrics_exporter_prometheus::Matcher::Suffix("_seconds".into()), &SECONDS)

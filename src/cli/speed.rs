@@ -34,13 +34,7 @@ impl Speed {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
-        Speed {
-            bar,
-            quiet: global.quiet,
-            clock: SystemClock::new(),
-            reached: HashMap::new(),
-            known_seconds: 0.0,
-        }
+        Speed { bar, quiet: global.quiet, clock: SystemClock::new(), reached: HashMap::new(), known_seconds: 0.0 }
     }
 
     pub(super) fn event(&mut self, event: &PipelineEvent) {
@@ -72,7 +66,8 @@ impl Speed {
         let seconds = self.seconds();
         let elapsed = report.elapsed.as_seconds();
         if !self.quiet && seconds > 0.0 && elapsed > 0.0 {
-            let streams = if report.streams == 1 { "1 stream".to_owned() } else { format!("{} streams", report.streams) };
+            let streams =
+                if report.streams == 1 { "1 stream".to_owned() } else { format!("{} streams", report.streams) };
             eprintln!("{streams}, {seconds:.1} s in {elapsed:.1} s: {:.1} times real time", seconds / elapsed);
         }
     }

@@ -86,19 +86,16 @@ impl AudioReader {
     /// `hint`, the extension of the format (`wav`), serves messages only. Errors call the stream `-`.
     pub fn from_stream(reader: Box<dyn Read + Send + Sync>, hint: Option<&str>) -> Result<AudioReader, CodecError> {
         Self::begin(PathBuf::from("-"), Input::Stream(reader)).map_err(|error| match (error, hint) {
-            (CodecError::NotAudio { path, found }, Some(hint)) => CodecError::NotAudio {
-                path,
-                found: format!("{found} where {hint} was announced"),
-            },
+            (CodecError::NotAudio { path, found }, Some(hint)) => {
+                CodecError::NotAudio { path, found: format!("{found} where {hint} was announced") }
+            }
             (error, _) => error,
         })
     }
 
     fn begin(path: PathBuf, input: Input) -> Result<AudioReader, CodecError> {
-        let (head, input) = input.peek(SNIFF_BYTES).map_err(|source| CodecError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let (head, input) =
+            input.peek(SNIFF_BYTES).map_err(|source| CodecError::Read { path: path.clone(), source })?;
         if head.is_empty() {
             return Err(CodecError::Empty { path });
         }
@@ -119,11 +116,7 @@ impl AudioReader {
             Content::Foreign(found) => return Err(CodecError::NotAudio { path, found }),
             content => compressed(path, content, input)?,
         };
-        Ok(AudioReader {
-            decoder,
-            frames: 0,
-            ended: false,
-        })
+        Ok(AudioReader { decoder, frames: 0, ended: false })
     }
 
     /// Rate, channels and, where the file says so, the number of frames.
@@ -162,23 +155,15 @@ impl AudioReader {
 
 #[cfg(feature = "codecs")]
 fn compressed(path: PathBuf, content: Content, input: Input) -> Result<Box<dyn Decode>, CodecError> {
-    Ok(Box::new(super::compressed::CompressedReader::open(
-        path, content, input,
-    )?))
+    Ok(Box::new(super::compressed::CompressedReader::open(path, content, input)?))
 }
 
 #[cfg(not(feature = "codecs"))]
 fn compressed(path: PathBuf, content: Content, _: Input) -> Result<Box<dyn Decode>, CodecError> {
     Err(match content {
         Content::Sound { name, .. } => CodecError::NeedsCodecs { path, format: name },
-        Content::Mp4 => CodecError::NeedsCodecs {
-            path,
-            format: "m4a/mp4",
-        },
-        Content::Wave => CodecError::NeedsCodecs {
-            path,
-            format: "compressed wav",
-        },
+        Content::Mp4 => CodecError::NeedsCodecs { path, format: "m4a/mp4" },
+        Content::Wave => CodecError::NeedsCodecs { path, format: "compressed wav" },
         Content::Foreign(found) | Content::Unknown(found) => CodecError::NotAudio { path, found },
     })
 }

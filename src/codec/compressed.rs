@@ -49,10 +49,7 @@ enum LengthCheck {
 impl CompressedReader {
     /// Finds the container, the track and the decoder, and decodes up to the first block: only it tells the true shape.
     pub(super) fn open(path: PathBuf, content: Content, input: Input) -> Result<CompressedReader, CodecError> {
-        let fault = |source| CodecError::Read {
-            path: path.clone(),
-            source,
-        };
+        let fault = |source| CodecError::Read { path: path.clone(), source };
         let (format, mut seekable) = match &content {
             Content::Sound { name, seekable } => (*name, *seekable),
             Content::Mp4 => ("m4a/mp4", true),
@@ -85,17 +82,11 @@ impl CompressedReader {
             opened => opened,
         };
         let (mut packets, promise) = opened.map_err(|fault| match (fault, content) {
-            (Fault::Malformed(_), Content::Unknown(found)) => CodecError::NotAudio {
-                path: path.clone(),
-                found,
-            },
+            (Fault::Malformed(_), Content::Unknown(found)) => CodecError::NotAudio { path: path.clone(), found },
             (fault, _) => explain(fault, &path, format, None),
         })?;
         let length_check = match format {
-            "mp3" => LengthCheck::Mpeg {
-                exact: promise.exact,
-                bytes_before: id3_length(&head),
-            },
+            "mp3" => LengthCheck::Mpeg { exact: promise.exact, bytes_before: id3_length(&head) },
             "ogg" | "m4a/mp4" => LengthCheck::Container,
             _ => LengthCheck::Frames { exact: true },
         };
@@ -110,11 +101,7 @@ impl CompressedReader {
                 .map_or(u64::MAX, |(frames, promised)| scale(frames, shape.rate, promised.rate));
             let fragmented = gapless::is_fragmented(&index);
             let said = gapless::sound_of(&index, promise.track, shape.rate).unwrap_or(0..u64::MAX);
-            sound = if fragmented {
-                said.start..u64::MAX
-            } else {
-                said.start..said.end.min(all)
-            };
+            sound = if fragmented { said.start..u64::MAX } else { said.start..said.end.min(all) };
             spec.frames = (sound.end != u64::MAX).then(|| sound.end.saturating_sub(sound.start));
         }
         Ok(CompressedReader {
@@ -232,21 +219,12 @@ fn prime(
             break;
         }
     }
-    let malformed = |detail: String| CodecError::Malformed {
-        path: path.to_owned(),
-        format,
-        detail,
-    };
+    let malformed = |detail: String| CodecError::Malformed { path: path.to_owned(), format, detail };
     if packets.shape().is_none() && packets.damaged > 0 {
-        return Err(malformed(format!(
-            "none of its packets can be decoded ({} damaged)",
-            packets.damaged
-        )));
+        return Err(malformed(format!("none of its packets can be decoded ({} damaged)", packets.damaged)));
     }
     let Some(shape) = packets.shape().or(promised).filter(|shape| shape.channels > 0) else {
-        return Err(malformed(
-            "expected sound, found a header without rate and channels".to_owned(),
-        ));
+        return Err(malformed("expected sound, found a header without rate and channels".to_owned()));
     };
     let spec = spec_of(shape).ok_or_else(|| malformed("expected a sample rate, found 0 Hz".to_owned()))?;
     Ok((shape, spec))
@@ -254,11 +232,7 @@ fn prime(
 
 fn spec_of(shape: Shape) -> Option<AudioSpec> {
     let sample_rate = Rate::hz(shape.rate).ok()?;
-    Some(AudioSpec {
-        sample_rate,
-        channels: shape.channels,
-        frames: None,
-    })
+    Some(AudioSpec { sample_rate, channels: shape.channels, frames: None })
 }
 
 fn scale(frames: u64, to: u32, from: u32) -> u64 {
@@ -270,10 +244,7 @@ fn id3_length(head: &[u8]) -> u64 {
     let [b'I', b'D', b'3', _, _, flags, size @ ..] = head else {
         return 0;
     };
-    let body = size
-        .iter()
-        .take(4)
-        .fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f));
+    let body = size.iter().take(4).fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7f));
     body + if flags & 0x10 != 0 { 20 } else { 10 }
 }
 
@@ -293,11 +264,7 @@ fn explain(fault: Fault, path: &Path, format: &'static str, given: Option<(&Audi
         Fault::Undecodable(detail) => CodecError::Undecodable { path, after, detail },
         Fault::Changed(shape) => match given.and_then(|(spec, _)| Some((*spec, spec_of(shape)?))) {
             Some((from, to)) => CodecError::FormatChanged { path, after, from, to },
-            None => CodecError::Undecodable {
-                path,
-                after,
-                detail: "rate and channels change at once".to_owned(),
-            },
+            None => CodecError::Undecodable { path, after, detail: "rate and channels change at once".to_owned() },
         },
     }
 }

@@ -44,17 +44,11 @@ pub(super) fn find_index(input: Input) -> io::Result<(Index, Input)> {
                 file.seek(SeekFrom::Start(position.min(length)))?;
             }
             file.seek(SeekFrom::Start(0))?;
-            let index = found.map_or(Index::Absent, |body| Index::Found {
-                body,
-                cut: position > length,
-            });
+            let index = found.map_or(Index::Absent, |body| Index::Found { body, cut: position > length });
             Ok((index, Input::File { file, length }))
         }
         Input::Stream(mut stream) => {
-            let mut seen = Recorder {
-                inner: &mut stream,
-                seen: Vec::new(),
-            };
+            let mut seen = Recorder { inner: &mut stream, seen: Vec::new() };
             let mut index = Index::Absent;
             while let Some((kind, header, size)) = next_box(&mut seen, u64::MAX)? {
                 if matches!(&kind, b"mdat" | b"moof") || size - header > MAX_INDEX {
@@ -122,13 +116,10 @@ pub(super) fn is_fragmented(index: &[u8]) -> bool {
 
 fn edit_of(index: &[u8], track: u32, rate: u32) -> Option<Range<u64>> {
     let movie_scale = timescale(child(index, b"mvhd")?)?;
-    let body = boxes(index)
-        .filter(|(kind, _)| kind == b"trak")
-        .map(|(_, body)| body)
-        .find(|body| {
-            let header = child(body, b"tkhd");
-            header.and_then(|header| number(header, if header.first() == Some(&1) { 20 } else { 12 })) == Some(track)
-        })?;
+    let body = boxes(index).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).find(|body| {
+        let header = child(body, b"tkhd");
+        header.and_then(|header| number(header, if header.first() == Some(&1) { 20 } else { 12 })) == Some(track)
+    })?;
     let media_scale = timescale(child(child(body, b"mdia")?, b"mdhd")?)?;
     let list = child(child(body, b"edts")?, b"elst")?;
     // Empty edits (media time −1) delay the track against others; they hide nothing.
@@ -154,13 +145,7 @@ fn edits(list: &[u8]) -> impl Iterator<Item = (u64, i64)> {
     let size = if wide { 20 } else { 12 };
     list.get(8..).unwrap_or_default().chunks_exact(size).map(move |entry| {
         if wide {
-            let word = |at: usize| {
-                entry
-                    .get(at..)
-                    .and_then(<[u8]>::first_chunk)
-                    .copied()
-                    .unwrap_or_default()
-            };
+            let word = |at: usize| entry.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
             (u64::from_be_bytes(word(0)), i64::from_be_bytes(word(8)))
         } else {
             let word = |at: usize| number(entry, at).unwrap_or_default();
@@ -175,10 +160,7 @@ fn itunes_comment(index: &[u8]) -> Option<Range<u64>> {
     let comment = index.get(find(index, b"iTunSMPB")?..)?;
     let data = comment.get(find(comment.get(..64)?, b"data")? + 12..)?;
     let text = data.get(..60.min(data.len())).map(String::from_utf8_lossy)?;
-    let mut words = text
-        .split_whitespace()
-        .skip(1)
-        .map(|word| u64::from_str_radix(word, 16).ok());
+    let mut words = text.split_whitespace().skip(1).map(|word| u64::from_str_radix(word, 16).ok());
     let (delay, _padding, length) = (words.next()??, words.next()??, words.next()??);
     (length > 0).then(|| delay..delay.saturating_add(length))
 }
@@ -189,10 +171,7 @@ fn timescale(header: &[u8]) -> Option<u32> {
 }
 
 fn number(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .map(|bytes| u32::from_be_bytes(*bytes))
+    bytes.get(offset..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 fn child<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {

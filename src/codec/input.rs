@@ -27,10 +27,7 @@ impl Input {
     pub(super) fn open(path: &Path) -> Result<Input, CodecError> {
         let fault = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => CodecError::Missing { path: path.to_owned() },
-            _ => CodecError::Read {
-                path: path.to_owned(),
-                source,
-            },
+            _ => CodecError::Read { path: path.to_owned(), source },
         };
         let kind = std::fs::metadata(path).map_err(fault)?;
         if kind.is_dir() {
@@ -38,10 +35,7 @@ impl Input {
         }
         let file = File::open(path).map_err(fault)?;
         Ok(match kind.is_file() {
-            true => Input::File {
-                file,
-                length: kind.len(),
-            },
+            true => Input::File { file, length: kind.len() },
             false => Input::Stream(Box::new(file)),
         })
     }
@@ -93,10 +87,7 @@ mod tests {
     fn peeking_takes_nothing_away() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"0123456789").unwrap();
-        for input in [
-            Input::open(file.path()).unwrap(),
-            Input::Stream(Box::new(&b"0123456789"[..])),
-        ] {
+        for input in [Input::open(file.path()).unwrap(), Input::Stream(Box::new(&b"0123456789"[..]))] {
             let (head, input) = input.peek(4).unwrap();
             assert_eq!(head, b"0123");
             let mut all = Vec::new();

@@ -119,10 +119,7 @@ impl Packets {
         let bytes_read = Arc::new(AtomicU64::new(0));
         let source: Box<dyn MediaSource> = match input {
             Input::File { file, .. } if seekable => Box::new(file),
-            input => Box::new(ReadOnlySource::new(Counted {
-                stream: input.into_stream(),
-                count: bytes_read.clone(),
-            })),
+            input => Box::new(ReadOnlySource::new(Counted { stream: input.into_stream(), count: bytes_read.clone() })),
         };
         let format = guard(|| {
             let stream = MediaSourceStream::new(source, Default::default());
@@ -137,10 +134,7 @@ impl Packets {
         let (decoder, promise, time_base) = open_track(format.as_ref())?;
         let stamped = matches!(format.format_info().short_name, "ogg" | "flac");
         // A flac file of known length starts at 0; other streams may have been joined midway.
-        let first_tick = promise
-            .frames
-            .filter(|_| format.format_info().short_name == "flac")
-            .map(|_| 0);
+        let first_tick = promise.frames.filter(|_| format.format_info().short_name == "flac").map(|_| 0);
         let packets = Packets {
             format,
             decoder,
@@ -193,10 +187,7 @@ impl Packets {
                 Ok(buffer) => {
                     buffer.copy_to_vec_interleaved::<f32>(&mut block);
                     let channels = u16::try_from(buffer.spec().channels().count()).unwrap_or(u16::MAX);
-                    Ok(Some(Shape {
-                        rate: buffer.spec().rate(),
-                        channels,
-                    }))
+                    Ok(Some(Shape { rate: buffer.spec().rate(), channels }))
                 }
                 // The packet is lost, the next one may be good.
                 Err(Error::DecodeError(_) | Error::IoError(_) | Error::ResetRequired) => Ok(None),
@@ -252,9 +243,7 @@ impl Packets {
             }
             self.faults_in_a_row += 1;
             if self.faults_in_a_row > MAX_FAULTS_IN_A_ROW {
-                return Err(Fault::Undecodable(format!(
-                    "{MAX_FAULTS_IN_A_ROW} damaged places in a row"
-                )));
+                return Err(Fault::Undecodable(format!("{MAX_FAULTS_IN_A_ROW} damaged places in a row")));
             }
         }
     }
@@ -273,11 +262,7 @@ impl Packets {
         let rate = self.shape.map_or(self.promised_rate, |shape| shape.rate);
         let product = u128::from(ticks) * u128::from(base.numer.get()) * u128::from(rate);
         let frames = u64::try_from(product / u128::from(base.denom.get())).unwrap_or(u64::MAX);
-        if frames > MAX_HOLE_SECONDS * u64::from(rate) {
-            0
-        } else {
-            frames
-        }
+        if frames > MAX_HOLE_SECONDS * u64::from(rate) { 0 } else { frames }
     }
 }
 
@@ -286,22 +271,14 @@ fn guard<T>(work: impl FnOnce() -> SymphoniaResult<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(Fault::from),
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or(panic.downcast_ref::<String>().map(String::as_str));
-            Err(Fault::Undecodable(format!(
-                "the decoder failed ({})",
-                text.unwrap_or("no reason given")
-            )))
+            let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            Err(Fault::Undecodable(format!("the decoder failed ({})", text.unwrap_or("no reason given"))))
         }
     }
 }
 
 fn open_track(format: &dyn FormatReader) -> Result<OpenTrack, Fault> {
-    let track = format
-        .default_track(TrackType::Audio)
-        .or_else(|| format.first_track(TrackType::Audio));
+    let track = format.default_track(TrackType::Audio).or_else(|| format.first_track(TrackType::Audio));
     let Some((track, params)) = track.and_then(|track| Some((track, audio_params(track)?))) else {
         return Err(Fault::NoTrack(format.tracks().len()));
     };
@@ -315,10 +292,7 @@ fn open_track(format: &dyn FormatReader) -> Result<OpenTrack, Fault> {
     let shape = params
         .sample_rate
         .zip(params.channels.as_ref())
-        .map(|(rate, channels)| Shape {
-            rate,
-            channels: u16::try_from(channels.count()).unwrap_or(u16::MAX),
-        });
+        .map(|(rate, channels)| Shape { rate, channels: u16::try_from(channels.count()).unwrap_or(u16::MAX) });
     let promise = Promise {
         track: track.id,
         shape,

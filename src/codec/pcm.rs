@@ -83,14 +83,10 @@ impl SampleFormat {
             SampleFormat::S16be => each(bytes, out, |b| f32::from(i16::from_be_bytes(b)) / 32_768.0),
             // The three bytes become the upper ones of an i32, so that the sign is in place.
             SampleFormat::S24le => {
-                each(bytes, out, |[a, b, c]: [u8; 3]| {
-                    (f64::from(i32::from_le_bytes([0, a, b, c])) / S32) as f32
-                });
+                each(bytes, out, |[a, b, c]: [u8; 3]| (f64::from(i32::from_le_bytes([0, a, b, c])) / S32) as f32);
             }
             SampleFormat::S24be => {
-                each(bytes, out, |[a, b, c]: [u8; 3]| {
-                    (f64::from(i32::from_be_bytes([a, b, c, 0])) / S32) as f32
-                });
+                each(bytes, out, |[a, b, c]: [u8; 3]| (f64::from(i32::from_be_bytes([a, b, c, 0])) / S32) as f32);
             }
             SampleFormat::S32le => each(bytes, out, |b| (f64::from(i32::from_le_bytes(b)) / S32) as f32),
             SampleFormat::S32be => each(bytes, out, |b| (f64::from(i32::from_be_bytes(b)) / S32) as f32),
@@ -142,11 +138,7 @@ pub struct PcmDecoder {
 impl PcmDecoder {
     /// A decoder of frames of `channels` samples each.
     pub fn new(format: SampleFormat, channels: NonZeroU16) -> Self {
-        PcmDecoder {
-            format,
-            channels,
-            rest: Vec::new(),
-        }
+        PcmDecoder { format, channels, rest: Vec::new() }
     }
 
     /// Bytes a frame takes: one sample of every channel.
@@ -200,22 +192,10 @@ mod tests {
         let cases: &[(SampleFormat, &[u8], &[f32])] = &[
             (SampleFormat::U8, &[0, 128, 255], &[-1.0, 0.0, 127.0 / 128.0]),
             (SampleFormat::S8, &[0x80, 0, 0x7f], &[-1.0, 0.0, 127.0 / 128.0]),
-            (
-                SampleFormat::S16le,
-                &[0x00, 0x80, 0xff, 0x7f],
-                &[-1.0, 32_767.0 / 32_768.0],
-            ),
+            (SampleFormat::S16le, &[0x00, 0x80, 0xff, 0x7f], &[-1.0, 32_767.0 / 32_768.0]),
             (SampleFormat::S16be, &[0x80, 0x00, 0x40, 0x00], &[-1.0, 0.5]),
-            (
-                SampleFormat::S24le,
-                &[0x00, 0x00, 0x80, 0x01, 0x00, 0x00],
-                &[-1.0, 1.0 / 8_388_608.0],
-            ),
-            (
-                SampleFormat::S24be,
-                &[0x80, 0x00, 0x00, 0xff, 0xff, 0xff],
-                &[-1.0, -1.0 / 8_388_608.0],
-            ),
+            (SampleFormat::S24le, &[0x00, 0x00, 0x80, 0x01, 0x00, 0x00], &[-1.0, 1.0 / 8_388_608.0]),
+            (SampleFormat::S24be, &[0x80, 0x00, 0x00, 0xff, 0xff, 0xff], &[-1.0, -1.0 / 8_388_608.0]),
             (SampleFormat::S32le, &[0, 0, 0, 0x80, 0, 0, 0, 0x40], &[-1.0, 0.5]),
             (SampleFormat::S32be, &[0x80, 0, 0, 0, 0x40, 0, 0, 0], &[-1.0, 0.5]),
             (SampleFormat::F32le, &1.5f32.to_le_bytes(), &[1.5]),
@@ -223,20 +203,11 @@ mod tests {
             (SampleFormat::F64le, &0.125f64.to_le_bytes(), &[0.125]),
             (SampleFormat::F64be, &0.125f64.to_be_bytes(), &[0.125]),
             // The ends and the zeros of G.711, in 16 bit: ±32124, ±0 and ±32256, ±8.
-            (
-                SampleFormat::Mulaw,
-                &[0x00, 0x80, 0x7f, 0xff],
-                &[-32_124.0 / 32_768.0, 32_124.0 / 32_768.0, 0.0, 0.0],
-            ),
+            (SampleFormat::Mulaw, &[0x00, 0x80, 0x7f, 0xff], &[-32_124.0 / 32_768.0, 32_124.0 / 32_768.0, 0.0, 0.0]),
             (
                 SampleFormat::Alaw,
                 &[0x2a, 0xaa, 0x55, 0xd5],
-                &[
-                    -32_256.0 / 32_768.0,
-                    32_256.0 / 32_768.0,
-                    -8.0 / 32_768.0,
-                    8.0 / 32_768.0,
-                ],
+                &[-32_256.0 / 32_768.0, 32_256.0 / 32_768.0, -8.0 / 32_768.0, 8.0 / 32_768.0],
             ),
         ];
         for (format, bytes, expected) in cases {
@@ -248,19 +219,14 @@ mod tests {
     #[test]
     fn floats_that_are_no_numbers_pass() {
         assert!(decode(SampleFormat::F32le, &f32::NAN.to_le_bytes())[0].is_nan());
-        assert_eq!(
-            decode(SampleFormat::F32le, &f32::INFINITY.to_le_bytes()),
-            [f32::INFINITY]
-        );
+        assert_eq!(decode(SampleFormat::F32le, &f32::INFINITY.to_le_bytes()), [f32::INFINITY]);
         assert_eq!(decode(SampleFormat::F64le, &1e300f64.to_le_bytes()), [f32::INFINITY]);
     }
 
     #[test]
     fn names_are_those_of_ffmpeg() {
-        let names: Vec<String> = SampleFormat::ALL
-            .iter()
-            .map(|format| serde_json::to_string(format).unwrap())
-            .collect();
+        let names: Vec<String> =
+            SampleFormat::ALL.iter().map(|format| serde_json::to_string(format).unwrap()).collect();
         assert_eq!(
             names.join(" ").replace('"', ""),
             "u8 s8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be mulaw alaw"

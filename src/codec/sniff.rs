@@ -56,11 +56,7 @@ impl Content {
         if let [0xff, second, ..] = head
             && second & 0xe0 == 0xe0
         {
-            return if second & 0xf6 == 0xf0 {
-                sound("aac", false)
-            } else {
-                sound("mp3", false)
-            };
+            return if second & 0xf6 == 0xf0 { sound("aac", false) } else { sound("mp3", false) };
         }
         match foreign(head) {
             Some(name) => Content::Foreign(format!("{name} ({})", first_bytes(head))),
@@ -90,10 +86,7 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(b"RIFF") {
         return Some("a RIFF file without WAVE in it");
     }
-    KNOWN
-        .iter()
-        .find(|(magic, _)| head.starts_with(magic))
-        .map(|(_, name)| *name)
+    KNOWN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name)
 }
 
 fn is_text(head: &[u8]) -> bool {
@@ -106,10 +99,7 @@ fn is_text(head: &[u8]) -> bool {
         },
         Err(_) => return false,
     };
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
 }
 
 fn first_words(head: &[u8]) -> String {
@@ -149,26 +139,11 @@ mod tests {
                 b"RIFF\0\0\0\0AVI ",
                 Content::Foreign("a RIFF file without WAVE in it (first bytes 52 49 46 46 00 00 00 00)".into()),
             ),
-            (
-                b"\x89PNG\r\n\x1a\n",
-                Content::Foreign("a PNG picture (first bytes 89 50 4E 47 0D 0A 1A 0A)".into()),
-            ),
-            (
-                b"\xff\xd8\xff\xe0",
-                Content::Foreign("a JPEG picture (first bytes FF D8 FF E0)".into()),
-            ),
-            (
-                "Grüße, das ist kein Ton\nnein".as_bytes(),
-                Content::Foreign("text (\"Grüße, das ist kein Ton\")".into()),
-            ),
-            (
-                &"ä".as_bytes()[..1],
-                Content::Unknown("unknown content (first bytes C3)".into()),
-            ),
-            (
-                b"a\0b",
-                Content::Unknown("unknown content (first bytes 61 00 62)".into()),
-            ),
+            (b"\x89PNG\r\n\x1a\n", Content::Foreign("a PNG picture (first bytes 89 50 4E 47 0D 0A 1A 0A)".into())),
+            (b"\xff\xd8\xff\xe0", Content::Foreign("a JPEG picture (first bytes FF D8 FF E0)".into())),
+            ("Grüße, das ist kein Ton\nnein".as_bytes(), Content::Foreign("text (\"Grüße, das ist kein Ton\")".into())),
+            (&"ä".as_bytes()[..1], Content::Unknown("unknown content (first bytes C3)".into())),
+            (b"a\0b", Content::Unknown("unknown content (first bytes 61 00 62)".into())),
             (b"", Content::Unknown("unknown content (first bytes )".into())),
         ];
         for (head, expected) in cases {
@@ -178,9 +153,7 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut() {
-        let Content::Foreign(found) = Content::of(&[b'x'; SNIFF_BYTES]) else {
-            panic!("not text")
-        };
+        let Content::Foreign(found) = Content::of(&[b'x'; SNIFF_BYTES]) else { panic!("not text") };
         assert_eq!(found, format!("text (\"{}…\")", "x".repeat(30)));
     }
 }

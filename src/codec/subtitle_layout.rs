@@ -94,9 +94,7 @@ fn cue_end(words: &[String], rest: Range<usize>) -> usize {
     let share = width(&words[rest.clone()]) / needed;
     let cost = |count: &usize| {
         let taken = &words[rest.start..rest.start + count];
-        let bonus = match taken
-            .last()
-            .and_then(|word| word.trim_end_matches(['"', '”', '’', ')', '»']).chars().last())
+        let bonus = match taken.last().and_then(|word| word.trim_end_matches(['"', '”', '’', ')', '»']).chars().last())
         {
             Some('.' | '!' | '?' | '…' | '。' | '！' | '？') => SENTENCE_BONUS,
             Some(',' | ';' | ':' | '–' | '—' | '、' | '，') => CLAUSE_BONUS,
@@ -156,10 +154,7 @@ mod tests {
     fn wide_characters_take_two_columns() {
         assert_eq!(columns("日本語"), 6);
         let text = "日".repeat(43);
-        assert_eq!(
-            cues(&text),
-            [vec!["日".repeat(21)], vec!["日".repeat(21), "日".to_owned()]]
-        );
+        assert_eq!(cues(&text), [vec!["日".repeat(21)], vec!["日".repeat(21), "日".to_owned()]]);
     }
 
     proptest! {

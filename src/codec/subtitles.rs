@@ -56,12 +56,7 @@ impl<W: Write> SubtitleWriter<W> {
         };
         let written = writer.write_all(header).and_then(|()| writer.flush());
         written.map_err(|source| CodecError::Subtitle { cue: 0, source })?;
-        Ok(SubtitleWriter {
-            writer,
-            format,
-            cues: 0,
-            end_ms: 0,
-        })
+        Ok(SubtitleWriter { writer, format, cues: 0, end_ms: 0 })
     }
 
     /// Writes what was said between two times, and gives the number of cues that it took.
@@ -77,10 +72,8 @@ impl<W: Write> SubtitleWriter<W> {
             SubtitleFormat::Vtt => text.to_owned(),
         };
         let cues = cues(&text);
-        let lengths: Vec<u64> = cues
-            .iter()
-            .map(|lines| lines.iter().map(|line| columns(line).max(1) as u64).sum())
-            .collect();
+        let lengths: Vec<u64> =
+            cues.iter().map(|lines| lines.iter().map(|line| columns(line).max(1) as u64).sum()).collect();
         let total: u64 = lengths.iter().sum();
         let first_ms = millis(start).max(self.end_ms);
         // At least a millisecond for each cue.
@@ -95,9 +88,8 @@ impl<W: Write> SubtitleWriter<W> {
             let share = u128::from(span_ms) * u128::from(shown) / u128::from(total.max(1));
             let still_to_come = (cues.len() - position - 1) as u64;
             let end_ms = first_ms.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
-            let end_ms = end_ms
-                .min(first_ms.saturating_add(span_ms - still_to_come))
-                .max(self.end_ms.max(first_ms) + 1);
+            let end_ms =
+                end_ms.min(first_ms.saturating_add(span_ms - still_to_come)).max(self.end_ms.max(first_ms) + 1);
             self.write(if position == 0 { first_ms } else { self.end_ms }, end_ms, lines)?;
             self.end_ms = end_ms;
         }
@@ -127,10 +119,7 @@ impl<W: Write> SubtitleWriter<W> {
             block.push('\n');
         }
         block.push('\n');
-        let written = self
-            .writer
-            .write_all(block.as_bytes())
-            .and_then(|()| self.writer.flush());
+        let written = self.writer.write_all(block.as_bytes()).and_then(|()| self.writer.flush());
         written.map_err(|source| CodecError::Subtitle { cue, source })?;
         self.cues = cue;
         Ok(())
@@ -143,11 +132,7 @@ impl<W: Write> SubtitleWriter<W> {
             SubtitleFormat::Vtt => '.',
         };
         let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
-        format!(
-            "{hours:02}:{minutes:02}:{:02}{point}{:03}",
-            millis / 1000 % 60,
-            millis % 1000
-        )
+        format!("{hours:02}:{minutes:02}:{:02}{point}{:03}", millis / 1000 % 60, millis % 1000)
     }
 }
 
@@ -169,10 +154,7 @@ fn defuse_srt(text: &str) -> String {
     let mut in_tag = false;
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
-        let opens = c == '<'
-            && rest
-                .peek()
-                .is_some_and(|next| next.is_ascii_alphabetic() || *next == '/');
+        let opens = c == '<' && rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || *next == '/');
         let closes = c == '>' && in_tag;
         in_tag = opens || (in_tag && !closes);
         out.push(match c {
@@ -206,10 +188,7 @@ mod tests {
 
     #[test]
     fn whole_files() {
-        let cues = [
-            (1234, 2500, "Hello there."),
-            (3_723_004, 3_725_000, "An hour & more: <b>\nsecond line"),
-        ];
+        let cues = [(1234, 2500, "Hello there."), (3_723_004, 3_725_000, "An hour & more: <b>\nsecond line")];
         assert_eq!(
             written(SubtitleFormat::Srt, &cues),
             "1\n00:00:01,234 --> 00:00:02,500\nHello there.\n\n\
@@ -235,14 +214,7 @@ mod tests {
             ("&amp;", "&amp;", "&amp;amp;"),
             ("NOTE well", "NOTE well", "NOTE well"),
         ] {
-            let body = |format| {
-                written(format, &[(0, 1000, text)])
-                    .trim_end()
-                    .rsplit('\n')
-                    .next()
-                    .unwrap()
-                    .to_owned()
-            };
+            let body = |format| written(format, &[(0, 1000, text)]).trim_end().rsplit('\n').next().unwrap().to_owned();
             assert_eq!(body(SubtitleFormat::Srt), srt, "{text:?}");
             assert_eq!(body(SubtitleFormat::Vtt), vtt, "{text:?}");
         }
@@ -262,10 +234,7 @@ mod tests {
     #[test]
     fn cues_never_overlap() {
         assert_eq!(
-            written(
-                SubtitleFormat::Srt,
-                &[(-5, 2000, "a"), (1000, 3000, "b"), (500, 600, "c"), (9000, 1, "d")]
-            ),
+            written(SubtitleFormat::Srt, &[(-5, 2000, "a"), (1000, 3000, "b"), (500, 600, "c"), (9000, 1, "d")]),
             "1\n00:00:00,000 --> 00:00:02,000\na\n\n2\n00:00:02,000 --> 00:00:03,000\nb\n\n\
              3\n00:00:03,000 --> 00:00:03,500\nc\n\n4\n00:00:09,000 --> 00:00:09,500\nd\n\n"
         );
@@ -282,11 +251,7 @@ mod tests {
 
     impl Write for Failing {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if bytes.starts_with(b"WEBVTT") {
-                Ok(bytes.len())
-            } else {
-                Err(self.0.into())
-            }
+            if bytes.starts_with(b"WEBVTT") { Ok(bytes.len()) } else { Err(self.0.into()) }
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -302,20 +267,14 @@ mod tests {
         ] {
             let mut writer = SubtitleWriter::new(Failing(kind), SubtitleFormat::Vtt).unwrap();
             let message = writer.cue(at(0), at(1), "a").unwrap_err().to_string();
-            assert!(
-                message.starts_with("subtitle 1 ") && message.contains(expected),
-                "{message}"
-            );
+            assert!(message.starts_with("subtitle 1 ") && message.contains(expected), "{message}");
             assert_eq!(writer.cues(), 0);
         }
     }
 
     /// Reads `HH:MM:SS,mmm`.
     fn parse(time: &str) -> u64 {
-        let numbers: Vec<u64> = time
-            .split([':', ',', '.'])
-            .map(|number| number.parse().unwrap())
-            .collect();
+        let numbers: Vec<u64> = time.split([':', ',', '.']).map(|number| number.parse().unwrap()).collect();
         ((numbers[0] * 60 + numbers[1]) * 60 + numbers[2]) * 1000 + numbers[3]
     }
 

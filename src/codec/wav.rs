@@ -42,10 +42,7 @@ pub struct WavWriter {
 
 impl std::fmt::Debug for WavWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WavWriter")
-            .field("path", &self.path)
-            .field("frames", &self.frames)
-            .finish_non_exhaustive()
+        f.debug_struct("WavWriter").field("path", &self.path).field("frames", &self.frames).finish_non_exhaustive()
     }
 }
 
@@ -66,29 +63,12 @@ impl WavWriter {
             && frame_bytes <= u32::from(u16::MAX)
             && hz * f64::from(frame_bytes) <= f64::from(u32::MAX);
         if !fits {
-            return Err(CodecError::UnwritableSpec {
-                path: path.to_owned(),
-                channels,
-                sample_rate: rate.to_string(),
-            });
+            return Err(CodecError::UnwritableSpec { path: path.to_owned(), channels, sample_rate: rate.to_string() });
         }
-        let spec = hound::WavSpec {
-            channels,
-            sample_rate: hz as u32,
-            bits_per_sample,
-            sample_format,
-        };
+        let spec = hound::WavSpec { channels, sample_rate: hz as u32, bits_per_sample, sample_format };
         let mut writer = hound::WavWriter::create(path, spec).map_err(|error| write_fault(path, error))?;
         writer.flush().map_err(|error| write_fault(path, error))?;
-        Ok(WavWriter {
-            path: path.to_owned(),
-            writer,
-            format,
-            rate,
-            channels,
-            frames: 0,
-            frames_in_header: 0,
-        })
+        Ok(WavWriter { path: path.to_owned(), writer, format, rate, channels, frames: 0, frames_in_header: 0 })
     }
 
     /// Appends interleaved samples, whole frames of them.
@@ -107,10 +87,7 @@ impl WavWriter {
             WavSampleFormat::F32 => 4,
         };
         if frames.saturating_mul(channels as u64 * sample_bytes) > MAX_DATA_BYTES {
-            return Err(CodecError::WavFull {
-                path: self.path.clone(),
-                after: self.rate.span(0, self.frames),
-            });
+            return Err(CodecError::WavFull { path: self.path.clone(), after: self.rate.span(0, self.frames) });
         }
         for sample in samples {
             match self.format {
@@ -140,9 +117,7 @@ impl WavWriter {
 
     /// Completes the file and gives the number of its frames.
     pub fn finalize(self) -> Result<u64, CodecError> {
-        let WavWriter {
-            path, writer, frames, ..
-        } = self;
+        let WavWriter { path, writer, frames, .. } = self;
         writer.finalize().map_err(|error| write_fault(&path, error))?;
         Ok(frames)
     }
@@ -158,10 +133,7 @@ fn write_fault(path: &Path, error: hound::Error) -> CodecError {
         hound::Error::IoError(source) => source,
         other => std::io::Error::other(other),
     };
-    CodecError::Write {
-        path: path.to_owned(),
-        source,
-    }
+    CodecError::Write { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -268,10 +240,7 @@ mod tests {
         }
         let mut writer = create("b.wav", rate(16_000), 2).unwrap();
         let message = writer.write(&[0.0; 3]).unwrap_err().to_string();
-        assert!(
-            message.ends_with("expected whole frames of 2 channels, found 3 samples"),
-            "{message}"
-        );
+        assert!(message.ends_with("expected whole frames of 2 channels, found 3 samples"), "{message}");
     }
 
     #[test]

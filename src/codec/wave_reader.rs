@@ -61,11 +61,7 @@ impl WaveReader {
             Input::File { length, .. } => Some(*length),
             Input::Stream(_) => None,
         };
-        let mut chunks = Chunks {
-            path: &path,
-            stream: input.into_stream(),
-            position: 0,
-        };
+        let mut chunks = Chunks { path: &path, stream: input.into_stream(), position: 0 };
         let mut riff = [0; 12];
         chunks.exact(&mut riff)?;
         let riff_length = u64::from(u32_at(&riff, 4));
@@ -78,10 +74,7 @@ impl WaveReader {
                 b"fmt " => format = Some(parse_format(&chunks.body(length)?).map_err(|fault| chunks.explain(fault))?),
                 b"ds64" => {
                     let body = chunks.body(length)?;
-                    length_64 = body
-                        .get(8..)
-                        .and_then(<[u8]>::first_chunk)
-                        .map(|bytes| u64::from_le_bytes(*bytes));
+                    length_64 = body.get(8..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_le_bytes(*bytes));
                 }
                 b"data" => break length,
                 _ => chunks.skip(length)?,
@@ -97,11 +90,7 @@ impl WaveReader {
         };
         let known = length_is_meant(declared, riff_length, position, file_length);
         let pcm = PcmDecoder::new(sample, channels);
-        let bytes = if known {
-            Some(declared)
-        } else {
-            file_length.map(|length| length.saturating_sub(position))
-        };
+        let bytes = if known { Some(declared) } else { file_length.map(|length| length.saturating_sub(position)) };
         Ok(WaveReader {
             path,
             stream,
@@ -122,10 +111,7 @@ impl WaveReader {
         CodecError::Truncated {
             path: self.path.clone(),
             after: seconds_of(&self.spec, self.frames),
-            expected: self
-                .remaining
-                .and(self.spec.frames)
-                .map(|frames| seconds_of(&self.spec, frames)),
+            expected: self.remaining.and(self.spec.frames).map(|frames| seconds_of(&self.spec, frames)),
         }
     }
 }
@@ -137,9 +123,7 @@ impl Decode for WaveReader {
 
     fn read(&mut self, out: &mut Vec<f32>) -> Result<usize, CodecError> {
         loop {
-            let wanted = self
-                .remaining
-                .map_or(BLOCK_BYTES, |bytes| bytes.min(BLOCK_BYTES as u64) as usize);
+            let wanted = self.remaining.map_or(BLOCK_BYTES, |bytes| bytes.min(BLOCK_BYTES as u64) as usize);
             if wanted == 0 {
                 // A data chunk that ends inside a frame: its last frame is lost, the file is whole.
                 self.damaged += u64::from(self.pcm.pending_bytes() > 0);
@@ -149,10 +133,7 @@ impl Decode for WaveReader {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(CodecError::Read {
-                        path: self.path.clone(),
-                        source,
-                    });
+                    return Err(CodecError::Read { path: self.path.clone(), source });
                 }
             };
             if count == 0 {
@@ -193,20 +174,14 @@ enum FormatFault {
 fn parse_format(body: &[u8]) -> Result<Format, FormatFault> {
     let fault = |detail: String| Err(FormatFault::Malformed(detail));
     if body.len() < 16 {
-        return fault(format!(
-            "expected a fmt chunk of at least 16 bytes, found {}",
-            body.len()
-        ));
+        return fault(format!("expected a fmt chunk of at least 16 bytes, found {}", body.len()));
     }
     let bits = u16_at(body, 14);
     let tag = match u16_at(body, 0) {
         // WAVEFORMATEXTENSIBLE: the tag is the start of the sub-format's GUID.
         0xfffe if body.len() >= 40 => u16_at(body, 24),
         0xfffe => {
-            return fault(format!(
-                "expected an extensible fmt chunk of 40 bytes, found {}",
-                body.len()
-            ));
+            return fault(format!("expected an extensible fmt chunk of 40 bytes, found {}", body.len()));
         }
         tag => tag,
     };
@@ -259,16 +234,11 @@ struct Chunks<'a> {
 
 impl Chunks<'_> {
     fn exact(&mut self, buffer: &mut [u8]) -> Result<(), CodecError> {
-        let count = read_full(&mut self.stream, buffer).map_err(|source| CodecError::Read {
-            path: self.path.clone(),
-            source,
-        })?;
+        let count = read_full(&mut self.stream, buffer)
+            .map_err(|source| CodecError::Read { path: self.path.clone(), source })?;
         self.position += count as u64;
         if count < buffer.len() {
-            let detail = format!(
-                "expected a fmt and a data chunk, found the end after {} bytes",
-                self.position
-            );
+            let detail = format!("expected a fmt and a data chunk, found the end after {} bytes", self.position);
             return Err(malformed(self.path, &detail));
         }
         Ok(())
@@ -277,10 +247,7 @@ impl Chunks<'_> {
     /// The body of a chunk of the header, without its padding.
     fn body(&mut self, length: u64) -> Result<Vec<u8>, CodecError> {
         if length > MAX_HEADER_CHUNK {
-            return Err(malformed(
-                self.path,
-                &format!("expected a short fmt chunk, found {length} bytes"),
-            ));
+            return Err(malformed(self.path, &format!("expected a short fmt chunk, found {length} bytes")));
         }
         let mut body = vec![0; length as usize];
         self.exact(&mut body)?;
@@ -293,11 +260,8 @@ impl Chunks<'_> {
     /// Steps over a chunk and the byte that pads it to an even length.
     fn skip(&mut self, length: u64) -> Result<(), CodecError> {
         let padded = length + length % 2;
-        let skipped =
-            io::copy(&mut (&mut self.stream).take(padded), &mut io::sink()).map_err(|source| CodecError::Read {
-                path: self.path.clone(),
-                source,
-            })?;
+        let skipped = io::copy(&mut (&mut self.stream).take(padded), &mut io::sink())
+            .map_err(|source| CodecError::Read { path: self.path.clone(), source })?;
         self.position += skipped;
         Ok(())
     }
@@ -311,27 +275,17 @@ impl Chunks<'_> {
 }
 
 fn malformed(path: &Path, detail: &str) -> CodecError {
-    CodecError::Malformed {
-        path: path.to_owned(),
-        format: "wav",
-        detail: detail.to_owned(),
-    }
+    CodecError::Malformed { path: path.to_owned(), format: "wav", detail: detail.to_owned() }
 }
 
 /// The little-endian number at `offset`; 0 beyond the end.
 fn u16_at(bytes: &[u8], offset: usize) -> u16 {
-    bytes
-        .get(offset..)
-        .and_then(<[u8]>::first_chunk)
-        .map_or(0, |bytes| u16::from_le_bytes(*bytes))
+    bytes.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
 /// The little-endian number at `offset`; 0 beyond the end.
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes
-        .get(offset..)
-        .and_then(<[u8]>::first_chunk)
-        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    bytes.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -368,21 +322,12 @@ mod tests {
     }
 
     fn riff(length: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
-        [
-            b"RIFF".to_vec(),
-            length.to_le_bytes().to_vec(),
-            b"WAVE".to_vec(),
-            chunks.concat(),
-        ]
-        .concat()
+        [b"RIFF".to_vec(), length.to_le_bytes().to_vec(), b"WAVE".to_vec(), chunks.concat()].concat()
     }
 
     /// A whole file.
     fn wav(format: &[u8], data: &[u8]) -> Vec<u8> {
-        let chunks = [
-            chunk(b"fmt ", format.len() as u32, format),
-            chunk(b"data", data.len() as u32, data),
-        ];
+        let chunks = [chunk(b"fmt ", format.len() as u32, format), chunk(b"data", data.len() as u32, data)];
         riff(4 + chunks.concat().len() as u32, &chunks)
     }
 
@@ -397,10 +342,7 @@ mod tests {
                 Err(error) => break Some(error),
             }
         };
-        assert_eq!(
-            reader.position() as usize * usize::from(reader.spec().channels),
-            samples.len()
-        );
+        assert_eq!(reader.position() as usize * usize::from(reader.spec().channels), samples.len());
         assert_eq!(reader.read(&mut samples).unwrap(), 0, "an end is an end");
         (reader.spec(), samples, reader.damaged(), error)
     }
@@ -432,40 +374,15 @@ mod tests {
         type Case<'a> = (&'a str, Vec<u8>, &'a [u8], [f32; 2]);
         let cases: &[Case] = &[
             ("8", format(1, 1, 8000, 8), &[0xc0, 0x40], [0.5, -0.5]),
-            (
-                "12 in 16",
-                format(1, 1, 8000, 12),
-                &[0x00, 0x40, 0x00, 0xc0],
-                [0.5, -0.5],
-            ),
+            ("12 in 16", format(1, 1, 8000, 12), &[0x00, 0x40, 0x00, 0xc0], [0.5, -0.5]),
             ("16", format(1, 1, 8000, 16), &[0x00, 0x40, 0x00, 0xc0], [0.5, -0.5]),
             ("24", format(1, 1, 8000, 24), &[0, 0, 0x40, 0, 0, 0xc0], [0.5, -0.5]),
-            (
-                "32",
-                format(1, 1, 8000, 32),
-                &[0, 0, 0, 0x40, 0, 0, 0, 0xc0],
-                [0.5, -0.5],
-            ),
+            ("32", format(1, 1, 8000, 32), &[0, 0, 0, 0x40, 0, 0, 0, 0xc0], [0.5, -0.5]),
             ("f32", format(3, 1, 8000, 32), &half, [0.5, -0.5]),
             ("f64", format(3, 1, 8000, 64), &double, [0.5, -0.5]),
-            (
-                "a-law",
-                format(6, 1, 8000, 8),
-                &[0xaa, 0x2a],
-                [32_256.0 / 32_768.0, -32_256.0 / 32_768.0],
-            ),
-            (
-                "µ-law",
-                format(7, 1, 8000, 8),
-                &[0x80, 0x00],
-                [32_124.0 / 32_768.0, -32_124.0 / 32_768.0],
-            ),
-            (
-                "extensible 16",
-                extensible(1, 1, 8000, 16),
-                &[0x00, 0x40, 0x00, 0xc0],
-                [0.5, -0.5],
-            ),
+            ("a-law", format(6, 1, 8000, 8), &[0xaa, 0x2a], [32_256.0 / 32_768.0, -32_256.0 / 32_768.0]),
+            ("µ-law", format(7, 1, 8000, 8), &[0x80, 0x00], [32_124.0 / 32_768.0, -32_124.0 / 32_768.0]),
+            ("extensible 16", extensible(1, 1, 8000, 16), &[0x00, 0x40, 0x00, 0xc0], [0.5, -0.5]),
             ("extensible f32", extensible(3, 1, 8000, 32), &half, [0.5, -0.5]),
         ];
         for (name, format, data, expected) in cases {
@@ -483,10 +400,7 @@ mod tests {
     fn eight_channels_at_192_khz() {
         let data: Vec<u8> = (0..8 * 4000u32).flat_map(|x| (x as i16).to_le_bytes()).collect();
         let (spec, samples, ..) = file(&wav(&extensible(1, 8, 192_000, 16), &data)).unwrap();
-        assert_eq!(
-            (spec.to_string().as_str(), spec.frames),
-            ("192000 Hz with 8 channels", Some(4000))
-        );
+        assert_eq!((spec.to_string().as_str(), spec.frames), ("192000 Hz with 8 channels", Some(4000)));
         let expected: Vec<f32> = (0..8 * 4000u32).map(|x| f32::from(x as i16) / 32_768.0).collect();
         assert_eq!(samples, expected);
     }
@@ -515,15 +429,7 @@ mod tests {
             ("killed, header counted", 36, 0, &sound, 10, Some(10), None),
             ("empty", 36, 0, &[], 0, Some(0), None),
             ("empty, others follow", 48, 0, &note, 0, Some(0), Some(0)),
-            (
-                "whole, others follow",
-                68,
-                20,
-                &[&sound[..], &note].concat(),
-                10,
-                Some(10),
-                Some(10),
-            ),
+            ("whole, others follow", 68, 20, &[&sound[..], &note].concat(), 10, Some(10), Some(10)),
         ];
         for (name, riff_length, data_length, rest, frames, in_file, in_stream) in cases {
             let bytes = riff(*riff_length, &[header.clone(), chunk(b"data", *data_length, rest)]);
@@ -574,16 +480,10 @@ mod tests {
             }
         }
         // Of unknown length, and cut inside a frame.
-        let bytes = riff(
-            0,
-            &[chunk(b"fmt ", 16, &format(1, 2, 8000, 16)), chunk(b"data", 0, &[0; 7])],
-        );
+        let bytes = riff(0, &[chunk(b"fmt ", 16, &format(1, 2, 8000, 16)), chunk(b"data", 0, &[0; 7])]);
         let (_, samples, _, error) = stream(&bytes).unwrap();
         assert_eq!(samples.len(), 2);
-        assert!(
-            matches!(error, Some(CodecError::Truncated { expected: None, .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Some(CodecError::Truncated { expected: None, .. })), "{error:?}");
         // A data chunk that ends inside a frame, in a whole file.
         let (_, samples, damaged, error) = file(&wav(&format(1, 2, 8000, 16), &[0; 6])).unwrap();
         assert_eq!((samples.len(), damaged, error.is_none()), (2, 1, true));
@@ -593,73 +493,32 @@ mod tests {
     fn headers_that_make_no_sense() {
         let good = format(1, 1, 8000, 16);
         let cases: &[(Vec<u8>, &str)] = &[
-            (
-                riff(4, &[]),
-                "expected a fmt and a data chunk, found the end after 12 bytes",
-            ),
-            (
-                b"RIFF\0\0\0\0WAVEfm".to_vec(),
-                "expected a fmt and a data chunk, found the end after 14 bytes",
-            ),
-            (
-                riff(0, &[chunk(b"data", 2, &[0, 0])]),
-                "expected a fmt chunk before the data chunk",
-            ),
-            (
-                riff(0, &[chunk(b"fmt ", 8, &good[..8])]),
-                "a fmt chunk of at least 16 bytes, found 8",
-            ),
-            (
-                riff(0, &[chunk(b"fmt ", u32::MAX, &good)]),
-                "expected a short fmt chunk, found 4294967295 bytes",
-            ),
-            (
-                riff(0, &[chunk(b"junk", u32::MAX, &good)]),
-                "found the end after 36 bytes",
-            ),
+            (riff(4, &[]), "expected a fmt and a data chunk, found the end after 12 bytes"),
+            (b"RIFF\0\0\0\0WAVEfm".to_vec(), "expected a fmt and a data chunk, found the end after 14 bytes"),
+            (riff(0, &[chunk(b"data", 2, &[0, 0])]), "expected a fmt chunk before the data chunk"),
+            (riff(0, &[chunk(b"fmt ", 8, &good[..8])]), "a fmt chunk of at least 16 bytes, found 8"),
+            (riff(0, &[chunk(b"fmt ", u32::MAX, &good)]), "expected a short fmt chunk, found 4294967295 bytes"),
+            (riff(0, &[chunk(b"junk", u32::MAX, &good)]), "found the end after 36 bytes"),
             (wav(&format(1, 0, 8000, 16), &[0; 4]), "at least one channel, found 0"),
             (wav(&format(1, 1, 0, 16), &[0; 4]), "expected a sample rate, found 0 Hz"),
-            (
-                wav(&format(1, 1, 8000, 0), &[0; 4]),
-                "integer samples of 1 to 32 bits, found 0",
-            ),
-            (
-                wav(&format(1, 1, 8000, 64), &[0; 8]),
-                "integer samples of 1 to 32 bits, found 64",
-            ),
-            (
-                wav(&format(1, u16::MAX, u32::MAX, u16::MAX), &[0; 8]),
-                "integer samples of 1 to 32 bits, found 65535",
-            ),
-            (
-                wav(&format(3, 1, 8000, 16), &[0; 4]),
-                "float samples of 32 or 64 bits, found 16",
-            ),
-            (
-                wav(&format(7, 1, 8000, 16), &[0; 4]),
-                "G.711 samples of 8 bits, found 16",
-            ),
-            (
-                wav(&format(0xfffe, 1, 8000, 16), &[0; 4]),
-                "an extensible fmt chunk of 40 bytes, found 16",
-            ),
+            (wav(&format(1, 1, 8000, 0), &[0; 4]), "integer samples of 1 to 32 bits, found 0"),
+            (wav(&format(1, 1, 8000, 64), &[0; 8]), "integer samples of 1 to 32 bits, found 64"),
+            (wav(&format(1, u16::MAX, u32::MAX, u16::MAX), &[0; 8]), "integer samples of 1 to 32 bits, found 65535"),
+            (wav(&format(3, 1, 8000, 16), &[0; 4]), "float samples of 32 or 64 bits, found 16"),
+            (wav(&format(7, 1, 8000, 16), &[0; 4]), "G.711 samples of 8 bits, found 16"),
+            (wav(&format(0xfffe, 1, 8000, 16), &[0; 4]), "an extensible fmt chunk of 40 bytes, found 16"),
         ];
         for (bytes, expected) in cases {
             for result in [file(bytes), stream(bytes)] {
                 let message = result.expect_err(expected).to_string();
-                assert!(
-                    message.contains("damaged wav file: ") && message.contains(expected),
-                    "{message}"
-                );
+                assert!(message.contains("damaged wav file: ") && message.contains(expected), "{message}");
             }
         }
     }
 
     #[test]
     fn compressed_samples_in_a_stream_are_refused() {
-        let message = stream(&wav(&format(0x11, 1, 8000, 4), &[0; 64]))
-            .unwrap_err()
-            .to_string();
+        let message = stream(&wav(&format(0x11, 1, 8000, 4), &[0; 64])).unwrap_err().to_string();
         assert!(message.contains("coded as wav format 0x0011 (IMA ADPCM)"), "{message}");
         assert!(message.contains("ffmpeg -i - out.wav"), "{message}");
     }

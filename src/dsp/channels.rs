@@ -43,11 +43,7 @@ pub fn interleave(planes: &[&[f32]], interleaved: &mut Vec<f32>) -> Result<usize
     whole_frames(0, planes.len())?;
     let frames = planes.first().map_or(0, |plane| plane.len());
     if let Some(plane) = planes.iter().find(|plane| plane.len() != frames) {
-        return Err(DspError::WrongLength {
-            what: "every channel",
-            expected: frames,
-            found: plane.len(),
-        });
+        return Err(DspError::WrongLength { what: "every channel", expected: frames, found: plane.len() });
     }
     interleaved.reserve(frames.saturating_mul(planes.len()));
     for frame in 0..frames {
@@ -59,9 +55,7 @@ pub fn interleave(planes: &[&[f32]], interleaved: &mut Vec<f32>) -> Result<usize
 /// The samples of each channel of `interleaved`. Fails when the samples are not whole frames.
 pub fn deinterleave(interleaved: &[f32], channels: usize) -> Result<Vec<Vec<f32>>, DspError> {
     whole_frames(interleaved.len(), channels)?;
-    Ok((0..channels)
-        .map(|channel| interleaved.iter().skip(channel).step_by(channels).copied().collect())
-        .collect())
+    Ok((0..channels).map(|channel| interleaved.iter().skip(channel).step_by(channels).copied().collect()).collect())
 }
 
 #[cfg(test)]
@@ -103,33 +97,14 @@ mod tests {
     #[test]
     fn bad_input() {
         let mut out = Vec::new();
-        assert_eq!(
-            downmix(&[0.0; 3], 2, &mut out),
-            Err(DspError::PartialFrame {
-                samples: 3,
-                channels: 2
-            })
-        );
+        assert_eq!(downmix(&[0.0; 3], 2, &mut out), Err(DspError::PartialFrame { samples: 3, channels: 2 }));
         assert!(matches!(downmix(&[], 0, &mut out), Err(DspError::OutOfRange { .. })));
-        assert!(matches!(
-            downmix(&[], usize::MAX, &mut out),
-            Err(DspError::OutOfRange { .. })
-        ));
-        assert_eq!(
-            pick_channel(&[0.0; 2], 2, 2, &mut out),
-            Err(DspError::NoSuchChannel {
-                channel: 2,
-                channels: 2
-            })
-        );
+        assert!(matches!(downmix(&[], usize::MAX, &mut out), Err(DspError::OutOfRange { .. })));
+        assert_eq!(pick_channel(&[0.0; 2], 2, 2, &mut out), Err(DspError::NoSuchChannel { channel: 2, channels: 2 }));
         assert!(matches!(interleave(&[], &mut out), Err(DspError::OutOfRange { .. })));
         assert!(matches!(
             interleave(&[&[1.0], &[1.0, 2.0]], &mut out),
-            Err(DspError::WrongLength {
-                expected: 1,
-                found: 2,
-                ..
-            })
+            Err(DspError::WrongLength { expected: 1, found: 2, .. })
         ));
         assert!(matches!(deinterleave(&[0.0; 5], 4), Err(DspError::PartialFrame { .. })));
         assert!(out.is_empty());

@@ -37,11 +37,7 @@ pub(super) enum EdgeState {
     Zero { reach: usize, started: bool },
     /// `reach` mirrored samples on each side. Until `started`, `recent` holds the whole stream, then its last
     /// `reach` + 1 samples.
-    Reflect {
-        reach: usize,
-        started: bool,
-        recent: VecDeque<f32>,
-    },
+    Reflect { reach: usize, started: bool, recent: VecDeque<f32> },
 }
 
 impl EdgeState {
@@ -50,11 +46,7 @@ impl EdgeState {
         match edges {
             Edges::Valid => EdgeState::Valid,
             Edges::Center(Padding::Zero) => EdgeState::Zero { reach, started: false },
-            Edges::Center(Padding::Reflect) => EdgeState::Reflect {
-                reach,
-                started: false,
-                recent: VecDeque::new(),
-            },
+            Edges::Center(Padding::Reflect) => EdgeState::Reflect { reach, started: false, recent: VecDeque::new() },
         }
     }
 
@@ -100,11 +92,7 @@ impl EdgeState {
         match self {
             EdgeState::Valid | EdgeState::Zero { started: false, .. } => {}
             EdgeState::Zero { reach, .. } => emit(&vec![0.0; *reach]),
-            EdgeState::Reflect {
-                reach,
-                started: true,
-                recent,
-            } => {
+            EdgeState::Reflect { reach, started: true, recent } => {
                 let mirrored: Vec<f32> = recent.iter().rev().skip(1).take(*reach).copied().collect();
                 emit(&mirrored);
             }
@@ -170,21 +158,12 @@ mod tests {
             (reflect, 2, &[1.0], &[1.0; 5]),
             (reflect, 3, &[1.0, 2.0], &[2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0]),
             (reflect, 2, &[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]),
-            (
-                reflect,
-                3,
-                &[1.0, 2.0, 3.0],
-                &[2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0],
-            ),
+            (reflect, 3, &[1.0, 2.0, 3.0], &[2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]),
             (reflect, 1, &[1.0, 2.0, 3.0, 4.0], &[2.0, 1.0, 2.0, 3.0, 4.0, 3.0]),
             (reflect, 0, &[1.0, 2.0], &[1.0, 2.0]),
         ] {
             for chunk in 1..=samples.len().max(1) {
-                assert_eq!(
-                    padded(edges, reach, samples, chunk),
-                    expected,
-                    "{edges:?} {reach} {samples:?} by {chunk}"
-                );
+                assert_eq!(padded(edges, reach, samples, chunk), expected, "{edges:?} {reach} {samples:?} by {chunk}");
             }
         }
     }

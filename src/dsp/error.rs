@@ -99,12 +99,7 @@ pub(super) fn in_range(what: &'static str, found: usize, min: usize, max: usize)
     if (min..=max).contains(&found) {
         Ok(found)
     } else {
-        Err(DspError::OutOfRange {
-            what,
-            min: min as u64,
-            max: max as u64,
-            found: found as u64,
-        })
+        Err(DspError::OutOfRange { what, min: min as u64, max: max as u64, found: found as u64 })
     }
 }
 
@@ -114,12 +109,7 @@ pub(super) fn sample_rate(what: &'static str, hz: u32) -> Result<u32, DspError> 
     if (1..=max).contains(&hz) {
         Ok(hz)
     } else {
-        Err(DspError::OutOfRange {
-            what,
-            min: 1,
-            max: max.into(),
-            found: hz.into(),
-        })
+        Err(DspError::OutOfRange { what, min: 1, max: max.into(), found: hz.into() })
     }
 }
 

@@ -50,14 +50,7 @@ impl Framer {
     pub fn new(window: usize, hop: usize, tail: Tail) -> Result<Self, DspError> {
         in_range("the window, in samples,", window, 1, super::MAX_FRAME)?;
         in_range("the hop, in samples,", hop, 1, super::MAX_FRAME)?;
-        Ok(Framer {
-            window,
-            hop,
-            tail,
-            held: Vec::new(),
-            start: 0,
-            skip: 0,
-        })
+        Ok(Framer { window, hop, tail, held: Vec::new(), start: 0, skip: 0 })
     }
 
     /// The length of a frame in samples.
@@ -81,11 +74,7 @@ impl Framer {
             self.held.extend_from_slice(&piece[skipped..]);
             let mut first = 0;
             while let Some(frame) = self.held.get(first..first + self.window) {
-                each(Frame {
-                    start: self.start,
-                    samples: frame,
-                    valid: self.window,
-                });
+                each(Frame { start: self.start, samples: frame, valid: self.window });
                 frames += 1;
                 self.start += self.hop as u64;
                 first += self.hop;
@@ -102,20 +91,12 @@ impl Framer {
     /// Ends the stream: hands the padded last frame to `each` when [`Tail::ZeroPad`] calls for one, and returns the
     /// number of frames, 0 or 1. The next push begins a new stream.
     pub fn finish(&mut self, mut each: impl FnMut(Frame<'_>)) -> usize {
-        let overlap = if self.start == 0 {
-            0
-        } else {
-            self.window.saturating_sub(self.hop)
-        };
+        let overlap = if self.start == 0 { 0 } else { self.window.saturating_sub(self.hop) };
         let padded = self.tail == Tail::ZeroPad && self.held.len() > overlap;
         if padded {
             let valid = self.held.len();
             self.held.resize(self.window, 0.0);
-            each(Frame {
-                start: self.start,
-                samples: &self.held,
-                valid,
-            });
+            each(Frame { start: self.start, samples: &self.held, valid });
         }
         self.reset();
         usize::from(padded)
@@ -189,21 +170,14 @@ mod tests {
                 starts,
                 "{count} {window} {hop} {tail:?}"
             );
-            assert_eq!(
-                frames.last().map_or(0, |frame| frame.2),
-                last_valid,
-                "{count} {window} {hop} {tail:?}"
-            );
+            assert_eq!(frames.last().map_or(0, |frame| frame.2), last_valid, "{count} {window} {hop} {tail:?}");
         }
     }
 
     #[test]
     fn sizes_that_are_refused() {
         for (window, hop) in [(0, 1), (1, 0), (usize::MAX, 1), (1, usize::MAX)] {
-            assert!(
-                matches!(Framer::new(window, hop, Tail::Drop), Err(DspError::OutOfRange { .. })),
-                "{window} {hop}"
-            );
+            assert!(matches!(Framer::new(window, hop, Tail::Drop), Err(DspError::OutOfRange { .. })), "{window} {hop}");
         }
     }
 
@@ -211,11 +185,7 @@ mod tests {
     fn holds_less_than_a_window_however_much_is_pushed() {
         let mut framer = Framer::new(400, 160, Tail::Drop).unwrap();
         assert_eq!(framer.push(&vec![0.5; 1_000_000], |_| ()), (1_000_000 - 400) / 160 + 1);
-        assert!(
-            framer.held.len() < 400 && framer.held.capacity() < 1 << 16,
-            "{}",
-            framer.held.capacity()
-        );
+        assert!(framer.held.len() < 400 && framer.held.capacity() < 1 << 16, "{}", framer.held.capacity());
     }
 
     proptest! {

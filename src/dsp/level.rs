@@ -13,13 +13,7 @@ pub fn rms(samples: &[f32]) -> f32 {
 
 /// The largest |x|; 0 for an empty slice, NaN when the slice holds one.
 pub fn peak(samples: &[f32]) -> f32 {
-    samples.iter().fold(0.0, |peak: f32, x| {
-        if peak.is_nan() || x.is_nan() {
-            f32::NAN
-        } else {
-            peak.max(x.abs())
-        }
-    })
+    samples.iter().fold(0.0, |peak: f32, x| if peak.is_nan() || x.is_nan() { f32::NAN } else { peak.max(x.abs()) })
 }
 
 /// An amplitude (an [`rms`] or a [`peak`]) in decibels relative to full scale, 20 log10 |amplitude|: 1.0 is 0 dBFS,
@@ -64,11 +58,7 @@ pub fn mean_variance(samples: &mut [f32], epsilon: f32) {
     let deviation = (variance + f64::from(epsilon)).sqrt();
     for x in samples {
         let centred = f64::from(*x) - mean;
-        *x = if centred == 0.0 {
-            0.0
-        } else {
-            (centred / deviation) as f32
-        };
+        *x = if centred == 0.0 { 0.0 } else { (centred / deviation) as f32 };
     }
 }
 
@@ -110,10 +100,7 @@ mod tests {
     fn decibels() {
         for (amplitude, expected) in [(1.0, 0.0), (0.1, -20.0), (-0.5, -6.020_6), (0.0, f32::NEG_INFINITY)] {
             let found = dbfs(amplitude);
-            assert!(
-                found == expected || (found - expected).abs() < 1e-4,
-                "{amplitude}: {found}"
-            );
+            assert!(found == expected || (found - expected).abs() < 1e-4, "{amplitude}: {found}");
         }
     }
 
@@ -142,11 +129,7 @@ mod tests {
         let mut samples: Vec<f32> = (0..1000).map(|n| 1000.0 + (n % 17) as f32).collect();
         mean_variance(&mut samples, 1e-7);
         let mean = samples.iter().sum::<f32>() / 1000.0;
-        assert!(
-            mean.abs() < 1e-5 && (rms(&samples) - 1.0).abs() < 1e-5,
-            "{mean} {}",
-            rms(&samples)
-        );
+        assert!(mean.abs() < 1e-5 && (rms(&samples) - 1.0).abs() < 1e-5, "{mean} {}", rms(&samples));
         for constant in [0.0, 5.0, f32::MAX] {
             for epsilon in [0.0, 1e-7] {
                 let mut samples = [constant; 3];

@@ -30,14 +30,7 @@ impl LogMel {
         let analysis = Analysis::new(&config)?;
         let framer = Framer::new(analysis.window.len(), config.hop, Tail::Drop)?;
         let edges = EdgeState::new(config.edges, config.fft_size / 2);
-        Ok(LogMel {
-            config,
-            framer,
-            analysis,
-            edges,
-            previous: None,
-            conditioned: Vec::new(),
-        })
+        Ok(LogMel { config, framer, analysis, edges, previous: None, conditioned: Vec::new() })
     }
 
     /// The settings.
@@ -134,43 +127,25 @@ impl Analysis {
         in_range("the window, in samples,", config.window_length, 1, super::MAX_FRAME)?;
         in_range("the FFT size, in samples,", config.fft_size, 1, super::MAX_FRAME)?;
         if config.window_length > config.fft_size {
-            return Err(DspError::WindowExceedsFft {
-                window: config.window_length,
-                fft_size: config.fft_size,
-            });
+            return Err(DspError::WindowExceedsFft { window: config.window_length, fft_size: config.fft_size });
         }
         let (Floor::Max(floor) | Floor::Add(floor)) = config.floor;
         if !(floor.is_finite() && floor >= 0.0) {
             let expected = "a finite number, 0 or above";
-            return Err(DspError::BadValue {
-                what: "the floor of the logarithm",
-                expected,
-                found: floor.into(),
-            });
+            return Err(DspError::BadValue { what: "the floor of the logarithm", expected, found: floor.into() });
         }
         let frame_emphasis = match config.pre_emphasis {
             PreEmphasis::Off => None,
             PreEmphasis::Stream(a) | PreEmphasis::Frame(a) if !(0.0..=1.0).contains(&a) => {
                 let expected = "from 0 to 1";
-                return Err(DspError::BadValue {
-                    what: "the pre-emphasis",
-                    expected,
-                    found: a.into(),
-                });
+                return Err(DspError::BadValue { what: "the pre-emphasis", expected, found: a.into() });
             }
             PreEmphasis::Stream(_) => None,
             PreEmphasis::Frame(a) => Some(a),
         };
         let max_hz = config.max_hz.unwrap_or(f64::from(rate) / 2.0);
-        let filterbank = MelFilterbank::new(
-            rate,
-            config.fft_size,
-            config.bands,
-            config.min_hz,
-            max_hz,
-            config.scale,
-            config.norm,
-        )?;
+        let filterbank =
+            MelFilterbank::new(rate, config.fft_size, config.bands, config.min_hz, max_hz, config.scale, config.norm)?;
         let mut window = config.window.coefficients(config.window_length, config.symmetry)?;
         if let Edges::Center(_) = config.edges {
             let before = (config.fft_size - config.window_length) / 2;
@@ -319,29 +294,18 @@ mod tests {
             let found = whole(&mut features, &signal);
             assert_eq!(features.bands(), expected.bands, "{name}");
             assert_eq!(found.len(), expected.frames * expected.bands, "{name}");
-            let largest = expected
-                .values
-                .iter()
-                .fold(0.0, |largest: f32, value| largest.max(value.abs()));
+            let largest = expected.values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
             for (index, (found, expected_value)) in found.iter().zip(&expected.values).enumerate() {
                 let error = (found - expected_value).abs() / largest;
                 let (frame, band) = (index / expected.bands, index % expected.bands);
-                assert!(
-                    error < 1e-4,
-                    "{name}, frame {frame}, band {band}: {found} for {expected_value}"
-                );
+                assert!(error < 1e-4, "{name}, frame {frame}, band {band}: {found} for {expected_value}");
             }
         }
     }
 
     #[test]
     fn frames_are_counted_and_placed() {
-        let with = |edges, fft_size| LogMelConfig {
-            edges,
-            fft_size,
-            bands: 4,
-            ..LogMelConfig::default()
-        };
+        let with = |edges, fft_size| LogMelConfig { edges, fft_size, bands: 4, ..LogMelConfig::default() };
         for (edges, fft_size, samples, frames, first_start) in [
             (Edges::Valid, 512, 0, 0, 0),
             (Edges::Valid, 512, 399, 0, 0),
@@ -362,12 +326,7 @@ mod tests {
             assert_eq!(features.frame_start(3), first_start + 480);
         }
         assert_eq!(LogMel::new(with(Edges::Valid, 512)).unwrap().frame_length(), 400);
-        assert_eq!(
-            LogMel::new(with(Edges::Center(Padding::Zero), 512))
-                .unwrap()
-                .frame_length(),
-            512
-        );
+        assert_eq!(LogMel::new(with(Edges::Center(Padding::Zero), 512)).unwrap().frame_length(), 512);
     }
 
     #[test]
@@ -406,11 +365,7 @@ mod tests {
         let mut features = LogMel::new(LogMelConfig::default()).unwrap();
         assert!(whole(&mut features, &[0.0; 800]).iter().all(|value| *value == -10.0));
         whole(&mut features, &[f32::MAX; 800]);
-        let mut linear = LogMel::new(LogMelConfig {
-            log: Log::Off,
-            ..LogMelConfig::default()
-        })
-        .unwrap();
+        let mut linear = LogMel::new(LogMelConfig { log: Log::Off, ..LogMelConfig::default() }).unwrap();
         assert!(whole(&mut linear, &[0.0; 800]).iter().all(|value| *value == 1e-10));
     }
 
@@ -418,33 +373,16 @@ mod tests {
     fn the_smallest_transforms_work() {
         for fft_size in 1..=5 {
             for window_length in 1..=fft_size {
-                for edges in [
-                    Edges::Valid,
-                    Edges::Center(Padding::Zero),
-                    Edges::Center(Padding::Reflect),
-                ] {
-                    let config = LogMelConfig {
-                        window_length,
-                        fft_size,
-                        edges,
-                        hop: 7,
-                        bands: 2,
-                        ..LogMelConfig::default()
-                    };
+                for edges in [Edges::Valid, Edges::Center(Padding::Zero), Edges::Center(Padding::Reflect)] {
+                    let config =
+                        LogMelConfig { window_length, fft_size, edges, hop: 7, bands: 2, ..LogMelConfig::default() };
                     let mut features = LogMel::new(config).unwrap();
                     for samples in 0..30 {
                         let frames = whole(&mut features, &vec![0.5; samples]).len() / 2;
                         let length = features.frame_length() as i64;
                         let padded = samples as i64 - 2 * features.frame_start(0);
-                        let expected = if samples > 0 && padded >= length {
-                            1 + (padded - length) / 7
-                        } else {
-                            0
-                        };
-                        assert_eq!(
-                            frames as i64, expected,
-                            "{fft_size} {window_length} {edges:?} {samples}"
-                        );
+                        let expected = if samples > 0 && padded >= length { 1 + (padded - length) / 7 } else { 0 };
+                        assert_eq!(frames as i64, expected, "{fft_size} {window_length} {edges:?} {samples}");
                     }
                 }
             }
@@ -458,72 +396,18 @@ mod tests {
         let range: Check = |error| matches!(error, DspError::OutOfRange { .. });
         let value: Check = |error| matches!(error, DspError::BadValue { .. });
         let cases: [(LogMelConfig, Check); 12] = [
-            (
-                LogMelConfig {
-                    sample_rate_hz: 0,
-                    ..base()
-                },
-                range,
-            ),
-            (
-                LogMelConfig {
-                    window_length: 0,
-                    ..base()
-                },
-                range,
-            ),
-            (
-                LogMelConfig {
-                    window_length: usize::MAX,
-                    ..base()
-                },
-                range,
-            ),
+            (LogMelConfig { sample_rate_hz: 0, ..base() }, range),
+            (LogMelConfig { window_length: 0, ..base() }, range),
+            (LogMelConfig { window_length: usize::MAX, ..base() }, range),
             (LogMelConfig { hop: 0, ..base() }, range),
             (LogMelConfig { fft_size: 0, ..base() }, range),
-            (
-                LogMelConfig {
-                    fft_size: usize::MAX,
-                    ..base()
-                },
-                range,
-            ),
+            (LogMelConfig { fft_size: usize::MAX, ..base() }, range),
             (LogMelConfig { bands: 0, ..base() }, range),
-            (
-                LogMelConfig {
-                    fft_size: 399,
-                    ..base()
-                },
-                |error| matches!(error, DspError::WindowExceedsFft { .. }),
-            ),
-            (
-                LogMelConfig {
-                    max_hz: Some(9000.0),
-                    ..base()
-                },
-                |error| matches!(error, DspError::FrequencyRange { .. }),
-            ),
-            (
-                LogMelConfig {
-                    floor: Floor::Max(f32::NAN),
-                    ..base()
-                },
-                value,
-            ),
-            (
-                LogMelConfig {
-                    floor: Floor::Add(-1.0),
-                    ..base()
-                },
-                value,
-            ),
-            (
-                LogMelConfig {
-                    pre_emphasis: PreEmphasis::Stream(f32::NAN),
-                    ..base()
-                },
-                value,
-            ),
+            (LogMelConfig { fft_size: 399, ..base() }, |error| matches!(error, DspError::WindowExceedsFft { .. })),
+            (LogMelConfig { max_hz: Some(9000.0), ..base() }, |error| matches!(error, DspError::FrequencyRange { .. })),
+            (LogMelConfig { floor: Floor::Max(f32::NAN), ..base() }, value),
+            (LogMelConfig { floor: Floor::Add(-1.0), ..base() }, value),
+            (LogMelConfig { pre_emphasis: PreEmphasis::Stream(f32::NAN), ..base() }, value),
         ];
         for (config, expected) in cases {
             let shown = format!("{config:?}");

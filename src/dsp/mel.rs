@@ -102,11 +102,7 @@ impl MelFilterbank {
         let nyquist_hz = rate / 2.0;
         // Written so that NaN is refused.
         if !(0.0 <= min_hz && min_hz < max_hz && max_hz <= nyquist_hz) {
-            return Err(DspError::FrequencyRange {
-                min_hz,
-                max_hz,
-                nyquist_hz,
-            });
+            return Err(DspError::FrequencyRange { min_hz, max_hz, nyquist_hz });
         }
         let (lowest, highest) = (scale.from_hz(min_hz), scale.from_hz(max_hz));
         let edge_mel = |edge: usize| lowest + (highest - lowest) * edge as f64 / (bands + 1) as f64;
@@ -127,12 +123,7 @@ impl MelFilterbank {
                             MelScale::Slaney | MelScale::Htk => triangle(hertz, hz),
                         }
                 };
-                sparse_row(
-                    weight,
-                    (hertz[0] / hz_per_bin) as usize,
-                    (hertz[2] / hz_per_bin) as usize + 1,
-                    bins,
-                )
+                sparse_row(weight, (hertz[0] / hz_per_bin) as usize, (hertz[2] / hz_per_bin) as usize + 1, bins)
             })
             .collect();
         Ok(MelFilterbank { bins, rows })
@@ -150,11 +141,7 @@ impl MelFilterbank {
 
     /// The bands that no bin reaches: they are zero for every input. Fewer bands or a larger FFT avoid them.
     pub fn empty_bands(&self) -> impl Iterator<Item = usize> + '_ {
-        self.rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.weights.is_empty())
-            .map(|(band, _)| band)
+        self.rows.iter().enumerate().filter(|(_, row)| row.weights.is_empty()).map(|(band, _)| band)
     }
 
     /// The weights of one band over all bins; `None` beyond the last band.
@@ -168,18 +155,10 @@ impl MelFilterbank {
     /// Sums the `bins` of `spectrum` into the `bands` of `out`. Fails when a size does not fit.
     pub fn apply(&self, spectrum: &[f32], out: &mut [f32]) -> Result<(), DspError> {
         if spectrum.len() != self.bins {
-            return Err(DspError::WrongLength {
-                what: "a spectrum",
-                expected: self.bins,
-                found: spectrum.len(),
-            });
+            return Err(DspError::WrongLength { what: "a spectrum", expected: self.bins, found: spectrum.len() });
         }
         if out.len() != self.rows.len() {
-            return Err(DspError::WrongLength {
-                what: "the mel bands",
-                expected: self.rows.len(),
-                found: out.len(),
-            });
+            return Err(DspError::WrongLength { what: "the mel bands", expected: self.rows.len(), found: out.len() });
         }
         for (row, out) in self.rows.iter().zip(out) {
             let bins = &spectrum[row.first_bin..row.first_bin + row.weights.len()];
@@ -199,19 +178,10 @@ fn sparse_row(weight: impl Fn(usize) -> f64, first: usize, last: usize, bins: us
     let range = first.min(bins)..last.saturating_add(1).min(bins);
     let weights: Vec<f32> = range.clone().map(|bin| weight(bin) as f32).collect();
     let Some(start) = weights.iter().position(|weight| *weight > 0.0) else {
-        return Row {
-            first_bin: 0,
-            weights: Vec::new(),
-        };
+        return Row { first_bin: 0, weights: Vec::new() };
     };
-    let end = weights
-        .iter()
-        .rposition(|weight| *weight > 0.0)
-        .map_or(start, |last| last + 1);
-    Row {
-        first_bin: range.start + start,
-        weights: weights[start..end].to_vec(),
-    }
+    let end = weights.iter().rposition(|weight| *weight > 0.0).map_or(start, |last| last + 1);
+    Row { first_bin: range.start + start, weights: weights[start..end].to_vec() }
 }
 
 #[cfg(test)]
@@ -233,16 +203,8 @@ mod tests {
             (MelScale::Htk, 8000.0, 2_840.023_046_708_319),
             (MelScale::Kaldi, 8000.0, 2_840.037_711_738_908),
         ] {
-            assert!(
-                (scale.from_hz(hz) - mel).abs() < 1e-6,
-                "{scale:?} {hz}: {}",
-                scale.from_hz(hz)
-            );
-            assert!(
-                (scale.to_hz(mel) - hz).abs() < 1e-6,
-                "{scale:?} {mel}: {}",
-                scale.to_hz(mel)
-            );
+            assert!((scale.from_hz(hz) - mel).abs() < 1e-6, "{scale:?} {hz}: {}", scale.from_hz(hz));
+            assert!((scale.to_hz(mel) - hz).abs() < 1e-6, "{scale:?} {mel}: {}", scale.to_hz(mel));
         }
     }
 
@@ -293,13 +255,7 @@ mod tests {
         let mut out = vec![0.0; 10];
         bank.apply(&spectrum, &mut out).unwrap();
         for (band, out) in out.iter().enumerate() {
-            let expected: f32 = bank
-                .weights(band)
-                .unwrap()
-                .iter()
-                .zip(&spectrum)
-                .map(|(w, s)| w * s)
-                .sum();
+            let expected: f32 = bank.weights(band).unwrap().iter().zip(&spectrum).map(|(w, s)| w * s).sum();
             assert!((out - expected).abs() <= 1e-6 * expected, "{out} for {expected}");
         }
         assert_eq!(bank.weights(10), None);
@@ -335,30 +291,16 @@ mod tests {
                 "{rate} {fft_size} {bands}"
             );
         }
-        for (min_hz, max_hz) in [
-            (-1.0, 8000.0),
-            (0.0, 8000.1),
-            (100.0, 100.0),
-            (200.0, 100.0),
-            (f64::NAN, 8000.0),
-            (0.0, f64::NAN),
-        ] {
+        for (min_hz, max_hz) in
+            [(-1.0, 8000.0), (0.0, 8000.1), (100.0, 100.0), (200.0, 100.0), (f64::NAN, 8000.0), (0.0, f64::NAN)]
+        {
             assert!(
-                matches!(
-                    with(16_000, 512, 80, min_hz, max_hz),
-                    Err(DspError::FrequencyRange { .. })
-                ),
+                matches!(with(16_000, 512, 80, min_hz, max_hz), Err(DspError::FrequencyRange { .. })),
                 "{min_hz} {max_hz}"
             );
         }
         let bank = with(16_000, 32, 4, 0.0, 8000.0).unwrap();
-        assert!(matches!(
-            bank.apply(&[0.0; 16], &mut [0.0; 4]),
-            Err(DspError::WrongLength { expected: 17, .. })
-        ));
-        assert!(matches!(
-            bank.apply(&[0.0; 17], &mut [0.0; 5]),
-            Err(DspError::WrongLength { expected: 4, .. })
-        ));
+        assert!(matches!(bank.apply(&[0.0; 16], &mut [0.0; 4]), Err(DspError::WrongLength { expected: 17, .. })));
+        assert!(matches!(bank.apply(&[0.0; 17], &mut [0.0; 5]), Err(DspError::WrongLength { expected: 4, .. })));
     }
 }

@@ -28,10 +28,7 @@ pub(super) struct Features {
 }
 
 pub(super) fn filterbanks() -> Vec<Filterbank> {
-    let text = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/data/dsp/mel_filterbank.json"
-    ));
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dsp/mel_filterbank.json"));
     serde_json::from_str(text).unwrap()
 }
 
@@ -48,11 +45,7 @@ pub(super) fn signal() -> Vec<f32> {
             state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
             let noise = (state >> 16) as i32 % 2048 - 1024;
             let tone = n * (200 + n / 8) % 16_384 - 8192;
-            if (1500..2300).contains(&n) {
-                0.0
-            } else {
-                (tone + noise) as f32 / 32_768.0
-            }
+            if (1500..2300).contains(&n) { 0.0 } else { (tone + noise) as f32 / 32_768.0 }
         })
         .collect()
 }

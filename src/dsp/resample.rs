@@ -61,19 +61,8 @@ impl Resampler {
         sample_rate("the rate of the input, in hertz,", from_hz)?;
         sample_rate("the rate of the output, in hertz,", to_hz)?;
         in_range("the number of channels", channels, 1, super::MAX_CHANNELS)?;
-        let blocks = if from_hz == to_hz {
-            None
-        } else {
-            Some(Blocks::new(from_hz, to_hz, channels)?)
-        };
-        Ok(Resampler {
-            from_hz,
-            to_hz,
-            channels,
-            frames_in: 0,
-            frames_out: 0,
-            blocks,
-        })
+        let blocks = if from_hz == to_hz { None } else { Some(Blocks::new(from_hz, to_hz, channels)?) };
+        Ok(Resampler { from_hz, to_hz, channels, frames_in: 0, frames_out: 0, blocks })
     }
 
     /// The rate of the input in hertz.
@@ -95,9 +84,7 @@ impl Resampler {
     /// time n − delay is out. It is the wait for a block to fill and for half of the filter; 0 where both rates are the
     /// same. The delay is in when samples come out, never in their times.
     pub fn delay_frames(&self) -> usize {
-        self.blocks
-            .as_ref()
-            .map_or(0, |blocks| blocks.block_in - 1 + blocks.block_in / 2)
+        self.blocks.as_ref().map_or(0, |blocks| blocks.block_in - 1 + blocks.block_in / 2)
     }
 
     /// Takes the next whole frames of the stream, appends the frames that they settle to `out`, and returns their
@@ -165,13 +152,7 @@ impl Blocks {
         let block = units * unit_in.max(unit_out);
         let max = MAX_BLOCK / channels as u64;
         if block > max {
-            return Err(DspError::RatesTooFarApart {
-                from_hz,
-                to_hz,
-                channels,
-                block,
-                max,
-            });
+            return Err(DspError::RatesTooFarApart { from_hz, to_hz, channels, block, max });
         }
         let (block_in, block_out) = ((units * unit_in) as usize, (units * unit_out) as usize);
         let fft = Fft::new_custom(
@@ -224,10 +205,7 @@ impl Blocks {
         self.spoiled.take(&mut self.pending, self.block_in, self.block_out);
         let input = InterleavedSlice::new(&self.pending, self.channels, self.block_in);
         let output = InterleavedSlice::new_mut(&mut self.output, self.channels, self.block_out);
-        let (input, mut output) = input
-            .ok()
-            .zip(output.ok())
-            .expect("both buffers hold a block of every channel");
+        let (input, mut output) = input.ok().zip(output.ok()).expect("both buffers hold a block of every channel");
         self.fft
             .process_into_buffer(&input, &mut output, None)
             .expect("a block of finite samples in buffers of its size is always accepted");
@@ -269,10 +247,7 @@ struct Spoiled {
 
 impl Spoiled {
     fn new(channels: usize) -> Self {
-        Spoiled {
-            carried: vec![0; channels],
-            ranges: Vec::new(),
-        }
+        Spoiled { carried: vec![0; channels], ranges: Vec::new() }
     }
 
     /// Replaces bad samples of an interleaved input block by silence, and remembers what they spoil: the filter is as
@@ -324,9 +299,7 @@ mod tests {
     use super::*;
 
     fn tone(hz: f64, rate: u32, count: usize) -> Vec<f32> {
-        (0..count)
-            .map(|n| (TAU * hz * n as f64 / f64::from(rate)).sin() as f32)
-            .collect()
+        (0..count).map(|n| (TAU * hz * n as f64 / f64::from(rate)).sin() as f32).collect()
     }
 
     fn noise(count: usize) -> Vec<f32> {
@@ -386,11 +359,7 @@ mod tests {
             // Away from the ends, where the tone is cut off.
             let inner = out.len() / 4..out.len() * 3 / 4;
             let exact = tone(hz, to, out.len());
-            let error: Vec<f32> = out[inner.clone()]
-                .iter()
-                .zip(&exact[inner])
-                .map(|(x, exact)| x - exact)
-                .collect();
+            let error: Vec<f32> = out[inner.clone()].iter().zip(&exact[inner]).map(|(x, exact)| x - exact).collect();
             assert!(decibels(&error) < -100.0, "{from} to {to} Hz: {} dB", decibels(&error));
         }
     }
@@ -399,16 +368,11 @@ mod tests {
     fn tones_below_the_edge_are_kept_and_those_above_are_rejected() {
         for from in [44_100, 48_000, 96_000, 192_000] {
             let mut resampler = Resampler::new(from, 16_000, 1).unwrap();
-            for hz in [
-                50.0, 3000.0, 7000.0, 7500.0, 8000.0, 8050.0, 9000.0, 10_000.0, 15_000.0, 20_000.0,
-            ] {
+            for hz in [50.0, 3000.0, 7000.0, 7500.0, 8000.0, 8050.0, 9000.0, 10_000.0, 15_000.0, 20_000.0] {
                 let out = whole(&mut resampler, &tone(hz, from, from as usize / 2));
                 let level = decibels(&out[2000..6000]);
                 if hz <= 7500.0 {
-                    assert!(
-                        level.abs() < 0.01,
-                        "{from} Hz: a tone of {hz} Hz came out at {level} dB"
-                    );
+                    assert!(level.abs() < 0.01, "{from} Hz: a tone of {hz} Hz came out at {level} dB");
                 } else {
                     assert!(level < -110.0, "{from} Hz: a tone of {hz} Hz came out at {level} dB");
                 }
@@ -422,11 +386,7 @@ mod tests {
             let mut resampler = Resampler::new(from, to, 1).unwrap();
             for frames in [0, 1, 2, 3, 100, 255, 256, 257, 881, 882, 883, 5000] {
                 let out = whole(&mut resampler, &vec![0.25; frames]);
-                assert_eq!(
-                    out.len(),
-                    expected_frames(frames, from, to),
-                    "{frames} frames, {from} to {to} Hz"
-                );
+                assert_eq!(out.len(), expected_frames(frames, from, to), "{frames} frames, {from} to {to} Hz");
             }
         }
     }
@@ -440,11 +400,7 @@ mod tests {
             for pushed in 1..=4 * delay {
                 resampler.push(&[0.5], &mut out).unwrap();
                 let settled = expected_frames(pushed.saturating_sub(delay), from, to);
-                assert!(
-                    out.len() >= settled,
-                    "{from} to {to} Hz: {} of {settled} after {pushed}",
-                    out.len()
-                );
+                assert!(out.len() >= settled, "{from} to {to} Hz: {} of {settled} after {pushed}", out.len());
                 largest_lag = largest_lag.max(pushed - out.len() * from as usize / to as usize);
             }
             assert_eq!(largest_lag, delay, "{from} to {to} Hz");
@@ -494,24 +450,14 @@ mod tests {
                 let found = whole(&mut resampler, &spoiled);
                 assert_eq!(found.len(), expected.len());
                 for (frame, (found, expected)) in found.chunks(2).zip(expected.chunks(2)).enumerate() {
-                    assert_eq!(
-                        found[1].to_bits(),
-                        expected[1].to_bits(),
-                        "the other channel, {from} to {to} Hz"
-                    );
+                    assert_eq!(found[1].to_bits(), expected[1].to_bits(), "the other channel, {from} to {to} Hz");
                     let distance = (frame as f64 * f64::from(from) / f64::from(to) - at as f64).abs();
                     if distance <= filter / 2.0 {
-                        assert!(
-                            found[0].is_nan(),
-                            "{from} to {to} Hz: {bad} at {at} is hidden at {frame}"
-                        );
+                        assert!(found[0].is_nan(), "{from} to {to} Hz: {bad} at {at} is hidden at {frame}");
                     } else {
                         // The transform rounds a little differently in the blocks that held the bad sample.
                         let error = (found[0] - expected[0]).abs();
-                        assert!(
-                            error < 1e-5,
-                            "{from} to {to} Hz: {bad} at {at} reaches {frame} ({distance} frames)"
-                        );
+                        assert!(error < 1e-5, "{from} to {to} Hz: {bad} at {at} reaches {frame} ({distance} frames)");
                     }
                     if distance > 2.0 * filter {
                         assert_eq!(found[0].to_bits(), expected[0].to_bits());
@@ -534,49 +480,24 @@ mod tests {
 
     #[test]
     fn settings_and_samples_that_are_refused() {
-        for (from, to, channels) in [
-            (0, 16_000, 1),
-            (16_000, 0, 1),
-            (768_001, 16_000, 1),
-            (16_000, u32::MAX, 1),
-        ] {
+        for (from, to, channels) in [(0, 16_000, 1), (16_000, 0, 1), (768_001, 16_000, 1), (16_000, u32::MAX, 1)] {
             let error = Resampler::new(from, to, channels).unwrap_err();
-            assert!(
-                matches!(error, DspError::OutOfRange { max: 768_000, .. }),
-                "{from} {to}: {error}"
-            );
+            assert!(matches!(error, DspError::OutOfRange { max: 768_000, .. }), "{from} {to}: {error}");
         }
         for channels in [0, 1025, usize::MAX] {
             let error = Resampler::new(44_100, 16_000, channels).unwrap_err();
-            assert!(
-                matches!(error, DspError::OutOfRange { max: 1024, .. }),
-                "{channels}: {error}"
-            );
+            assert!(matches!(error, DspError::OutOfRange { max: 1024, .. }), "{channels}: {error}");
         }
         for (from, to, channels) in [(1, 768_000, 1), (768_000, 1, 1), (44_101, 16_000, 1000)] {
             let error = Resampler::new(from, to, channels).unwrap_err();
-            assert!(
-                matches!(error, DspError::RatesTooFarApart { .. }),
-                "{from} {to} {channels}: {error}"
-            );
+            assert!(matches!(error, DspError::RatesTooFarApart { .. }), "{from} {to} {channels}: {error}");
         }
-        for (from, to, channels) in [
-            (100, 48_000, 1),
-            (48_000, 100, 8),
-            (44_101, 16_000, 2),
-            (16_000, 48_000, 1024),
-        ] {
+        for (from, to, channels) in [(100, 48_000, 1), (48_000, 100, 8), (44_101, 16_000, 2), (16_000, 48_000, 1024)] {
             assert!(Resampler::new(from, to, channels).is_ok(), "{from} {to} {channels}");
         }
         let mut resampler = Resampler::new(44_100, 16_000, 2).unwrap();
         let mut out = Vec::new();
-        assert_eq!(
-            resampler.push(&[0.0; 3], &mut out),
-            Err(DspError::PartialFrame {
-                samples: 3,
-                channels: 2
-            })
-        );
+        assert_eq!(resampler.push(&[0.0; 3], &mut out), Err(DspError::PartialFrame { samples: 3, channels: 2 }));
         assert_eq!(resampler.finish(&mut out), 0);
     }
 

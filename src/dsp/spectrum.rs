@@ -41,13 +41,7 @@ impl Spectrum {
         in_range("the FFT size, in samples,", fft_size, 1, super::MAX_FRAME)?;
         let fft = RealFftPlanner::<f32>::new().plan_fft_forward(fft_size);
         let (input, bins, scratch) = (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
-        Ok(Spectrum {
-            fft_size,
-            fft,
-            input,
-            bins,
-            scratch,
-        })
+        Ok(Spectrum { fft_size, fft, input, bins, scratch })
     }
 
     /// The number of samples of a transform.
@@ -67,17 +61,10 @@ impl Spectrum {
     /// values. A NaN or an overflow in the frame gives values that are not finite in this spectrum only.
     pub fn compute(&mut self, kind: SpectrumKind, frame: &[f32], out: &mut [f32]) -> Result<(), DspError> {
         if frame.len() > self.fft_size {
-            return Err(DspError::WindowExceedsFft {
-                window: frame.len(),
-                fft_size: self.fft_size,
-            });
+            return Err(DspError::WindowExceedsFft { window: frame.len(), fft_size: self.fft_size });
         }
         if out.len() != self.bins.len() {
-            return Err(DspError::WrongLength {
-                what: "a spectrum",
-                expected: self.bins.len(),
-                found: out.len(),
-            });
+            return Err(DspError::WrongLength { what: "a spectrum", expected: self.bins.len(), found: out.len() });
         }
         let (head, tail) = self.input.split_at_mut(frame.len());
         head.copy_from_slice(frame);
@@ -98,9 +85,7 @@ impl Spectrum {
 
 impl fmt::Debug for Spectrum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spectrum")
-            .field("fft_size", &self.fft_size)
-            .finish_non_exhaustive()
+        f.debug_struct("Spectrum").field("fft_size", &self.fft_size).finish_non_exhaustive()
     }
 }
 
@@ -127,27 +112,15 @@ mod tests {
 
     #[test]
     fn equals_the_defining_sum_at_any_size() {
-        for (frame_length, fft_size) in [
-            (1, 1),
-            (2, 2),
-            (3, 3),
-            (5, 8),
-            (0, 8),
-            (16, 16),
-            (25, 31),
-            (400, 512),
-            (400, 400),
-        ] {
-            let frame: Vec<f32> = (0..frame_length)
-                .map(|n| ((n * n * 7 + 3 * n) % 19) as f32 / 9.0 - 1.0)
-                .collect();
+        for (frame_length, fft_size) in
+            [(1, 1), (2, 2), (3, 3), (5, 8), (0, 8), (16, 16), (25, 31), (400, 512), (400, 400)]
+        {
+            let frame: Vec<f32> = (0..frame_length).map(|n| ((n * n * 7 + 3 * n) % 19) as f32 / 9.0 - 1.0).collect();
             let mut spectrum = Spectrum::new(fft_size).unwrap();
             let mut power = vec![f32::NAN; spectrum.bins()];
             let mut magnitude = power.clone();
             spectrum.compute(SpectrumKind::Power, &frame, &mut power).unwrap();
-            spectrum
-                .compute(SpectrumKind::Magnitude, &frame, &mut magnitude)
-                .unwrap();
+            spectrum.compute(SpectrumKind::Magnitude, &frame, &mut magnitude).unwrap();
             let expected = by_definition(&frame, fft_size);
             assert_eq!(power.len(), expected.len());
             let largest = expected.iter().copied().fold(1e-3, f64::max);
@@ -180,13 +153,6 @@ mod tests {
         let long = spectrum.compute(SpectrumKind::Power, &[0.0; 9], &mut [0.0; 5]);
         assert_eq!(long, Err(DspError::WindowExceedsFft { window: 9, fft_size: 8 }));
         let short = spectrum.compute(SpectrumKind::Power, &[0.0; 8], &mut [0.0; 4]);
-        assert!(matches!(
-            short,
-            Err(DspError::WrongLength {
-                expected: 5,
-                found: 4,
-                ..
-            })
-        ));
+        assert!(matches!(short, Err(DspError::WrongLength { expected: 5, found: 4, .. })));
     }
 }

@@ -60,9 +60,7 @@ impl Window {
             Symmetry::Periodic => length,
             Symmetry::Symmetric => length - 1,
         };
-        Ok((0..length)
-            .map(|n| self.at(TAU * n as f64 / period as f64) as f32)
-            .collect())
+        Ok((0..length).map(|n| self.at(TAU * n as f64 / period as f64) as f32).collect())
     }
 
     /// The value at `phase`, which runs from 0 to 2π.
@@ -81,50 +79,25 @@ impl Window {
 mod tests {
     use super::*;
 
-    const ALL: [Window; 5] = [
-        Window::Rectangular,
-        Window::Hann,
-        Window::Hamming,
-        Window::Blackman,
-        Window::Povey,
-    ];
+    const ALL: [Window; 5] = [Window::Rectangular, Window::Hann, Window::Hamming, Window::Blackman, Window::Povey];
 
     #[test]
     fn values_of_scipy() {
         // scipy.signal.get_window(name, 5, fftbins); povey is the symmetric Hann to the power of 0.85.
         let cases: [(Window, Symmetry, [f32; 5]); 8] = [
             (Window::Rectangular, Symmetry::Periodic, [1.0; 5]),
-            (
-                Window::Hann,
-                Symmetry::Periodic,
-                [0.0, 0.345_491_5, 0.904_508_5, 0.904_508_5, 0.345_491_5],
-            ),
+            (Window::Hann, Symmetry::Periodic, [0.0, 0.345_491_5, 0.904_508_5, 0.904_508_5, 0.345_491_5]),
             (Window::Hann, Symmetry::Symmetric, [0.0, 0.5, 1.0, 0.5, 0.0]),
-            (
-                Window::Hamming,
-                Symmetry::Periodic,
-                [0.08, 0.397_852_2, 0.912_147_8, 0.912_147_8, 0.397_852_2],
-            ),
+            (Window::Hamming, Symmetry::Periodic, [0.08, 0.397_852_2, 0.912_147_8, 0.912_147_8, 0.397_852_2]),
             (Window::Hamming, Symmetry::Symmetric, [0.08, 0.54, 1.0, 0.54, 0.08]),
-            (
-                Window::Blackman,
-                Symmetry::Periodic,
-                [0.0, 0.200_770_1, 0.849_229_9, 0.849_229_9, 0.200_770_1],
-            ),
+            (Window::Blackman, Symmetry::Periodic, [0.0, 0.200_770_1, 0.849_229_9, 0.849_229_9, 0.200_770_1]),
             (Window::Blackman, Symmetry::Symmetric, [0.0, 0.34, 1.0, 0.34, 0.0]),
-            (
-                Window::Povey,
-                Symmetry::Symmetric,
-                [0.0, 0.554_784_7, 1.0, 0.554_784_7, 0.0],
-            ),
+            (Window::Povey, Symmetry::Symmetric, [0.0, 0.554_784_7, 1.0, 0.554_784_7, 0.0]),
         ];
         for (window, symmetry, expected) in cases {
             let found = window.coefficients(5, symmetry).unwrap();
             for (found, expected) in found.iter().zip(expected) {
-                assert!(
-                    (found - expected).abs() < 1e-6,
-                    "{window:?} {symmetry:?}: {found} for {expected}"
-                );
+                assert!((found - expected).abs() < 1e-6, "{window:?} {symmetry:?}: {found} for {expected}");
             }
         }
     }
@@ -133,11 +106,7 @@ mod tests {
     fn a_window_of_one_sample_is_one() {
         for window in ALL {
             assert_eq!(window.coefficients(1, Symmetry::Periodic).unwrap(), [1.0], "{window:?}");
-            assert_eq!(
-                window.coefficients(1, Symmetry::Symmetric).unwrap(),
-                [1.0],
-                "{window:?}"
-            );
+            assert_eq!(window.coefficients(1, Symmetry::Symmetric).unwrap(), [1.0], "{window:?}");
         }
     }
 
@@ -157,10 +126,7 @@ mod tests {
     fn lengths_that_are_refused() {
         for length in [0, super::super::MAX_FRAME + 1, usize::MAX] {
             assert!(
-                matches!(
-                    Window::Hann.coefficients(length, Symmetry::Periodic),
-                    Err(DspError::OutOfRange { .. })
-                ),
+                matches!(Window::Hann.coefficients(length, Symmetry::Periodic), Err(DspError::OutOfRange { .. })),
                 "{length}"
             );
         }

@@ -106,9 +106,7 @@ impl Payload {
     pub fn format(&self) -> Format {
         match self {
             Payload::Audio(audio) => Format::audio(Some(audio.rate()), Some(audio.channels())),
-            Payload::Tensor(tensor) => {
-                Format::Tensor { dtype: Some(tensor.dtype()), shape: tensor.symbolic_shape() }
-            }
+            Payload::Tensor(tensor) => Format::Tensor { dtype: Some(tensor.dtype()), shape: tensor.symbolic_shape() },
             Payload::Text(_) => Format::Text,
             Payload::Transcript(_) => Format::Transcript,
             Payload::Labels(_) => Format::Labels,

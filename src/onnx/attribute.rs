@@ -66,10 +66,7 @@ pub enum AttributeValue {
 /// The type of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(
-    missing_docs,
-    reason = "each variant is the type of the attribute value it is named after"
-)]
+#[allow(missing_docs, reason = "each variant is the type of the attribute value it is named after")]
 pub enum AttributeKind {
     Int,
     Float,
@@ -175,11 +172,7 @@ impl AttributeValue {
 impl Attribute {
     /// An attribute.
     pub fn new(name: impl Into<String>, value: AttributeValue) -> Self {
-        Attribute {
-            name: name.into(),
-            value,
-            kept: Kept::default(),
-        }
+        Attribute { name: name.into(), value, kept: Kept::default() }
     }
 
     /// Reads an attribute of `owner`, a node that lies in `depth` graphs.
@@ -191,30 +184,19 @@ impl Attribute {
     ) -> Result<Self, OnnxError> {
         let name = proto.name.take().unwrap_or_default();
         let place = Place::Attribute { name: &name, owner };
-        let fault = |expected, found: String| OnnxError::Attribute {
-            place: place.to_string(),
-            expected,
-            found,
-        };
+        let fault = |expected, found: String| OnnxError::Attribute { place: place.to_string(), expected, found };
         let code = proto.r#type.take().unwrap_or_default();
         let kind = match AttributeType::try_from(code) {
             Ok(code) => AttributeKind::from_proto(code).or_else(|| AttributeKind::of_fields(&proto)),
             Err(_) => {
-                return Err(fault(
-                    "an attribute type that this program knows",
-                    format!("number {code}"),
-                ));
+                return Err(fault("an attribute type that this program knows", format!("number {code}")));
             }
         };
         let kind = kind.ok_or_else(|| fault("a value", "none".into()))?;
         let nothing = |expected| move || fault(expected, "none".into());
         if let Some(name_there) = proto.ref_attr_name.take().filter(|reference| !reference.is_empty()) {
             let value = AttributeValue::Reference { name: name_there, kind };
-            return Ok(Attribute {
-                name,
-                value,
-                kept: Kept::new(proto),
-            });
+            return Ok(Attribute { name, value, kept: Kept::new(proto) });
         }
         let value = match kind {
             // A writer may leave out a value that is zero or empty.
@@ -243,10 +225,7 @@ impl Attribute {
             AttributeKind::Floats => AttributeValue::Floats(std::mem::take(&mut proto.floats)),
             AttributeKind::Strings => AttributeValue::Strings(std::mem::take(&mut proto.strings)),
             AttributeKind::Tensors => {
-                let tensors = proto
-                    .tensors
-                    .iter_mut()
-                    .map(|tensor| weights::take_tensor(tensor, place, folder));
+                let tensors = proto.tensors.iter_mut().map(|tensor| weights::take_tensor(tensor, place, folder));
                 let value = AttributeValue::Tensors(tensors.collect::<Result<_, _>>()?);
                 if proto.tensors.iter().all(|notes| *notes == TensorProto::default()) {
                     proto.tensors.clear();
@@ -268,11 +247,7 @@ impl Attribute {
                 AttributeValue::Types(types.map(ValueInfo::from_type).collect())
             }
         };
-        Ok(Attribute {
-            name,
-            value,
-            kept: Kept::new(proto),
-        })
+        Ok(Attribute { name, value, kept: Kept::new(proto) })
     }
 
     pub(super) fn to_proto(&self) -> AttributeProto {
@@ -317,11 +292,7 @@ mod tests {
     use super::*;
     use crate::tensor::{DType, SymbolicShape};
 
-    const NODE: Place = Place::Node {
-        name: "n",
-        op_type: "Op",
-        output: "y",
-    };
+    const NODE: Place = Place::Node { name: "n", op_type: "Op", output: "y" };
 
     fn read(proto: AttributeProto) -> Result<Attribute, OnnxError> {
         Attribute::from_proto(proto, &NODE, &Folder::none(), 1)
@@ -350,10 +321,7 @@ mod tests {
             AttributeValue::SparseTensors(vec![("s".into(), sparse)]),
             AttributeValue::Graphs(vec![graph, Graph::default()]),
             AttributeValue::Types(vec![info.clone(), info]),
-            AttributeValue::Reference {
-                name: "alpha".into(),
-                kind: AttributeKind::Tensors,
-            },
+            AttributeValue::Reference { name: "alpha".into(), kind: AttributeKind::Tensors },
         ];
         for value in values {
             let attribute = Attribute::new("a", value);
@@ -363,25 +331,10 @@ mod tests {
 
     #[test]
     fn a_missing_type_is_told_from_the_field_and_a_missing_number_is_zero() {
-        let typed = |code: AttributeType| AttributeProto {
-            r#type: Some(code.into()),
-            ..AttributeProto::default()
-        };
+        let typed = |code: AttributeType| AttributeProto { r#type: Some(code.into()), ..AttributeProto::default() };
         let cases = [
-            (
-                AttributeProto {
-                    ints: vec![3],
-                    ..AttributeProto::default()
-                },
-                AttributeValue::Ints(vec![3]),
-            ),
-            (
-                AttributeProto {
-                    f: Some(2.0),
-                    ..AttributeProto::default()
-                },
-                AttributeValue::Float(2.0),
-            ),
+            (AttributeProto { ints: vec![3], ..AttributeProto::default() }, AttributeValue::Ints(vec![3])),
+            (AttributeProto { f: Some(2.0), ..AttributeProto::default() }, AttributeValue::Float(2.0)),
             (typed(AttributeType::Int), AttributeValue::Int(0)),
             (typed(AttributeType::String), AttributeValue::String(vec![])),
         ];
@@ -400,23 +353,11 @@ mod tests {
         retyped.value = AttributeValue::Int(2);
         assert_eq!(retyped.to_proto().t, None);
 
-        let typed = |code| AttributeProto {
-            name: Some("a".into()),
-            r#type: Some(code),
-            ..AttributeProto::default()
-        };
-        let cases = [
-            (4, "expected a tensor"),
-            (5, "expected a graph"),
-            (0, "expected a value"),
-            (77, "number 77"),
-        ];
+        let typed = |code| AttributeProto { name: Some("a".into()), r#type: Some(code), ..AttributeProto::default() };
+        let cases = [(4, "expected a tensor"), (5, "expected a graph"), (0, "expected a value"), (77, "number 77")];
         for (code, part) in cases {
             let error = read(typed(code)).unwrap_err().to_string();
-            assert!(
-                error.starts_with("attribute \"a\" of node Op \"n\"") && error.contains(part),
-                "{error}"
-            );
+            assert!(error.starts_with("attribute \"a\" of node Op \"n\"") && error.contains(part), "{error}");
         }
     }
 }

@@ -65,13 +65,7 @@ mod tests {
         }
         let supported = (0..100).filter(|code| from_code(*code).is_some()).count();
         assert_eq!(supported, DType::ALL.len());
-        for (code, name) in [
-            (1, "f32"),
-            (17, "float8e4m3fn"),
-            (22, "int4"),
-            (14, "complex64"),
-            (99, "number 99"),
-        ] {
+        for (code, name) in [(1, "f32"), (17, "float8e4m3fn"), (22, "int4"), (14, "complex64"), (99, "number 99")] {
             assert_eq!(name_of_code(code), name);
         }
     }

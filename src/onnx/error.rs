@@ -224,10 +224,7 @@ impl OnnxError {
     pub(super) fn in_file(self, path: &std::path::Path) -> OnnxError {
         match self {
             OnnxError::Io { .. } | OnnxError::NotAFile { .. } | OnnxError::InFile { .. } => self,
-            fault => OnnxError::InFile {
-                path: path.to_owned(),
-                fault: Box::new(fault),
-            },
+            fault => OnnxError::InFile { path: path.to_owned(), fault: Box::new(fault) },
         }
     }
 }

@@ -20,23 +20,13 @@ pub(super) struct Folder {
 impl Folder {
     /// No folder: external files are refused.
     pub(super) fn none() -> Self {
-        Folder {
-            named: None,
-            roots: Vec::new(),
-        }
+        Folder { named: None, roots: Vec::new() }
     }
 
     /// The folder `dir`.
     pub(super) fn at(dir: &Path) -> Self {
-        let named = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
-        Folder {
-            named: Some(named.to_owned()),
-            roots: named.canonicalize().into_iter().collect(),
-        }
+        let named = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        Folder { named: Some(named.to_owned()), roots: named.canonicalize().into_iter().collect() }
     }
 
     /// The folder of the model file `path`.
@@ -75,11 +65,7 @@ impl Folder {
         let mut file = File::open(&path).map_err(ExternalFault::Io)?;
         let file_len = file.metadata().map_err(ExternalFault::Io)?.len();
         let to = offset.saturating_add(len);
-        let short = ExternalFault::Short {
-            from: offset,
-            to,
-            len: file_len,
-        };
+        let short = ExternalFault::Short { from: offset, to, len: file_len };
         let Some(count) = usize::try_from(len).ok().filter(|_| to <= file_len) else {
             return Err(short);
         };
@@ -100,29 +86,19 @@ impl Folder {
             return Err(ExternalFault::OutsideFolder);
         }
         let real = named.join(location).canonicalize().map_err(ExternalFault::Io)?;
-        if self.roots.iter().any(|root| real.starts_with(root)) {
-            Ok(real)
-        } else {
-            Err(ExternalFault::OutsideFolder)
-        }
+        if self.roots.iter().any(|root| real.starts_with(root)) { Ok(real) } else { Err(ExternalFault::OutsideFolder) }
     }
 }
 
 fn entry<'a>(entries: &'a [StringStringEntryProto], key: &str) -> Option<&'a str> {
-    entries
-        .iter()
-        .find(|entry| entry.key() == key)
-        .map(|entry| entry.value())
+    entries.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
 }
 
 fn number(entries: &[StringStringEntryProto], key: &'static str) -> Result<Option<u64>, ExternalFault> {
     let Some(value) = entry(entries, key) else {
         return Ok(None);
     };
-    value.parse().map(Some).map_err(|_| ExternalFault::Number {
-        key,
-        value: value.to_owned(),
-    })
+    value.parse().map(Some).map_err(|_| ExternalFault::Number { key, value: value.to_owned() })
 }
 
 #[cfg(test)]
@@ -152,10 +128,7 @@ mod tests {
         type Pairs<'a> = &'a [(&'a str, &'a str)];
         let good: &[(Pairs, &[u8])] = &[
             (&[("location", "w.bin")], &[0, 1, 2, 3]),
-            (
-                &[("location", "./w.bin"), ("offset", "12"), ("length", "4")],
-                &[12, 13, 14, 15],
-            ),
+            (&[("location", "./w.bin"), ("offset", "12"), ("length", "4")], &[12, 13, 14, 15]),
             (&[("location", "sub/w.bin"), ("checksum", "?")], &[1, 1, 1, 1]),
         ];
         for (pairs, expected) in good {
@@ -169,32 +142,17 @@ mod tests {
             (&[("location", "sub")], "not a regular file"),
             (&[("location", "gone.bin")], "gone.bin"),
             (&[("location", "w\0.bin")], "NUL"),
-            (
-                &[("location", "w.bin"), ("offset", "13")],
-                "bytes 13 to 17, the file has 16",
-            ),
-            (
-                &[("location", "w.bin"), ("offset", "18446744073709551615")],
-                "the file has 16",
-            ),
+            (&[("location", "w.bin"), ("offset", "13")], "bytes 13 to 17, the file has 16"),
+            (&[("location", "w.bin"), ("offset", "18446744073709551615")], "the file has 16"),
             (&[("location", "w.bin"), ("offset", "-1")], "`offset` is \"-1\""),
             (&[("location", "w.bin"), ("length", "many")], "`length` is \"many\""),
-            (
-                &[("location", "w.bin"), ("length", "5")],
-                "takes 4 bytes, the model says 5",
-            ),
+            (&[("location", "w.bin"), ("length", "5")], "takes 4 bytes, the model says 5"),
         ];
         for (pairs, part) in bad {
             let error = folder.read(&entries(pairs), 4, &place).unwrap_err().to_string();
-            assert!(
-                error.starts_with("initializer \"w\"") && error.contains(part),
-                "{pairs:?}: {error}"
-            );
+            assert!(error.starts_with("initializer \"w\"") && error.contains(part), "{pairs:?}: {error}");
         }
-        let error = folder
-            .read(&entries(&[("location", "w.bin")]), 1 << 40, &place)
-            .unwrap_err()
-            .to_string();
+        let error = folder.read(&entries(&[("location", "w.bin")]), 1 << 40, &place).unwrap_err().to_string();
         assert!(error.contains("the file has 16"), "{error}");
     }
 
@@ -214,22 +172,8 @@ mod tests {
         symlink(outer.path().join("secret"), view.join("evil.bin")).unwrap();
         let folder = Folder::of_model(&view.join("model.onnx"));
         let place = Place::Initializer { name: "w" };
-        assert_eq!(
-            folder.read(&entries(&[("location", "model.bin")]), 4, &place).unwrap(),
-            b"data"
-        );
-        let error = folder
-            .read(&entries(&[("location", "evil.bin")]), 4, &place)
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                OnnxError::External {
-                    fault: ExternalFault::OutsideFolder,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert_eq!(folder.read(&entries(&[("location", "model.bin")]), 4, &place).unwrap(), b"data");
+        let error = folder.read(&entries(&[("location", "evil.bin")]), 4, &place).unwrap_err();
+        assert!(matches!(error, OnnxError::External { fault: ExternalFault::OutsideFolder, .. }), "{error}");
     }
 }

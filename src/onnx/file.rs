@@ -32,32 +32,15 @@ pub(super) struct ModelFile {
 impl ModelFile {
     /// Opens a regular file that may be a model.
     pub(super) fn open(path: &Path) -> Result<Self, OnnxError> {
-        let io = |action| {
-            move |source| OnnxError::Io {
-                action,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let io = |action| move |source| OnnxError::Io { action, path: path.to_owned(), source };
         let kind = fs::metadata(path).map_err(io("open"))?.file_type();
         if !kind.is_file() {
             let found = if kind.is_dir() { "a folder" } else { "a pipe or device" };
-            return Err(OnnxError::NotAFile {
-                path: path.to_owned(),
-                found,
-            });
+            return Err(OnnxError::NotAFile { path: path.to_owned(), found });
         }
         let file = File::open(path).map_err(io("open"))?;
         let len = file.metadata().map_err(io("read"))?.len();
-        let mut model = ModelFile {
-            file,
-            window: vec![],
-            at: 0,
-            beyond: len,
-            len,
-            head: vec![],
-            fault: None,
-        };
+        let mut model = ModelFile { file, window: vec![], at: 0, beyond: len, len, head: vec![], fault: None };
         model.refill();
         model.check(path)?;
         model.head = model.window[..model.window.len().min(sniff::HEAD_LEN)].to_vec();
@@ -81,11 +64,7 @@ impl ModelFile {
     /// The fault of the disk, if there was one: then what was read since is not what the file holds.
     pub(super) fn check(&mut self, path: &Path) -> Result<(), OnnxError> {
         match self.fault.take() {
-            Some(source) => Err(OnnxError::Io {
-                action: "read",
-                path: path.to_owned(),
-                source,
-            }),
+            Some(source) => Err(OnnxError::Io { action: "read", path: path.to_owned(), source }),
             None => Ok(()),
         }
     }
@@ -108,9 +87,7 @@ impl ModelFile {
 
 impl Buf for ModelFile {
     fn remaining(&self) -> usize {
-        usize::try_from(self.beyond)
-            .unwrap_or(usize::MAX)
-            .saturating_add(self.window.len() - self.at)
+        usize::try_from(self.beyond).unwrap_or(usize::MAX).saturating_add(self.window.len() - self.at)
     }
 
     fn chunk(&self) -> &[u8] {
@@ -126,9 +103,7 @@ impl Buf for ModelFile {
         let skip = ((count - here) as u64).min(self.beyond);
         if skip > 0
             && self.fault.is_none()
-            && let Err(fault) = self
-                .file
-                .seek(SeekFrom::Current(i64::try_from(skip).unwrap_or(i64::MAX)))
+            && let Err(fault) = self.file.seek(SeekFrom::Current(i64::try_from(skip).unwrap_or(i64::MAX)))
         {
             self.fault = Some(fault);
         }
@@ -140,33 +115,16 @@ impl Buf for ModelFile {
 /// Writes `bytes` to `path` so that, whatever happens, the old file or the whole new one is there: a temporary file in
 /// the same folder, synced, then renamed. A link at `path` is replaced, not followed.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
-    let io = |action| {
-        move |source| OnnxError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    };
+    let io = |action| move |source| OnnxError::Io { action, path: path.to_owned(), source };
     let Some(name) = path.file_name() else {
-        return Err(io("write")(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path names no file",
-        )));
+        return Err(io("write")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
     };
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(
-        ".{}-{}.tmp",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    ));
+    temporary.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     let temporary = path.with_file_name(temporary);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .map_err(io("write"))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(io("write"))?;
     let written = file.write_all(bytes).and_then(|()| {
         if let Ok(old) = fs::metadata(path) {
             file.set_permissions(old.permissions())?;
@@ -174,9 +132,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
         file.sync_all()
     });
     drop(file);
-    let done = written
-        .map_err(io("write"))
-        .and_then(|()| fs::rename(&temporary, path).map_err(io("replace")));
+    let done = written.map_err(io("write")).and_then(|()| fs::rename(&temporary, path).map_err(io("replace")));
     if done.is_err() {
         // The fault that is reported is the first one; a leftover cannot be helped.
         let _ = fs::remove_file(&temporary);
@@ -219,12 +175,7 @@ mod tests {
         let path = dir.path().join("m.onnx");
         fs::write(&path, vec![1; 4 * WINDOW]).unwrap();
         let mut file = ModelFile::open(&path).unwrap();
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(WINDOW as u64 + 3)
-            .unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(WINDOW as u64 + 3).unwrap();
         file.advance(WINDOW + 1);
         assert_eq!(file.chunk()[0], 0);
         assert_eq!(file.remaining(), 3 * WINDOW - 1);
@@ -239,14 +190,8 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         fs::create_dir(dir.path().join("taken")).unwrap();
-        assert!(matches!(
-            replace(&dir.path().join("taken"), b"x"),
-            Err(OnnxError::Io { action: "replace", .. })
-        ));
-        assert!(matches!(
-            replace(&dir.path().join("gone/m.onnx"), b"x"),
-            Err(OnnxError::Io { action: "write", .. })
-        ));
+        assert!(matches!(replace(&dir.path().join("taken"), b"x"), Err(OnnxError::Io { action: "replace", .. })));
+        assert!(matches!(replace(&dir.path().join("gone/m.onnx"), b"x"), Err(OnnxError::Io { action: "write", .. })));
         assert!(replace(Path::new("/"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }

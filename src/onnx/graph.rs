@@ -96,10 +96,7 @@ pub struct OpsetImport {
 impl Graph {
     /// An empty graph.
     pub fn new(name: impl Into<String>) -> Self {
-        Graph {
-            name: name.into(),
-            ..Graph::default()
-        }
+        Graph { name: name.into(), ..Graph::default() }
     }
 
     /// The inputs that a caller has to give: those without an initializer.
@@ -107,17 +104,12 @@ impl Graph {
         let names = self.initializers.iter().map(|(name, _)| name.as_str());
         let names = names.chain(self.sparse_initializers.iter().map(|(name, _)| name.as_str()));
         let constant: HashSet<&str> = names.collect();
-        self.inputs
-            .iter()
-            .filter(move |input| !constant.contains(input.name.as_str()))
+        self.inputs.iter().filter(move |input| !constant.contains(input.name.as_str()))
     }
 
     /// The initializer of that name.
     pub fn initializer(&self, name: &str) -> Option<&Tensor> {
-        self.initializers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, tensor)| tensor)
+        self.initializers.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor)
     }
 
     /// Reads a graph that lies in `depth` others.
@@ -128,10 +120,7 @@ impl Graph {
         depth: usize,
     ) -> Result<Self, OnnxError> {
         if depth >= MAX_GRAPH_DEPTH {
-            return Err(OnnxError::TooDeep {
-                limit: MAX_GRAPH_DEPTH,
-                place: owner.to_string(),
-            });
+            return Err(OnnxError::TooDeep { limit: MAX_GRAPH_DEPTH, place: owner.to_string() });
         }
         let name = proto.name.take().unwrap_or_default();
         let mut initializers = Vec::with_capacity(proto.initializer.len());
@@ -140,10 +129,7 @@ impl Graph {
             let name = tensor.name.take().unwrap_or_default();
             let value = weights::take_tensor(&mut tensor, Place::Initializer { name: &name }, folder)?;
             if tensor != TensorProto::default() {
-                notes.push(TensorProto {
-                    name: Some(name.clone()),
-                    ..tensor
-                });
+                notes.push(TensorProto { name: Some(name.clone()), ..tensor });
             }
             initializers.push((name, value));
         }
@@ -177,11 +163,7 @@ impl Graph {
         proto.input = self.inputs.iter().map(ValueInfo::to_proto).collect();
         proto.output = self.outputs.iter().map(ValueInfo::to_proto).collect();
         proto.value_info = self.value_info.iter().map(ValueInfo::to_proto).collect();
-        proto.sparse_initializer = self
-            .sparse_initializers
-            .iter()
-            .map(|(name, s)| s.to_proto(name))
-            .collect();
+        proto.sparse_initializer = self.sparse_initializers.iter().map(|(name, s)| s.to_proto(name)).collect();
         proto.node = self.nodes.iter().map(Node::to_proto).collect();
         proto
     }
@@ -215,10 +197,7 @@ impl Node {
 
     /// The value of an attribute.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
-        self.attributes
-            .iter()
-            .find(|attribute| attribute.name == name)
-            .map(|attribute| &attribute.value)
+        self.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
     }
 
     fn from_proto(mut proto: NodeProto, folder: &Folder, depth: usize) -> Result<Self, OnnxError> {
@@ -226,11 +205,7 @@ impl Node {
         let op_type = proto.op_type.take().unwrap_or_default();
         let outputs = std::mem::take(&mut proto.output);
         let output = outputs.first().map_or("", String::as_str);
-        let place = Place::Node {
-            name: &name,
-            op_type: &op_type,
-            output,
-        };
+        let place = Place::Node { name: &name, op_type: &op_type, output };
         Ok(Node {
             attributes: attributes(&mut proto.attribute, &place, folder, depth)?,
             domain: proto.domain.take().unwrap_or_default(),
@@ -300,10 +275,7 @@ impl Function {
 impl OpsetImport {
     /// Version `version` of the operators of `domain`.
     pub fn new(domain: impl Into<String>, version: i64) -> Self {
-        OpsetImport {
-            domain: domain.into(),
-            version,
-        }
+        OpsetImport { domain: domain.into(), version }
     }
 
     /// The version of `domain` among `imports`; empty and `ai.onnx` are the same domain.
@@ -332,10 +304,7 @@ fn values(protos: &mut Vec<super::proto::ValueInfoProto>) -> Vec<ValueInfo> {
 }
 
 fn nodes(protos: &mut Vec<NodeProto>, folder: &Folder, depth: usize) -> Result<Vec<Node>, OnnxError> {
-    std::mem::take(protos)
-        .into_iter()
-        .map(|node| Node::from_proto(node, folder, depth))
-        .collect()
+    std::mem::take(protos).into_iter().map(|node| Node::from_proto(node, folder, depth)).collect()
 }
 
 fn attributes(
@@ -345,18 +314,13 @@ fn attributes(
     depth: usize,
 ) -> Result<Vec<Attribute>, OnnxError> {
     let protos = std::mem::take(protos).into_iter();
-    protos
-        .map(|proto| Attribute::from_proto(proto, owner, folder, depth))
-        .collect()
+    protos.map(|proto| Attribute::from_proto(proto, owner, folder, depth)).collect()
 }
 
 fn nodes_are_within(nodes: &[Node], limit: usize) -> bool {
-    nodes
-        .iter()
-        .flat_map(|node| &node.attributes)
-        .all(|attribute| match &attribute.value {
-            AttributeValue::Graph(graph) => graph.is_within(limit),
-            AttributeValue::Graphs(graphs) => graphs.iter().all(|graph| graph.is_within(limit)),
-            _ => true,
-        })
+    nodes.iter().flat_map(|node| &node.attributes).all(|attribute| match &attribute.value {
+        AttributeValue::Graph(graph) => graph.is_within(limit),
+        AttributeValue::Graphs(graphs) => graphs.iter().all(|graph| graph.is_within(limit)),
+        _ => true,
+    })
 }

@@ -55,12 +55,8 @@ impl ModelHeader {
     fn from_proto(proto: HeaderProto) -> Self {
         let graph = proto.graph.unwrap_or_default();
         let sparse = graph.sparse_initializer.into_iter().filter_map(|sparse| sparse.values);
-        let constant: std::collections::HashSet<String> = graph
-            .initializer
-            .into_iter()
-            .chain(sparse)
-            .filter_map(|tensor| tensor.name)
-            .collect();
+        let constant: std::collections::HashSet<String> =
+            graph.initializer.into_iter().chain(sparse).filter_map(|tensor| tensor.name).collect();
         let inputs = graph.input.into_iter().map(ValueInfo::from_proto);
         ModelHeader {
             graph_name: graph.name.unwrap_or_default(),
@@ -78,11 +74,7 @@ impl ModelHeader {
 
 impl Parts for HeaderProto {
     fn parts(&self) -> (i64, bool, usize) {
-        (
-            self.ir_version.unwrap_or_default(),
-            self.graph.is_some(),
-            self.opset_import.len(),
-        )
+        (self.ir_version.unwrap_or_default(), self.graph.is_some(), self.opset_import.len())
     }
 }
 

@@ -101,17 +101,10 @@ impl Model {
     /// Fails when it is larger than 2 GiB or its graphs lie deeper than [`MAX_GRAPH_DEPTH`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), OnnxError> {
         let path = path.as_ref();
-        let functions = self
-            .functions
-            .iter()
-            .all(|function| function.is_within(MAX_GRAPH_DEPTH));
+        let functions = self.functions.iter().all(|function| function.is_within(MAX_GRAPH_DEPTH));
         if !functions || !self.graph.is_within(MAX_GRAPH_DEPTH) {
             let place = format!("model {:?}", self.graph.name);
-            return Err(OnnxError::TooDeep {
-                limit: MAX_GRAPH_DEPTH,
-                place,
-            }
-            .in_file(path));
+            return Err(OnnxError::TooDeep { limit: MAX_GRAPH_DEPTH, place }.in_file(path));
         }
         let proto = self.to_proto();
         let len = proto.encoded_len() as u64;
@@ -138,9 +131,7 @@ impl Model {
             opset_imports: OpsetImport::list_from_proto(std::mem::take(&mut proto.opset_import)),
             metadata: metadata(std::mem::take(&mut proto.metadata_props)),
             graph: Graph::from_proto(proto.graph.take().unwrap_or_default(), &"the model", folder, 0)?,
-            functions: functions
-                .map(|function| Function::from_proto(function, folder))
-                .collect::<Result<_, _>>()?,
+            functions: functions.map(|function| Function::from_proto(function, folder)).collect::<Result<_, _>>()?,
             kept: Kept::new(proto),
         })
     }
@@ -218,10 +209,7 @@ fn read<M: Message + Default + Parts>(buf: &mut impl Buf, len: u64, head: &[u8])
     let message = M::decode(buf).map_err(|error| {
         let reason = error.to_string();
         fault(match reason.contains("recursion limit") {
-            true => OnnxError::TooDeep {
-                limit: MAX_GRAPH_DEPTH,
-                place: "the model".into(),
-            },
+            true => OnnxError::TooDeep { limit: MAX_GRAPH_DEPTH, place: "the model".into() },
             false => OnnxError::Damaged { len, reason },
         })
     })?;

@@ -43,14 +43,8 @@ impl SparseTensor {
         shape: Vec<usize>,
         place: &dyn std::fmt::Display,
     ) -> Result<Self, OnnxError> {
-        let fault = |expected: String, found: String| OnnxError::Sparse {
-            place: place.to_string(),
-            expected,
-            found,
-        };
-        let product = shape
-            .iter()
-            .try_fold(1usize, |product, size| product.checked_mul(*size));
+        let fault = |expected: String, found: String| OnnxError::Sparse { place: place.to_string(), expected, found };
+        let product = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         let product = product.ok_or_else(|| fault("a shape that memory can hold".into(), format!("{shape:?}")))?;
         let [count] = *values.shape() else {
             return Err(fault("values of rank 1".into(), format!("shape {:?}", values.shape())));
@@ -82,10 +76,7 @@ impl SparseTensor {
         let indices = weights::take_tensor(&mut proto.indices.take().unwrap_or_default(), place("indices"), folder)?;
         let shape: Option<Vec<usize>> = proto.dims.iter().map(|size| usize::try_from(*size).ok()).collect();
         let Some(shape) = shape else {
-            return Err(OnnxError::Shape {
-                place: place("shape").to_string(),
-                dims: proto.dims,
-            });
+            return Err(OnnxError::Shape { place: place("shape").to_string(), dims: proto.dims });
         };
         let sparse = Self::checked(values, indices, shape, &place("parts"))?;
         Ok((name, sparse))
@@ -93,21 +84,14 @@ impl SparseTensor {
 
     pub(super) fn to_proto(&self, name: &str) -> SparseTensorProto {
         let tensor = |tensor: &Tensor, name: Option<String>| {
-            let mut proto = TensorProto {
-                name,
-                ..TensorProto::default()
-            };
+            let mut proto = TensorProto { name, ..TensorProto::default() };
             weights::fill(&mut proto, tensor);
             Some(proto)
         };
         SparseTensorProto {
             values: tensor(&self.values, super::kept::some_text(name)),
             indices: tensor(&self.indices, None),
-            dims: self
-                .shape
-                .iter()
-                .map(|size| i64::try_from(*size).unwrap_or(i64::MAX))
-                .collect(),
+            dims: self.shape.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect(),
         }
     }
 }
@@ -117,11 +101,7 @@ mod tests {
     use super::*;
 
     fn made(values: usize, indices: Tensor, shape: &[usize]) -> Result<SparseTensor, OnnxError> {
-        SparseTensor::new(
-            Tensor::zeros(DType::F32, vec![values]).unwrap(),
-            indices,
-            shape.to_vec(),
-        )
+        SparseTensor::new(Tensor::zeros(DType::F32, vec![values]).unwrap(), indices, shape.to_vec())
     }
 
     #[test]
@@ -137,24 +117,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error() {
         let cases = [
-            (
-                made(2, Tensor::from_vec(vec![1i64, 6]), &[2, 3]),
-                "from 0 to below 6, found 6",
-            ),
+            (made(2, Tensor::from_vec(vec![1i64, 6]), &[2, 3]), "from 0 to below 6, found 6"),
             (made(1, Tensor::from_vec(vec![-1i64]), &[2, 3]), "found -1"),
-            (
-                made(1, Tensor::new(vec![1, 2], vec![0i64, 3]).unwrap(), &[2, 3]),
-                "below 3, found 3",
-            ),
+            (made(1, Tensor::new(vec![1, 2], vec![0i64, 3]).unwrap(), &[2, 3]), "below 3, found 3"),
             (made(1, Tensor::from_vec(vec![0i32]), &[2]), "indices of i64, found i32"),
-            (
-                made(2, Tensor::from_vec(vec![0i64]), &[2]),
-                "[2] or [2, 1], found shape [1]",
-            ),
-            (
-                made(0, Tensor::from_vec(Vec::<i64>::new()), &[usize::MAX, 2]),
-                "memory can hold",
-            ),
+            (made(2, Tensor::from_vec(vec![0i64]), &[2]), "[2] or [2, 1], found shape [1]"),
+            (made(0, Tensor::from_vec(Vec::<i64>::new()), &[usize::MAX, 2]), "memory can hold"),
             (made(0, Tensor::new(vec![0, 0], Vec::<i64>::new()).unwrap(), &[]), ""),
         ];
         for (result, part) in cases {

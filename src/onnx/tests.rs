@@ -12,13 +12,7 @@ use super::proto::{self, GraphProto, ModelProto, NodeProto};
 use super::*;
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor, TensorData};
 
-const FILES: [&str; 5] = [
-    "linear.onnx",
-    "sequence.onnx",
-    "alexnet_light.onnx",
-    "everything.onnx",
-    "external.onnx",
-];
+const FILES: [&str; 5] = ["linear.onnx", "sequence.onnx", "alexnet_light.onnx", "everything.onnx", "external.onnx"];
 
 fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx").join(file)
@@ -27,10 +21,7 @@ fn data(file: &str) -> PathBuf {
 /// Whether the elements of a tensor are those that `expected` tells as text.
 fn holds(tensor: &Tensor, expected: &[String]) -> bool {
     fn all<T: Copy + PartialEq + FromStr>(elements: &[T], expected: &[String]) -> bool {
-        elements
-            .iter()
-            .map(|element| Some(*element))
-            .eq(expected.iter().map(|text| text.parse().ok()))
+        elements.iter().map(|element| Some(*element)).eq(expected.iter().map(|text| text.parse().ok()))
     }
     fn exact(elements: impl Iterator<Item = f64>, expected: &[String]) -> bool {
         all(&elements.collect::<Vec<_>>(), expected)
@@ -54,9 +45,7 @@ fn holds(tensor: &Tensor, expected: &[String]) -> bool {
 }
 
 fn onnx_name(dtype: DType) -> &'static str {
-    proto::tensor_proto::DataType::try_from(dtype::to_code(dtype))
-        .unwrap()
-        .as_str_name()
+    proto::tensor_proto::DataType::try_from(dtype::to_code(dtype)).unwrap().as_str_name()
 }
 
 #[test]
@@ -69,17 +58,9 @@ fn initializers_are_the_numbers_that_the_onnx_package_reads() {
         for (name, tensor) in &model.graph.initializers {
             let expected = &expected[name];
             assert_eq!(onnx_name(tensor.dtype()), expected["dtype"], "{file}: {name}");
-            assert_eq!(
-                serde_json::to_value(tensor.shape()).unwrap(),
-                expected["shape"],
-                "{file}: {name}"
-            );
+            assert_eq!(serde_json::to_value(tensor.shape()).unwrap(), expected["shape"], "{file}: {name}");
             let elements: Vec<String> = serde_json::from_value(expected["values"].clone()).unwrap();
-            assert!(
-                holds(tensor, &elements),
-                "{file}: {name}: expected {elements:?}, found {:?}",
-                tensor.data()
-            );
+            assert!(holds(tensor, &elements), "{file}: {name}: expected {elements:?}, found {:?}", tensor.data());
         }
     }
 }
@@ -87,58 +68,26 @@ fn initializers_are_the_numbers_that_the_onnx_package_reads() {
 #[test]
 fn every_part_of_a_rich_model_is_read() {
     let model = Model::load(data("everything.onnx")).unwrap();
-    assert_eq!(
-        (
-            model.ir_version,
-            model.opset(""),
-            model.opset("ai.onnx"),
-            model.opset("local")
-        ),
-        { (10, Some(21), Some(21), Some(1)) }
-    );
+    assert_eq!((model.ir_version, model.opset(""), model.opset("ai.onnx"), model.opset("local")), {
+        (10, Some(21), Some(21), Some(1))
+    });
     assert_eq!(model.opset("other"), None);
-    assert_eq!(
-        (model.producer_name.as_str(), model.producer_version.as_str()),
-        ("onnx_files.py", "1")
-    );
-    let pairs: Vec<_> = model
-        .metadata
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
+    assert_eq!((model.producer_name.as_str(), model.producer_version.as_str()), ("onnx_files.py", "1"));
+    let pairs: Vec<_> = model.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(pairs, [("language", "en"), ("rate", "16000")]);
     let ports: Vec<String> = model.graph.inputs.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        ports,
-        [
-            "x: f32 [N, 2]",
-            "flag: bool []",
-            "maybe: optional of i64 [?]",
-            "table: map of f32 []"
-        ]
-    );
+    assert_eq!(ports, ["x: f32 [N, 2]", "flag: bool []", "maybe: optional of i64 [?]", "table: map of f32 []"]);
     let (name, sparse) = &model.graph.sparse_initializers[0];
     assert_eq!((name.as_str(), sparse.shape()), ("sparse", &[2usize, 3][..]));
     assert_eq!(sparse.indices().as_slice::<i64>().unwrap(), [1, 5]);
 
     let choose = &model.graph.nodes[0];
     assert_eq!((choose.op_type.as_str(), choose.name.as_str()), ("If", "choose"));
-    let Some(AttributeValue::Graph(branch)) = choose.attribute("then_branch") else {
-        panic!("no branch")
-    };
-    assert_eq!(
-        branch.initializer("scale").unwrap().as_slice::<f32>().unwrap(),
-        [2.0, 0.5]
-    );
+    let Some(AttributeValue::Graph(branch)) = choose.attribute("then_branch") else { panic!("no branch") };
+    assert_eq!(branch.initializer("scale").unwrap().as_slice::<f32>().unwrap(), [2.0, 0.5]);
     let double = &model.functions[0];
-    assert_eq!(
-        (double.name.as_str(), double.attributes.as_slice()),
-        ("Double", &["factor".to_owned()][..])
-    );
-    let reference = AttributeValue::Reference {
-        name: "factor".into(),
-        kind: AttributeKind::Float,
-    };
+    assert_eq!((double.name.as_str(), double.attributes.as_slice()), ("Double", &["factor".to_owned()][..]));
+    let reference = AttributeValue::Reference { name: "factor".into(), kind: AttributeKind::Float };
     assert_eq!(double.nodes[0].attribute("value_float"), Some(&reference));
 }
 
@@ -160,19 +109,10 @@ fn real_files_survive_a_round_trip_with_what_is_not_shown() {
     assert!(!before.training_info.is_empty());
     assert_eq!(after.training_info, before.training_info);
     let (before, after) = (before.graph.unwrap(), after.graph.unwrap());
-    assert_eq!(
-        (after.doc_string(), before.doc_string()),
-        ("every corner", "every corner")
-    );
+    assert_eq!((after.doc_string(), before.doc_string()), ("every corner", "every corner"));
     assert_eq!((after.input, after.output), (before.input, before.output));
-    let branches = after.node[0]
-        .attribute
-        .iter()
-        .filter_map(|attribute| attribute.g.as_ref());
-    let notes: Vec<_> = branches
-        .flat_map(|graph| &graph.initializer)
-        .map(|tensor| tensor.doc_string())
-        .collect();
+    let branches = after.node[0].attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+    let notes: Vec<_> = branches.flat_map(|graph| &graph.initializer).map(|tensor| tensor.doc_string()).collect();
     assert_eq!(notes, ["per-channel scale"]);
 }
 
@@ -181,39 +121,18 @@ fn the_header_agrees_with_the_model() {
     for file in FILES {
         let model = Model::load(data(file)).unwrap();
         let header = inspect(data(file)).unwrap();
-        assert_eq!(
-            header,
-            ModelHeader::decode(&fs::read(data(file)).unwrap()).unwrap(),
-            "{file}"
-        );
-        assert_eq!(
-            header.inputs,
-            model.graph.free_inputs().cloned().collect::<Vec<_>>(),
-            "{file}"
-        );
+        assert_eq!(header, ModelHeader::decode(&fs::read(data(file)).unwrap()).unwrap(), "{file}");
+        assert_eq!(header.inputs, model.graph.free_inputs().cloned().collect::<Vec<_>>(), "{file}");
         assert_eq!(header.outputs, model.graph.outputs, "{file}");
         assert_eq!(header.metadata, model.metadata, "{file}");
         assert_eq!(header.opset_imports, model.opset_imports, "{file}");
         assert_eq!(header.graph_name, model.graph.name, "{file}");
-        let papers = (
-            header.producer_name,
-            header.producer_version,
-            header.ir_version,
-            header.node_count,
-        );
-        let expected = (
-            model.producer_name,
-            model.producer_version,
-            model.ir_version,
-            model.graph.nodes.len(),
-        );
+        let papers = (header.producer_name, header.producer_version, header.ir_version, header.node_count);
+        let expected = (model.producer_name, model.producer_version, model.ir_version, model.graph.nodes.len());
         assert_eq!(papers, expected, "{file}");
     }
     let linear = inspect(data("linear.onnx")).unwrap();
-    assert_eq!(
-        linear.inputs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["0: f32 [4, 10]"]
-    );
+    assert_eq!(linear.inputs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0: f32 [4, 10]"]);
 }
 
 #[test]
@@ -221,15 +140,9 @@ fn a_header_is_read_past_weights_that_percept_does_not_hold() {
     let mut proto = ModelProto::decode(&*fs::read(data("linear.onnx")).unwrap()).unwrap();
     proto.graph.as_mut().unwrap().initializer[0].data_type = Some(17);
     let bytes = proto.encode_to_vec();
-    assert_eq!(
-        ModelHeader::decode(&bytes).unwrap(),
-        inspect(data("linear.onnx")).unwrap()
-    );
+    assert_eq!(ModelHeader::decode(&bytes).unwrap(), inspect(data("linear.onnx")).unwrap());
     let error = Model::decode(&bytes, None).unwrap_err().to_string();
-    assert!(
-        error.starts_with("initializer \"1\" has data type float8e4m3fn"),
-        "{error}"
-    );
+    assert!(error.starts_with("initializer \"1\" has data type float8e4m3fn"), "{error}");
 }
 
 #[test]
@@ -239,11 +152,7 @@ fn a_model_larger_than_the_reading_window_is_read_alike_from_disk_and_memory() {
     for i in 0..300 {
         let weights = Tensor::from_vec((0..i * 7).map(|j| (i * j) as f32).collect());
         let name = format!("weights {i}");
-        graph.nodes.push(Node::new(
-            "Add",
-            [format!("x{i}"), name.clone()],
-            [format!("x{}", i + 1)],
-        ));
+        graph.nodes.push(Node::new("Add", [format!("x{i}"), name.clone()], [format!("x{}", i + 1)]));
         graph.inputs.push(ValueInfo::tensor(
             if i % 3 == 0 { format!("x{i}") } else { name.clone() },
             DType::F32,
@@ -266,36 +175,18 @@ fn a_model_larger_than_the_reading_window_is_read_alike_from_disk_and_memory() {
 fn external_weights_need_a_folder_and_stay_in_it() {
     let bytes = fs::read(data("external.onnx")).unwrap();
     let model = Model::load(data("external.onnx")).unwrap();
-    assert_eq!(
-        Model::decode(&bytes, Some(data("external.onnx").parent().unwrap())).unwrap(),
-        model
-    );
+    assert_eq!(Model::decode(&bytes, Some(data("external.onnx").parent().unwrap())).unwrap(), model);
     let none = Model::decode(&bytes, None).unwrap_err();
-    assert!(
-        matches!(
-            none,
-            OnnxError::External {
-                fault: ExternalFault::NoFolder,
-                ..
-            }
-        ),
-        "{none}"
-    );
+    assert!(matches!(none, OnnxError::External { fault: ExternalFault::NoFolder, .. }), "{none}");
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.onnx");
     fs::write(&path, &bytes).unwrap();
     let error = Model::load(&path).unwrap_err().to_string();
-    assert!(
-        error.contains("m.onnx: initializer \"w\" lies in the external file \"external.bin\": "),
-        "{error}"
-    );
+    assert!(error.contains("m.onnx: initializer \"w\" lies in the external file \"external.bin\": "), "{error}");
     fs::write(dir.path().join("external.bin"), [0; 30]).unwrap();
     let error = Model::load(&path).unwrap_err().to_string();
-    assert!(
-        error.contains("initializer \"b\"") && error.contains("bytes 32 to 56, the file has 30"),
-        "{error}"
-    );
+    assert!(error.contains("initializer \"b\"") && error.contains("bytes 32 to 56, the file has 30"), "{error}");
     assert!(inspect(&path).is_ok());
 }
 
@@ -308,55 +199,24 @@ fn files_that_are_no_models_are_told_apart() {
         proto.encode_to_vec()
     };
     let cases: [(&str, Vec<u8>, &str); 11] = [
-        (
-            "half",
-            whole[..whole.len() / 2].to_vec(),
-            "cut off or damaged (1984 bytes; ",
-        ),
+        ("half", whole[..whole.len() / 2].to_vec(), "cut off or damaged (1984 bytes; "),
         ("most", whole[..whole.len() - 1].to_vec(), "cut off or damaged"),
         ("empty", vec![], "found 0 bytes"),
-        (
-            "text",
-            b"percept: 1\nname: speech\nstages: []\n".to_vec(),
-            "expected an ONNX model, found text",
-        ),
-        (
-            "lfs",
-            b"version https://git-lfs.github.com/spec/v1\n".to_vec(),
-            "git lfs pull",
-        ),
+        ("text", b"percept: 1\nname: speech\nstages: []\n".to_vec(), "expected an ONNX model, found text"),
+        ("lfs", b"version https://git-lfs.github.com/spec/v1\n".to_vec(), "git lfs pull"),
         ("page", b"<html><body>404</body></html>".to_vec(), "found a web page"),
-        (
-            "ort",
-            b"\x20\0\0\0ORTM\x01\x02\x03\x04".to_vec(),
-            "ports come from the model's card",
-        ),
+        ("ort", b"\x20\0\0\0ORTM\x01\x02\x03\x04".to_vec(), "ports come from the model's card"),
         ("zeros", vec![0; 100], "cut off or damaged"),
-        (
-            "no graph",
-            without(|proto| proto.graph = None),
-            "the model has no graph",
-        ),
-        (
-            "no version",
-            without(|proto| proto.ir_version = None),
-            "the model has no format version",
-        ),
-        (
-            "no opset",
-            without(|proto| proto.opset_import.clear()),
-            "the model has no operator set",
-        ),
+        ("no graph", without(|proto| proto.graph = None), "the model has no graph"),
+        ("no version", without(|proto| proto.ir_version = None), "the model has no format version"),
+        ("no opset", without(|proto| proto.opset_import.clear()), "the model has no operator set"),
     ];
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes, part) in cases {
         let path = dir.path().join(name);
         fs::write(&path, &bytes).unwrap();
         let from_file = Model::load(&path).unwrap_err().to_string();
-        assert!(
-            from_file.starts_with(&format!("{}: ", path.display())),
-            "{name}: {from_file}"
-        );
+        assert!(from_file.starts_with(&format!("{}: ", path.display())), "{name}: {from_file}");
         let from_bytes = Model::decode(&bytes, None).unwrap_err().to_string();
         let header = inspect(&path).unwrap_err().to_string();
         for message in [from_file, from_bytes, header] {
@@ -366,10 +226,7 @@ fn files_that_are_no_models_are_told_apart() {
     for result in [Model::load(dir.path()).map(drop), inspect(dir.path()).map(drop)] {
         assert!(matches!(result, Err(OnnxError::NotAFile { found: "a folder", .. })));
     }
-    assert!(matches!(
-        inspect(dir.path().join("gone")),
-        Err(OnnxError::Io { action: "open", .. })
-    ));
+    assert!(matches!(inspect(dir.path().join("gone")), Err(OnnxError::Io { action: "open", .. })));
 }
 
 /// A chain of `depth` graphs, each inside an attribute of the only node of the one before.
@@ -377,9 +234,7 @@ fn nested(depth: usize) -> Graph {
     let mut graph = Graph::new("leaf");
     for _ in 1..depth {
         let mut outer = Graph::new("outer");
-        outer
-            .nodes
-            .push(Node::new("If", ["c"], ["y"]).with("then_branch", AttributeValue::Graph(graph)));
+        outer.nodes.push(Node::new("If", ["c"], ["y"]).with("then_branch", AttributeValue::Graph(graph)));
         graph = outer;
     }
     graph
@@ -393,10 +248,7 @@ fn nesting_has_a_limit_that_reading_and_writing_share() {
     deepest.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap(), deepest);
     let mut within = Model::new(Graph::new("g"), 21);
-    within.functions.push(Function {
-        nodes: nested(MAX_GRAPH_DEPTH).nodes,
-        ..Function::default()
-    });
+    within.functions.push(Function { nodes: nested(MAX_GRAPH_DEPTH).nodes, ..Function::default() });
     assert_eq!(Model::decode(&within.encode(), None).unwrap(), within);
     within.save(&path).unwrap();
 
@@ -404,19 +256,8 @@ fn nesting_has_a_limit_that_reading_and_writing_share() {
     within.functions[0].nodes = nested(MAX_GRAPH_DEPTH + 1).nodes;
     for model in [deeper, within] {
         let read = Model::decode(&model.encode(), None).unwrap_err();
-        assert!(
-            matches!(
-                read,
-                OnnxError::TooDeep {
-                    limit: MAX_GRAPH_DEPTH,
-                    ..
-                }
-            ),
-            "{read}"
-        );
-        let Err(OnnxError::InFile { fault, .. }) = model.save(&path) else {
-            panic!("saved")
-        };
+        assert!(matches!(read, OnnxError::TooDeep { limit: MAX_GRAPH_DEPTH, .. }), "{read}");
+        let Err(OnnxError::InFile { fault, .. }) = model.save(&path) else { panic!("saved") };
         assert!(matches!(*fault, OnnxError::TooDeep { .. }));
     }
 }
@@ -438,11 +279,7 @@ fn messages_without_end_need_little_stack() {
     }
     groups.extend([0xa3, 0x06].repeat(100_000));
     let value = wrap(11, &wrap(2, &types));
-    let cases = [
-        [vec![8, 7], wrap(7, &graphs)].concat(),
-        [vec![8, 7], wrap(7, &value)].concat(),
-        groups,
-    ];
+    let cases = [[vec![8, 7], wrap(7, &graphs)].concat(), [vec![8, 7], wrap(7, &value)].concat(), groups];
     let small = std::thread::Builder::new().stack_size(512 * 1024);
     let reader = small.spawn(move || {
         for bytes in cases {
@@ -490,15 +327,11 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Seeded) {
 /// Bytes of all tensors of a graph and the graphs inside it.
 fn tensor_bytes(graph: &Graph) -> usize {
     let weights: usize = graph.initializers.iter().map(|(_, tensor)| tensor.byte_len()).sum();
-    let attributes = graph
-        .nodes
-        .iter()
-        .flat_map(|node| &node.attributes)
-        .map(|attribute| match &attribute.value {
-            AttributeValue::Tensor(tensor) => tensor.byte_len(),
-            AttributeValue::Graph(graph) => tensor_bytes(graph),
-            _ => 0,
-        });
+    let attributes = graph.nodes.iter().flat_map(|node| &node.attributes).map(|attribute| match &attribute.value {
+        AttributeValue::Tensor(tensor) => tensor.byte_len(),
+        AttributeValue::Graph(graph) => tensor_bytes(graph),
+        _ => 0,
+    });
     weights + attributes.sum::<usize>()
 }
 
@@ -520,10 +353,7 @@ fn damaged_models_are_errors_or_models_but_never_more() {
                 }
                 Ok(model) => {
                     // Text takes 24 bytes an element, other elements at most 8 a byte of the file.
-                    assert!(
-                        tensor_bytes(&model.graph) <= 24 * bytes.len(),
-                        "{file}: more than the file holds"
-                    );
+                    assert!(tensor_bytes(&model.graph) <= 24 * bytes.len(), "{file}: more than the file holds");
                     assert!(header.is_ok(), "{file}: {}", header.unwrap_err());
                     let again = model.encode();
                     assert_eq!(Model::decode(&again, None).unwrap().encode(), again, "{file}");
@@ -532,10 +362,7 @@ fn damaged_models_are_errors_or_models_but_never_more() {
             }
         }
     }
-    assert!(
-        errors > 500 && models > 200,
-        "{errors} errors, {models} models: the damage is too strong or too weak"
-    );
+    assert!(errors > 500 && models > 200, "{errors} errors, {models} models: the damage is too strong or too weak");
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -548,10 +375,7 @@ fn any_shape() -> impl Strategy<Value = SymbolicShape> {
         "[A-Z]".prop_map(|s| Dim::Symbol(s.into())),
         Just(Dim::Any)
     ];
-    prop_oneof![
-        Just(SymbolicShape::Unranked),
-        prop::collection::vec(dim, 0..4).prop_map(SymbolicShape::Ranked)
-    ]
+    prop_oneof![Just(SymbolicShape::Unranked), prop::collection::vec(dim, 0..4).prop_map(SymbolicShape::Ranked)]
 }
 
 fn any_value() -> impl Strategy<Value = ValueInfo> {
@@ -583,33 +407,21 @@ fn any_graph() -> impl Strategy<Value = Graph> {
         let names = || prop::collection::vec(any_text(), 0..3);
         let node = (any_text(), any_text(), any_text(), names(), names(), attributes);
         let node = node.prop_map(|(op_type, domain, name, inputs, outputs, attributes)| {
-            let node = Node {
-                domain,
-                name,
-                ..Node::new(op_type, inputs, outputs)
-            };
-            attributes
-                .into_iter()
-                .fold(node, |node, (name, value)| node.with(name, value))
+            let node = Node { domain, name, ..Node::new(op_type, inputs, outputs) };
+            attributes.into_iter().fold(node, |node, (name, value)| node.with(name, value))
         });
         let infos = || prop::collection::vec(any_value(), 0..3);
         let weights = prop::collection::vec((any_text(), any_tensor()), 0..3);
-        (
-            any_text(),
-            infos(),
-            infos(),
-            infos(),
-            weights,
-            prop::collection::vec(node, 0..3),
-        )
-            .prop_map(|(name, inputs, outputs, value_info, initializers, nodes)| Graph {
+        (any_text(), infos(), infos(), infos(), weights, prop::collection::vec(node, 0..3)).prop_map(
+            |(name, inputs, outputs, value_info, initializers, nodes)| Graph {
                 inputs,
                 outputs,
                 value_info,
                 initializers,
                 nodes,
                 ..Graph::new(name)
-            })
+            },
+        )
     }
     let leaf = prop_oneof![
         any::<i64>().prop_map(AttributeValue::Int),
@@ -648,23 +460,14 @@ fn a_node_that_this_program_does_not_know_keeps_its_notes() {
     let node = NodeProto {
         op_type: Some("Op".into()),
         doc_string: Some("why".into()),
-        metadata_props: vec![proto::StringStringEntryProto {
-            key: Some("k".into()),
-            value: Some("v".into()),
-        }],
+        metadata_props: vec![proto::StringStringEntryProto { key: Some("k".into()), value: Some("v".into()) }],
         ..NodeProto::default()
     };
-    let graph = GraphProto {
-        node: vec![node.clone()],
-        ..GraphProto::default()
-    };
+    let graph = GraphProto { node: vec![node.clone()], ..GraphProto::default() };
     let model = ModelProto {
         ir_version: Some(8),
         graph: Some(graph),
-        opset_import: vec![proto::OperatorSetIdProto {
-            domain: None,
-            version: Some(13),
-        }],
+        opset_import: vec![proto::OperatorSetIdProto { domain: None, version: Some(13) }],
         ..ModelProto::default()
     };
     let model = Model::decode(&model.encode_to_vec(), None).unwrap();

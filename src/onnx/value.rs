@@ -67,24 +67,12 @@ pub struct ValueInfo {
 impl ValueInfo {
     /// A dense tensor.
     pub fn tensor(name: impl Into<String>, dtype: DType, shape: SymbolicShape) -> Self {
-        ValueInfo {
-            name: name.into(),
-            dtype: Some(dtype),
-            shape,
-            kind: ValueKind::Tensor,
-            kept: Kept::default(),
-        }
+        ValueInfo { name: name.into(), dtype: Some(dtype), shape, kind: ValueKind::Tensor, kept: Kept::default() }
     }
 
     /// A value of `kind` around tensors of `dtype` and `shape`.
     pub fn of_kind(kind: ValueKind, name: impl Into<String>, dtype: Option<DType>, shape: SymbolicShape) -> Self {
-        ValueInfo {
-            name: name.into(),
-            dtype,
-            shape,
-            kind,
-            kept: Kept::default(),
-        }
+        ValueInfo { name: name.into(), dtype, shape, kind, kept: Kept::default() }
     }
 
     /// The name of the element type, also of one that [`DType`] lacks (`float8e4m3fn`, `int4`); `None` when the file
@@ -99,18 +87,13 @@ impl ValueInfo {
     /// The element type code the file has where [`DType`] has no counterpart.
     fn kept_code(&self) -> Option<i32> {
         let mut kept = self.kept.get()?.r#type.clone()?;
-        innermost(&mut kept)
-            .and_then(|(code, _)| *code)
-            .filter(|code| dtype::from_code(*code).is_none())
+        innermost(&mut kept).and_then(|(code, _)| *code).filter(|code| dtype::from_code(*code).is_none())
     }
 
     pub(super) fn from_proto(mut proto: ValueInfoProto) -> Self {
         let name = proto.name.take().unwrap_or_default();
         let stated = proto.r#type.take();
-        let empty = stated
-            .as_ref()
-            .filter(|stated| **stated == TypeProto::default())
-            .cloned();
+        let empty = stated.as_ref().filter(|stated| **stated == TypeProto::default()).cloned();
         let mut info = Self::from_type(stated.unwrap_or_default());
         proto.r#type = info.kept.get().and_then(|kept| kept.r#type.clone()).or(empty);
         info.name = name;
@@ -125,9 +108,7 @@ impl ValueInfo {
             Some(Value::TensorType(_)) => ValueKind::Tensor,
             Some(Value::SparseTensorType(_)) => ValueKind::SparseTensor,
             Some(Value::SequenceType(_)) => ValueKind::Sequence,
-            Some(Value::MapType(map)) => ValueKind::Map {
-                key: map.key_type.and_then(dtype::from_code),
-            },
+            Some(Value::MapType(map)) => ValueKind::Map { key: map.key_type.and_then(dtype::from_code) },
             Some(Value::OptionalType(_)) => ValueKind::Optional,
             Some(Value::OpaqueType(_)) => ValueKind::Opaque,
             None => ValueKind::Untyped,
@@ -137,19 +118,10 @@ impl ValueInfo {
             Some((code, shape)) => (code.and_then(dtype::from_code), shape_from_proto(shape.as_ref())),
         };
         // A plain tensor type is said in full by the shown fields; the rest is kept whole.
-        let plain = ValueInfo {
-            name: String::new(),
-            dtype,
-            shape,
-            kind,
-            kept: Kept::default(),
-        };
+        let plain = ValueInfo { name: String::new(), dtype, shape, kind, kept: Kept::default() };
         let kept = match plain.to_type() == proto {
             true => Kept::default(),
-            false => Kept::new(ValueInfoProto {
-                r#type: Some(proto),
-                ..ValueInfoProto::default()
-            }),
+            false => Kept::new(ValueInfoProto { r#type: Some(proto), ..ValueInfoProto::default() }),
         };
         ValueInfo { kept, ..plain }
     }
@@ -170,10 +142,7 @@ impl ValueInfo {
             _ => fresh(self.kind),
         };
         if let Some((code, shape)) = innermost(&mut proto) {
-            *code = self
-                .dtype
-                .map(dtype::to_code)
-                .or(code.filter(|code| dtype::from_code(*code).is_none()));
+            *code = self.dtype.map(dtype::to_code).or(code.filter(|code| dtype::from_code(*code).is_none()));
             update_shape(shape, &self.shape);
         }
         proto
@@ -189,12 +158,7 @@ impl fmt::Display for ValueInfo {
             ValueKind::Opaque | ValueKind::Untyped => return f.write_str(self.kind.name()),
             kind => write!(f, "{} of ", kind.name())?,
         }
-        write!(
-            f,
-            "{} {}",
-            self.dtype_name().as_deref().unwrap_or("any type"),
-            self.shape
-        )
+        write!(f, "{} {}", self.dtype_name().as_deref().unwrap_or("any type"), self.shape)
     }
 }
 
@@ -203,34 +167,21 @@ fn fresh(kind: ValueKind) -> TypeProto {
     use type_proto::Value;
     let tensor = || {
         let value = Value::TensorType(type_proto::Tensor::default());
-        Some(Box::new(TypeProto {
-            value: Some(value),
-            denotation: None,
-        }))
+        Some(Box::new(TypeProto { value: Some(value), denotation: None }))
     };
     let value = match kind {
         ValueKind::Tensor => Some(Value::TensorType(type_proto::Tensor::default())),
         ValueKind::SparseTensor => Some(Value::SparseTensorType(type_proto::SparseTensor::default())),
-        ValueKind::Sequence => Some(Value::SequenceType(Box::new(type_proto::Sequence {
-            elem_type: tensor(),
-        }))),
-        ValueKind::Optional => Some(Value::OptionalType(Box::new(type_proto::Optional {
-            elem_type: tensor(),
-        }))),
+        ValueKind::Sequence => Some(Value::SequenceType(Box::new(type_proto::Sequence { elem_type: tensor() }))),
+        ValueKind::Optional => Some(Value::OptionalType(Box::new(type_proto::Optional { elem_type: tensor() }))),
         ValueKind::Map { key } => {
-            let map = type_proto::Map {
-                key_type: key.map(dtype::to_code),
-                value_type: tensor(),
-            };
+            let map = type_proto::Map { key_type: key.map(dtype::to_code), value_type: tensor() };
             Some(Value::MapType(Box::new(map)))
         }
         ValueKind::Opaque => Some(Value::OpaqueType(type_proto::Opaque::default())),
         ValueKind::Untyped => None,
     };
-    TypeProto {
-        value,
-        denotation: None,
-    }
+    TypeProto { value, denotation: None }
 }
 
 fn same_kind(kind: ValueKind, proto: &TypeProto) -> bool {
@@ -304,21 +255,12 @@ mod tests {
 
     fn tensor_type(code: i32, dims: Option<Vec<Dimension>>) -> TypeProto {
         let shape = dims.map(|dim| TensorShapeProto { dim });
-        let value = Value::TensorType(type_proto::Tensor {
-            elem_type: Some(code),
-            shape,
-        });
-        TypeProto {
-            value: Some(value),
-            denotation: None,
-        }
+        let value = Value::TensorType(type_proto::Tensor { elem_type: Some(code), shape });
+        TypeProto { value: Some(value), denotation: None }
     }
 
     fn dim(value: dimension::Value, denotation: Option<&str>) -> Dimension {
-        Dimension {
-            value: Some(value),
-            denotation: denotation.map(str::to_owned),
-        }
+        Dimension { value: Some(value), denotation: denotation.map(str::to_owned) }
     }
 
     #[test]
@@ -331,21 +273,14 @@ mod tests {
             Dimension::default(),
         ];
         let sequence = |inner| TypeProto {
-            value: Some(Value::SequenceType(Box::new(type_proto::Sequence {
-                elem_type: Some(Box::new(inner)),
-            }))),
+            value: Some(Value::SequenceType(Box::new(type_proto::Sequence { elem_type: Some(Box::new(inner)) }))),
             denotation: Some("WORDS".into()),
         };
         let optional = |inner| TypeProto {
-            value: Some(Value::OptionalType(Box::new(type_proto::Optional {
-                elem_type: Some(Box::new(inner)),
-            }))),
+            value: Some(Value::OptionalType(Box::new(type_proto::Optional { elem_type: Some(Box::new(inner)) }))),
             denotation: None,
         };
-        let empty_sequence = TypeProto {
-            value: Some(Value::SequenceType(Box::default())),
-            denotation: None,
-        };
+        let empty_sequence = TypeProto { value: Some(Value::SequenceType(Box::default())), denotation: None };
         let cases = [
             (tensor_type(1, Some(dims)), "v: f32 [N, 80, ?, ?]"),
             (tensor_type(7, Some(vec![])), "v: i64 []"),
@@ -381,25 +316,14 @@ mod tests {
         assert_eq!(info.to_type(), tensor_type(1, Some(vec![expected])));
         info.kind = ValueKind::Sequence;
         let back = ValueInfo::from_type(info.to_type());
-        assert_eq!(
-            (back.kind, back.dtype, back.shape),
-            (ValueKind::Sequence, Some(DType::F32), info.shape)
-        );
+        assert_eq!((back.kind, back.dtype, back.shape), (ValueKind::Sequence, Some(DType::F32), info.shape));
     }
 
     #[test]
     fn made_values_round_trip() {
         let key = Some(DType::String);
-        for kind in [
-            ValueKind::Tensor,
-            ValueKind::SparseTensor,
-            ValueKind::Sequence,
-            ValueKind::Map { key },
-        ] {
-            for shape in [
-                SymbolicShape::Unranked,
-                SymbolicShape::Ranked(vec![Dim::Any, Dim::Symbol("T".into())]),
-            ] {
+        for kind in [ValueKind::Tensor, ValueKind::SparseTensor, ValueKind::Sequence, ValueKind::Map { key }] {
+            for shape in [SymbolicShape::Unranked, SymbolicShape::Ranked(vec![Dim::Any, Dim::Symbol("T".into())])] {
                 let info = ValueInfo::of_kind(kind, "x", Some(DType::BF16), shape);
                 assert_eq!(ValueInfo::from_proto(info.to_proto()), info);
             }

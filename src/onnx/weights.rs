@@ -24,17 +24,11 @@ pub(super) fn take_tensor(proto: &mut TensorProto, place: Place, folder: &Folder
         string_data: std::mem::take(&mut proto.string_data),
     };
     let code = proto.data_type.take().unwrap_or_default();
-    let dtype = dtype::from_code(code).ok_or_else(|| OnnxError::UnsupportedDType {
-        place: place.to_string(),
-        found: dtype::name_of_code(code),
-    })?;
+    let dtype = dtype::from_code(code)
+        .ok_or_else(|| OnnxError::UnsupportedDType { place: place.to_string(), found: dtype::name_of_code(code) })?;
     if proto.segment.is_some() {
         let remedy = "store the tensor in one piece";
-        return Err(OnnxError::Unsupported {
-            place: place.to_string(),
-            found: "is split in segments",
-            remedy,
-        });
+        return Err(OnnxError::Unsupported { place: place.to_string(), found: "is split in segments", remedy });
     }
     let layout = Layout::new(dtype, std::mem::take(&mut proto.dims), place)?;
     let location = proto.data_location.take().unwrap_or_default();
@@ -44,11 +38,7 @@ pub(super) fn take_tensor(proto: &mut TensorProto, place: Place, folder: &Folder
         let Some(len) = layout.byte_len else {
             let remedy = "store it in the model itself";
             let found = "is text in an external file, which the format does not allow";
-            return Err(OnnxError::Unsupported {
-                place: place.to_string(),
-                found,
-                remedy,
-            });
+            return Err(OnnxError::Unsupported { place: place.to_string(), found, remedy });
         };
         let bytes = folder.read(&external, len, &place)?;
         return layout.read_bytes(&bytes);
@@ -64,11 +54,7 @@ pub(super) fn fill(proto: &mut TensorProto, tensor: &Tensor) {
     fn bytes<T: Copy, const N: usize>(elements: &[T], to_le: impl Fn(T) -> [u8; N]) -> Option<Vec<u8>> {
         Some(elements.iter().flat_map(|element| to_le(*element)).collect())
     }
-    proto.dims = tensor
-        .shape()
-        .iter()
-        .map(|size| i64::try_from(*size).unwrap_or(i64::MAX))
-        .collect();
+    proto.dims = tensor.shape().iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
     proto.data_type = Some(dtype::to_code(tensor.dtype()));
     proto.raw_data = match tensor.data() {
         TensorData::F16(buffer) => bytes(buffer, f16::to_le_bytes),
@@ -113,13 +99,8 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     fn new(dtype: DType, dims: Vec<i64>, place: Place<'a>) -> Result<Self, OnnxError> {
         let checked = || {
-            let shape = dims
-                .iter()
-                .map(|size| usize::try_from(*size).ok())
-                .collect::<Option<Vec<_>>>()?;
-            let count = shape
-                .iter()
-                .try_fold(1usize, |product, size| product.checked_mul(*size))?;
+            let shape = dims.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
+            let count = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
             let byte_len = match dtype.byte_width() {
                 Some(width) => Some(u64::try_from(count.checked_mul(width)?).ok()?),
                 None => None,
@@ -127,39 +108,18 @@ impl<'a> Layout<'a> {
             Some((shape, u64::try_from(count).ok()?, byte_len))
         };
         match checked() {
-            Some((shape, count, byte_len)) => Ok(Layout {
-                dtype,
-                shape,
-                count,
-                byte_len,
-                place,
-            }),
-            None => Err(OnnxError::Shape {
-                place: place.to_string(),
-                dims,
-            }),
+            Some((shape, count, byte_len)) => Ok(Layout { dtype, shape, count, byte_len, place }),
+            None => Err(OnnxError::Shape { place: place.to_string(), dims }),
         }
     }
 
     fn size_fault(&self, expected: u64, found: usize, unit: &'static str) -> OnnxError {
         let (place, shape) = (self.place.to_string(), self.shape.clone());
-        OnnxError::Size {
-            place,
-            dtype: self.dtype,
-            shape,
-            expected,
-            found: found as u64,
-            unit,
-        }
+        OnnxError::Size { place, dtype: self.dtype, shape, expected, found: found as u64, unit }
     }
 
     fn element_fault(&self, index: usize, found: String) -> OnnxError {
-        OnnxError::Element {
-            place: self.place.to_string(),
-            index,
-            dtype: self.dtype,
-            found,
-        }
+        OnnxError::Element { place: self.place.to_string(), index, dtype: self.dtype, found }
     }
 
     fn tensor<T: crate::tensor::Element>(&self, elements: Vec<T>) -> Result<Tensor, OnnxError> {
@@ -172,11 +132,7 @@ impl<'a> Layout<'a> {
         let Some(expected) = self.byte_len else {
             let remedy = "export it with `string_data`";
             let found = "is text in `raw_data`, which the format does not allow";
-            return Err(OnnxError::Unsupported {
-                place: self.place.to_string(),
-                found,
-                remedy,
-            });
+            return Err(OnnxError::Unsupported { place: self.place.to_string(), found, remedy });
         };
         if expected != bytes.len() as u64 {
             return Err(self.size_fault(expected, bytes.len(), "bytes"));
@@ -213,9 +169,7 @@ impl<'a> Layout<'a> {
             DType::U8 => self.convert(stored.int32_data, |value| u8::try_from(value).ok()),
             DType::U16 => self.convert(stored.int32_data, |value| u16::try_from(value).ok()),
             DType::F16 => self.convert(stored.int32_data, |value| u16::try_from(value).ok().map(f16::from_bits)),
-            DType::BF16 => self.convert(stored.int32_data, |value| {
-                u16::try_from(value).ok().map(bf16::from_bits)
-            }),
+            DType::BF16 => self.convert(stored.int32_data, |value| u16::try_from(value).ok().map(bf16::from_bits)),
             DType::Bool => self.convert(stored.int32_data, |value| Some(value != 0)),
             DType::String => {
                 let texts = stored.string_data.into_iter().enumerate().map(|(index, bytes)| {
@@ -257,11 +211,7 @@ mod tests {
     }
 
     fn proto(data_type: DataType, dims: &[i64]) -> TensorProto {
-        TensorProto {
-            data_type: Some(data_type.into()),
-            dims: dims.to_vec(),
-            ..TensorProto::default()
-        }
+        TensorProto { data_type: Some(data_type.into()), dims: dims.to_vec(), ..TensorProto::default() }
     }
 
     #[test]
@@ -271,50 +221,26 @@ mod tests {
             ..proto(data_type, &[int32_data.len() as i64])
         };
         let cases = [
-            (
-                ints(DataType::Float16, &[0x3c00, 0xc000]),
-                Tensor::from_vec(vec![f16::ONE, f16::from_f32(-2.0)]),
-            ),
+            (ints(DataType::Float16, &[0x3c00, 0xc000]), Tensor::from_vec(vec![f16::ONE, f16::from_f32(-2.0)])),
             (ints(DataType::Bfloat16, &[0x3f80]), Tensor::from_vec(vec![bf16::ONE])),
             (ints(DataType::Int8, &[-128, 127]), Tensor::from_vec(vec![-128i8, 127])),
             (ints(DataType::Int16, &[-300]), Tensor::from_vec(vec![-300i16])),
             (ints(DataType::Int32, &[i32::MIN]), Tensor::from_vec(vec![i32::MIN])),
             (ints(DataType::Uint8, &[255]), Tensor::from_vec(vec![255u8])),
             (ints(DataType::Uint16, &[65535]), Tensor::from_vec(vec![65535u16])),
+            (ints(DataType::Bool, &[0, 1, 2]), Tensor::from_vec(vec![false, true, true])),
             (
-                ints(DataType::Bool, &[0, 1, 2]),
-                Tensor::from_vec(vec![false, true, true]),
-            ),
-            (
-                TensorProto {
-                    uint64_data: vec![u32::MAX.into()],
-                    ..proto(DataType::Uint32, &[1])
-                },
+                TensorProto { uint64_data: vec![u32::MAX.into()], ..proto(DataType::Uint32, &[1]) },
                 Tensor::from_vec(vec![u32::MAX]),
             ),
+            (TensorProto { float_data: vec![1.5], ..proto(DataType::Float, &[]) }, Tensor::scalar(1.5f32)),
             (
-                TensorProto {
-                    float_data: vec![1.5],
-                    ..proto(DataType::Float, &[])
-                },
-                Tensor::scalar(1.5f32),
-            ),
-            (
-                TensorProto {
-                    string_data: vec!["é".into()],
-                    ..proto(DataType::String, &[1])
-                },
+                TensorProto { string_data: vec!["é".into()], ..proto(DataType::String, &[1]) },
                 Tensor::from_vec(vec!["é".to_owned()]),
             ),
+            (proto(DataType::Double, &[3, 0]), Tensor::zeros(DType::F64, vec![3, 0]).unwrap()),
             (
-                proto(DataType::Double, &[3, 0]),
-                Tensor::zeros(DType::F64, vec![3, 0]).unwrap(),
-            ),
-            (
-                TensorProto {
-                    raw_data: Some(vec![1, 0, 255, 255]),
-                    ..proto(DataType::Int16, &[2])
-                },
+                TensorProto { raw_data: Some(vec![1, 0, 255, 255]), ..proto(DataType::Int16, &[2]) },
                 Tensor::from_vec(vec![1i16, -1]),
             ),
         ];
@@ -325,10 +251,7 @@ mod tests {
 
     #[test]
     fn faults_name_the_tensor_and_what_was_expected() {
-        let raw = |data_type, dims: &[i64], len| TensorProto {
-            raw_data: Some(vec![0; len]),
-            ..proto(data_type, dims)
-        };
+        let raw = |data_type, dims: &[i64], len| TensorProto { raw_data: Some(vec![0; len]), ..proto(data_type, dims) };
         let cases = [
             (proto(DataType::Float8e4m3fn, &[1]), "data type float8e4m3fn"),
             (proto(DataType::Int4, &[1]), "data type int4"),
@@ -337,97 +260,31 @@ mod tests {
             (proto(DataType::Float, &[-1]), "shape [-1]"),
             (proto(DataType::Float, &[i64::MAX, 2]), "not the shape of a tensor"),
             (proto(DataType::Double, &[1 << 61]), "not the shape of a tensor"),
-            (
-                proto(DataType::Float, &[1 << 50]),
-                "takes 1125899906842624 elements, found 0",
-            ),
+            (proto(DataType::Float, &[1 << 50]), "takes 1125899906842624 elements, found 0"),
             (raw(DataType::Float, &[2], 7), "takes 8 bytes, found 7"),
-            (
-                raw(DataType::Float, &[1 << 40], 8),
-                "takes 4398046511104 bytes, found 8",
-            ),
+            (raw(DataType::Float, &[1 << 40], 8), "takes 4398046511104 bytes, found 8"),
             (raw(DataType::String, &[1], 8), "text in `raw_data`"),
-            (
-                TensorProto {
-                    int32_data: vec![0, 128],
-                    ..proto(DataType::Int8, &[2])
-                },
-                "element 1: 128 is no i8",
-            ),
-            (
-                TensorProto {
-                    int32_data: vec![-1],
-                    ..proto(DataType::Float16, &[1])
-                },
-                "-1 is no f16",
-            ),
-            (
-                TensorProto {
-                    uint64_data: vec![1 << 32],
-                    ..proto(DataType::Uint32, &[1])
-                },
-                "is no u32",
-            ),
-            (
-                TensorProto {
-                    string_data: vec![vec![0xff]],
-                    ..proto(DataType::String, &[1])
-                },
-                "is no string",
-            ),
-            (
-                TensorProto {
-                    float_data: vec![1.0],
-                    ..proto(DataType::Double, &[1])
-                },
-                "takes 1 elements, found 0",
-            ),
-            (
-                TensorProto {
-                    segment: Some(Segment::default()),
-                    ..proto(DataType::Float, &[0])
-                },
-                "split in segments",
-            ),
-            (
-                TensorProto {
-                    data_location: Some(1),
-                    ..proto(DataType::String, &[1])
-                },
-                "text in an external file",
-            ),
-            (
-                TensorProto {
-                    data_location: Some(1),
-                    ..proto(DataType::Float, &[1])
-                },
-                "load it from its path",
-            ),
+            (TensorProto { int32_data: vec![0, 128], ..proto(DataType::Int8, &[2]) }, "element 1: 128 is no i8"),
+            (TensorProto { int32_data: vec![-1], ..proto(DataType::Float16, &[1]) }, "-1 is no f16"),
+            (TensorProto { uint64_data: vec![1 << 32], ..proto(DataType::Uint32, &[1]) }, "is no u32"),
+            (TensorProto { string_data: vec![vec![0xff]], ..proto(DataType::String, &[1]) }, "is no string"),
+            (TensorProto { float_data: vec![1.0], ..proto(DataType::Double, &[1]) }, "takes 1 elements, found 0"),
+            (TensorProto { segment: Some(Segment::default()), ..proto(DataType::Float, &[0]) }, "split in segments"),
+            (TensorProto { data_location: Some(1), ..proto(DataType::String, &[1]) }, "text in an external file"),
+            (TensorProto { data_location: Some(1), ..proto(DataType::Float, &[1]) }, "load it from its path"),
         ];
         for (stored, part) in cases {
             let error = read(stored).unwrap_err().to_string();
-            assert!(
-                error.starts_with("initializer \"w\"") && error.contains(part),
-                "{error}"
-            );
+            assert!(error.starts_with("initializer \"w\"") && error.contains(part), "{error}");
         }
     }
 
     fn round_trip(tensor: Tensor) -> Result<(), TestCaseError> {
-        let mut proto = TensorProto {
-            name: Some("w".into()),
-            ..TensorProto::default()
-        };
+        let mut proto = TensorProto { name: Some("w".into()), ..TensorProto::default() };
         fill(&mut proto, &tensor);
         let back = take_tensor(&mut proto, PLACE, &Folder::none()).unwrap();
         prop_assert_eq!(back, tensor);
-        prop_assert_eq!(
-            proto,
-            TensorProto {
-                name: Some("w".into()),
-                ..TensorProto::default()
-            }
-        );
+        prop_assert_eq!(proto, TensorProto { name: Some("w".into()), ..TensorProto::default() });
         Ok(())
     }
 

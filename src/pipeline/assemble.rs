@@ -108,7 +108,11 @@ impl Assembly<'_> {
             let meant = config::suggest(&request.stage, known.clone()).map(|meant| format!("did you mean `{meant}`?"));
             let names: Vec<_> = known.map(|id| format!("`{id}`")).collect();
             let fault = Fault::error("unknown-stage", format!("there is no stage `{}`", request.stage))
-                .expected(if names.is_empty() { "another stage".into() } else { format!("one of {}", names.join(", ")) })
+                .expected(if names.is_empty() {
+                    "another stage".into()
+                } else {
+                    format!("one of {}", names.join(", "))
+                })
                 .maybe_help(meant);
             self.faults.push(request.place.put(fault));
             return;
@@ -139,8 +143,9 @@ impl Assembly<'_> {
             None if contract.inputs.len() == 1 => Some(0),
             None => {
                 let example: Vec<_> = contract.inputs.iter().map(|port| format!("{}: …", port.name)).collect();
-                let fault = Fault::error("which-port", format!("`{id}` has {} inputs, so each must be named", names.len()))
-                    .expected(format!("`from: {{{}}}`", example.join(", ")));
+                let fault =
+                    Fault::error("which-port", format!("`{id}` has {} inputs, so each must be named", names.len()))
+                        .expected(format!("`from: {{{}}}`", example.join(", ")));
                 self.faults.push(request.place.put(fault));
                 None
             }
@@ -190,8 +195,9 @@ impl Assembly<'_> {
         }
         if inputs > 1 {
             let names: Vec<_> = contract.inputs.iter().map(|port| format!("{}: …", port.name)).collect();
-            let fault = Fault::error("which-port", format!("`{}` has {inputs} inputs, so each must be named", self.id(index)))
-                .expected(format!("`from: {{{}}}`", names.join(", ")));
+            let fault =
+                Fault::error("which-port", format!("`{}` has {inputs} inputs, so each must be named", self.id(index)))
+                    .expected(format!("`from: {{{}}}`", names.join(", ")));
             self.fault_at_stage(index, fault);
             return;
         }
@@ -208,8 +214,9 @@ impl Assembly<'_> {
             }
             Some(_) => {}
             None => {
-                let fault = Fault::error("no-source", format!("nothing above `{}` writes what it could read", self.id(index)))
-                    .help("begin with a capture, or say where to read with `from`");
+                let fault =
+                    Fault::error("no-source", format!("nothing above `{}` writes what it could read", self.id(index)))
+                        .help("begin with a capture, or say where to read with `from`");
                 self.fault_at_stage(index, fault);
             }
         }
@@ -217,15 +224,20 @@ impl Assembly<'_> {
 
     /// Ports that must be read and are not. Not told of a stage whose requests are themselves at fault.
     fn missing_inputs(&mut self, index: usize) {
-        let (Some(contract), Some(requests)) = (self.contracts[index].clone(), &self.stages[index].from) else { return };
+        let (Some(contract), Some(requests)) = (self.contracts[index].clone(), &self.stages[index].from) else {
+            return;
+        };
         let linked = self.links.iter().filter(|link| link.to.0 == index).count();
         if linked < requests.len() {
             return;
         }
         for (port, input) in contract.inputs.iter().enumerate() {
             if !input.optional && !self.links.iter().any(|link| link.to == (index, port)) {
-                let fault = Fault::error("missing-input", format!("nothing is read on input `{}` of `{}`", input.name, self.id(index)))
-                    .expected(format!("`from: {{{}: …}}`, a stage that writes {}", input.name, input.format));
+                let fault = Fault::error(
+                    "missing-input",
+                    format!("nothing is read on input `{}` of `{}`", input.name, self.id(index)),
+                )
+                .expected(format!("`from: {{{}: …}}`, a stage that writes {}", input.name, input.format));
                 self.fault_at_stage(index, fault);
             }
         }
@@ -249,9 +261,14 @@ impl Assembly<'_> {
             let outputs = self.contracts[index].clone().map(|contract| contract.outputs).unwrap_or_default();
             for (port, output) in outputs.iter().enumerate() {
                 if !output.optional && !self.links.iter().any(|link| link.from == (index, port)) {
-                    let name = if outputs.len() > 1 { format!("{}.{}", self.id(index), output.name) } else { self.id(index).to_owned() };
-                    let fault = Fault::error("unread-output", format!("nobody reads what `{name}` writes"))
-                        .help(format!("add a stage that reads it (`from: {name}`), such as `- sink: jsonl`, or remove it"));
+                    let name = if outputs.len() > 1 {
+                        format!("{}.{}", self.id(index), output.name)
+                    } else {
+                        self.id(index).to_owned()
+                    };
+                    let fault = Fault::error("unread-output", format!("nobody reads what `{name}` writes")).help(
+                        format!("add a stage that reads it (`from: {name}`), such as `- sink: jsonl`, or remove it"),
+                    );
                     self.fault_at_stage(index, fault);
                 }
             }
@@ -314,7 +331,13 @@ impl Assembly<'_> {
                     self.mismatch(place, &port.name, &mismatch.expected.to_string(), &found, None);
                 } else if let Err(mismatch) = inputs[link.to.1].accepts(&found) {
                     fits = false;
-                    self.mismatch(place, &port.name, &mismatch.expected.to_string(), &found, Some("the links merged into one port carry one format".into()));
+                    self.mismatch(
+                        place,
+                        &port.name,
+                        &mismatch.expected.to_string(),
+                        &found,
+                        Some("the links merged into one port carry one format".into()),
+                    );
                 } else if found != Format::Any {
                     inputs[link.to.1] = found;
                 }
@@ -329,7 +352,9 @@ impl Assembly<'_> {
                         let port = contract.inputs.iter().position(|port| port.name == fault.port);
                         let link = self.links.iter().position(|link| link.to.0 == index && Some(link.to.1) == port);
                         let message = self.mismatch_message(index, &fault.port, contract.inputs.len());
-                        let mut report = Fault::error("format-mismatch", message).expected(fault.expected).found(self.found_text(link, &fault.found));
+                        let mut report = Fault::error("format-mismatch", message)
+                            .expected(fault.expected)
+                            .found(self.found_text(link, &fault.found));
                         report.help = fault.help;
                         self.put_on_link(link, index, report);
                     }
@@ -383,15 +408,21 @@ impl Assembly<'_> {
                 continue;
             }
             if let Some(&other) = writers.get(&path) {
-                let fault = Fault::error("same-file", format!("`{}` and `{}` write the same file", self.id(other), self.id(index)))
-                    .found(format!("`{path}`"))
-                    .help("give each a path of its own");
+                let fault = Fault::error(
+                    "same-file",
+                    format!("`{}` and `{}` write the same file", self.id(other), self.id(index)),
+                )
+                .found(format!("`{path}`"))
+                .help("give each a path of its own");
                 self.fault_at_stage(index, fault);
             }
             if many && !contract.shares && !path.contains("{stream}") {
-                let fault = Fault::error("one-file", format!("the streams of this pipeline would all be written to one file by `{}`", self.id(index)))
-                    .found(format!("`{path}`"))
-                    .help("put `{stream}` into the path: it becomes the stream's name");
+                let fault = Fault::error(
+                    "one-file",
+                    format!("the streams of this pipeline would all be written to one file by `{}`", self.id(index)),
+                )
+                .found(format!("`{path}`"))
+                .help("put `{stream}` into the path: it becomes the stream's name");
                 self.fault_at_stage(index, fault);
             }
             writers.insert(path, index);

@@ -62,7 +62,8 @@ impl PipelineFile {
         }
         let ids: Vec<String> = self.stages().map(stage_id).collect();
         let Some(stage) = self.stages_mut().find(|stage| stage_id(stage) == first) else {
-            let meant = config::suggest(&first, ids.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
+            let meant =
+                config::suggest(&first, ids.iter().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
             let names: Vec<_> = ids.iter().map(|id| format!("`{id}`")).collect();
             let mut fault = Fault::error("unknown-stage", format!("there is no stage `{first}`"))
                 .expected(format!("one of {}", names.join(", ")))
@@ -89,10 +90,14 @@ impl PipelineFile {
                 return Err(fault.expected(format!("one of {}", names.join(", "))).into());
             }
             (None, [only]) => only.clone(),
-            (None, []) => return Err(fault("no-capture", "this pipeline has no capture to put files in place of".into()).into()),
+            (None, []) => {
+                return Err(fault("no-capture", "this pipeline has no capture to put files in place of".into()).into());
+            }
             (None, _) => {
                 let names: Vec<_> = captures.iter().map(|id| format!("`--input {id}=PATH`")).collect();
-                return Err(fault("which-capture", "this pipeline has several captures".into()).expected(names.join(" and ")).into());
+                return Err(fault("which-capture", "this pipeline has several captures".into())
+                    .expected(names.join(" and "))
+                    .into());
             }
         };
         let text = |text: &str| argument(&option, Value::String(text.to_owned()));
@@ -101,7 +106,8 @@ impl PipelineFile {
             .iter()
             .map(|path| {
                 // Relative to where the user stands, not to the pipeline's folder.
-                let absolute = std::path::absolute(path).map_or_else(|_| path.clone(), |path| path.display().to_string());
+                let absolute =
+                    std::path::absolute(path).map_or_else(|_| path.clone(), |path| path.display().to_string());
                 text(&absolute)
             })
             .collect();
@@ -129,11 +135,8 @@ impl PipelineFile {
             "-" => path.to_owned(),
             _ => std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string()),
         };
-        let entries = vec![
-            (key(Role::Sink.key()), text("jsonl")),
-            (key("id"), text("output")),
-            (key("path"), text(&absolute)),
-        ];
+        let entries =
+            vec![(key(Role::Sink.key()), text("jsonl")), (key("id"), text("output")), (key("path"), text(&absolute))];
         let sink = argument(&option, Value::Mapping(entries));
         match self.node.get_mut("stages").map(|stages| &mut stages.value) {
             Some(Value::Sequence(stages)) => {

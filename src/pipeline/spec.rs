@@ -153,7 +153,8 @@ pub(super) fn read(node: &Node, source: &Source, registry: &Registry, settings: 
         );
     }
     for (index, stage) in stages.iter().enumerate() {
-        let mut reader = StageReader { source, registry, settings, path: format!("stages[{index}]"), faults: &mut faults };
+        let mut reader =
+            StageReader { source, registry, settings, path: format!("stages[{index}]"), faults: &mut faults };
         if let Some(stage) = reader.read(stage) {
             spec.stages.push(stage);
         }
@@ -229,8 +230,12 @@ impl StageReader<'_> {
         let Some((kind, _)) = known else {
             return Some(StageSpec { id, role, kind: kind_name.to_owned(), blueprint: None, from, place });
         };
-        let context =
-            ReadContext { node: &own, model: (role == Role::Model).then_some(name), source: self.source, settings: self.settings };
+        let context = ReadContext {
+            node: &own,
+            model: (role == Role::Model).then_some(name),
+            source: self.source,
+            settings: self.settings,
+        };
         let blueprint = match (kind.read)(&context) {
             Ok(blueprint) => Some(Arc::from(blueprint)),
             Err(faults) => {
@@ -266,9 +271,10 @@ impl StageReader<'_> {
                 let fault = Fault::error("no-role", "this stage has no role")
                     .expected("one of the keys `capture`, `preprocess`, `model`, `decoder`, `sink`");
                 let fault = match meant {
-                    Some((key, role)) => {
-                        fault.at_key(key, self.source).found(format!("the key `{}`", key.name)).help(format!("did you mean `{role}`?"))
-                    }
+                    Some((key, role)) => fault
+                        .at_key(key, self.source)
+                        .found(format!("the key `{}`", key.name))
+                        .help(format!("did you mean `{role}`?")),
                     None => fault.at_node(node, self.source),
                 };
                 self.fault(fault);
@@ -297,7 +303,8 @@ impl StageReader<'_> {
         } else if let Some(other) = Role::ALL.into_iter().find(|other| self.registry.find(*other, name).is_some()) {
             fault.help(format!("`{name}` is a {other}: write `- {other}: {name}`"))
         } else {
-            let meant = config::suggest(name, self.registry.names(role)).map(|meant| format!("did you mean `{meant}`?"));
+            let meant =
+                config::suggest(name, self.registry.names(role)).map(|meant| format!("did you mean `{meant}`?"));
             let known: Vec<_> = self.registry.names(role).map(|name| format!("`{name}`")).collect();
             fault.expected(format!("one of {}", known.join(", "))).maybe_help(meant)
         };
@@ -311,7 +318,9 @@ impl StageReader<'_> {
         match cards::find(name, &self.settings.base_dir) {
             Ok(cards::Model::Card(card)) => {
                 let kind = self.kind(Role::Model, card.kind(), &place)?;
-                if let (Some(defaults), Value::Mapping(entries)) = (card.config().and_then(Node::as_mapping), &mut own.value) {
+                if let (Some(defaults), Value::Mapping(entries)) =
+                    (card.config().and_then(Node::as_mapping), &mut own.value)
+                {
                     for (key, value) in defaults {
                         if !entries.iter().any(|(known, _)| known.name == key.name) {
                             let (mut key, mut value) = (key.clone(), value.clone());

@@ -127,18 +127,43 @@ fn each_fault_is_found_where_it_stands() {
         ("  - capture: convert\n  - sink: write\n    path: x\n", "unknown-kind", "convert", "preprocess: convert"),
         ("  - capture: microphone\n  - sink: write\n    path: x\n", "left-out", "microphone", "feature `microphone`"),
         ("  - captur: tone\n  - capture: tone\n  - sink: write\n    path: x\n", "no-role", "captur", "`capture`"),
-        ("  - capture: tone\n    sink: write\n  - sink: write\n    path: x\n  - capture: tone\n    id: b\n", "two-roles", "sink", "one role"),
+        (
+            "  - capture: tone\n    sink: write\n  - sink: write\n    path: x\n  - capture: tone\n    id: b\n",
+            "two-roles",
+            "sink",
+            "one role",
+        ),
         ("  - capture: tone\n    ratehz: 5\n  - sink: write\n    path: x\n", "unknown-key", "ratehz", "`rate_hz`"),
         ("  - capture: tone\n    rate_hz: 0\n  - sink: write\n    path: x\n", "", "0", "1"),
         ("  - capture: tone\n  - sink: write\n    path: x\n    from: tune\n", "unknown-stage", "tune", "`tone`"),
-        ("  - capture: tone\n  - sink: write\n    path: x\n    from: tone.left\n", "unknown-port", "tone.left", "tone.out"),
+        (
+            "  - capture: tone\n  - sink: write\n    path: x\n    from: tone.left\n",
+            "unknown-port",
+            "tone.left",
+            "tone.out",
+        ),
         ("  - capture: tone\n  - sink: write\n    path: x\n    from: {stage: tone, queue: 0}\n", "", "0", "1"),
-        ("  - capture: tone\n  - sink: write\n    path: x\n  - sink: write\n    id: b\n    path: x\n", "same-file", "write", "path of its own"),
+        (
+            "  - capture: tone\n  - sink: write\n    path: x\n  - sink: write\n    id: b\n    path: x\n",
+            "same-file",
+            "write",
+            "path of its own",
+        ),
         ("  - capture: tone\n    many: true\n  - sink: write\n    path: x\n", "one-file", "write", "{stream}"),
-        ("  - capture: tone\n  - sink: write\n    path: x\n  - sink: write\n    path: y\n", "duplicate-id", "write", "id"),
+        (
+            "  - capture: tone\n  - sink: write\n    path: x\n  - sink: write\n    path: y\n",
+            "duplicate-id",
+            "write",
+            "id",
+        ),
         ("  - capture: tone\n  - preprocess: convert\n    rate_hz: 1\n", "unread-output", "convert", "nobody"),
         ("  - sink: write\n    path: x\n", "", "write", "capture"),
-        ("  - capture: tone\n  - decoder: voice\n  - sink: write\n    path: x\n", "format-mismatch", "voice", "rate_hz: 16000"),
+        (
+            "  - capture: tone\n  - decoder: voice\n  - sink: write\n    path: x\n",
+            "format-mismatch",
+            "voice",
+            "rate_hz: 16000",
+        ),
         ("  - capture: tone\n  - decoder: cut\n  - sink: write\n    path: x\n", "which-port", "cut", "voice"),
     ];
     for (stages, code, place, word) in cases {
@@ -161,13 +186,18 @@ fn a_cycle_is_named_unless_it_is_feedback() {
         )
     };
     let found = faults(&stages(""));
-    assert!(found.iter().any(|fault| fault.code == "cycle" && fault.found.as_deref() == Some("cut → convert → cut")), "{found:#?}");
+    assert!(
+        found.iter().any(|fault| fault.code == "cycle" && fault.found.as_deref() == Some("cut → convert → cut")),
+        "{found:#?}"
+    );
     assert!(check(&stages(", feedback: true")).is_ok());
 }
 
 #[test]
 fn all_faults_come_at_once() {
-    let found = faults("  - capture: tone\n    ratehz: 1\n    rate_hz: x\n  - preprocess: konvert\n  - decoder: cut\n    from: {voice: nobody}\n  - sink: write\n");
+    let found = faults(
+        "  - capture: tone\n    ratehz: 1\n    rate_hz: x\n  - preprocess: konvert\n  - decoder: cut\n    from: {voice: nobody}\n  - sink: write\n",
+    );
     let codes: Vec<_> = found.iter().map(|fault| fault.code).collect();
     for code in ["unknown-key", "unknown-kind", "unknown-stage", "missing-key"] {
         assert!(codes.contains(&code), "no {code} in {codes:?}");

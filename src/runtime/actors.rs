@@ -73,7 +73,11 @@ impl Actor for StageActor {
     type State = StageState;
     type Arguments = StageArgs;
 
-    async fn pre_start(&self, myself: ActorRef<StageMessage>, args: StageArgs) -> Result<StageState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<StageMessage>,
+        args: StageArgs,
+    ) -> Result<StageState, ActorProcessingErr> {
         let StageArgs { unit, generation, handle } = args;
         match unit.clone() {
             Unit::Capture(shared) => {
@@ -95,7 +99,8 @@ impl Actor for StageActor {
                 match placement {
                     Placement::Inline => {
                         handle.spawn(async move {
-                            let exit = tokio::spawn(work).await.unwrap_or_else(|panic| Exit::Crashed(panic.to_string()));
+                            let exit =
+                                tokio::spawn(work).await.unwrap_or_else(|panic| Exit::Crashed(panic.to_string()));
                             let _ = myself.cast(StageMessage::Exited(exit));
                         });
                     }
@@ -218,7 +223,9 @@ impl Actor for PipelineActor {
             PipelineMessage::Drain(deadline) => {
                 state.shared.stop_captures();
                 myself.send_after(deadline, move || {
-                    PipelineMessage::Cancel(Outcome::Cancelled { reason: format!("it did not drain within {deadline:?}") })
+                    PipelineMessage::Cancel(Outcome::Cancelled {
+                        reason: format!("it did not drain within {deadline:?}"),
+                    })
                 });
             }
             PipelineMessage::Cancel(outcome) => state.cancel(&myself, outcome),

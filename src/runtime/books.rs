@@ -138,7 +138,11 @@ impl Books {
         }
         for stage in &self.stages {
             let ended = stage.done + stage.skipped + stage.late + stage.lost + stage.cancelled;
-            expect(&stage.id, ("packets entered", stage.entered), ("packets done, skipped, late, lost or cancelled", ended));
+            expect(
+                &stage.id,
+                ("packets entered", stage.entered),
+                ("packets done, skipped, late, lost or cancelled", ended),
+            );
             if stage.samples_delivered > 0 {
                 let kept = stage.samples_written + stage.samples_overrun;
                 expect(&stage.id, ("samples delivered", stage.samples_delivered), ("samples written or overrun", kept));

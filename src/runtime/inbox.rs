@@ -181,7 +181,14 @@ enum Found {
 impl Inbox {
     pub(crate) fn new(spec: InboxSpec, memory: Arc<Memory>) -> Self {
         let links = spec.links.iter().map(|_| LinkEnd::default()).collect();
-        let shared = Shared { put_in: 0, took_out: 0, streams: FxHashMap::default(), ready: VecDeque::new(), reader: None, links };
+        let shared = Shared {
+            put_in: 0,
+            took_out: 0,
+            streams: FxHashMap::default(),
+            ready: VecDeque::new(),
+            reader: None,
+            links,
+        };
         Inbox { spec, memory, shared: Mutex::new(shared) }
     }
 
@@ -512,9 +519,12 @@ impl Inbox {
         for queue in &mut lane.queues {
             queue.settle();
         }
-        if lane.queues.iter().zip(&self.spec.links).all(|(queue, link)| {
-            queue.phase == Phase::Closed || (link.settings.feedback && !queue.has_packet())
-        }) {
+        if lane
+            .queues
+            .iter()
+            .zip(&self.spec.links)
+            .all(|(queue, link)| queue.phase == Phase::Closed || (link.settings.feedback && !queue.has_packet()))
+        {
             let failed = lane.queues.iter().any(|queue| queue.close_failed);
             return Found::Delivery(Delivery::Close { stream, failed });
         }
@@ -544,12 +554,10 @@ impl Inbox {
     /// Opens (or reopens) the stream when every link that brings it stands at an `Open` or has closed.
     fn open(&self, lane: &mut Lane) -> Option<Delivery> {
         let awaited = |link: &LinkSpec| !link.settings.feedback;
-        let stands = lane
-            .queues
-            .iter()
-            .zip(&self.spec.links)
-            .filter(|(_, link)| awaited(link))
-            .all(|(queue, _)| queue.phase == Phase::Closed || matches!(queue.items.front(), Some(Item::Open { .. })));
+        let stands =
+            lane.queues.iter().zip(&self.spec.links).filter(|(_, link)| awaited(link)).all(|(queue, _)| {
+                queue.phase == Phase::Closed || matches!(queue.items.front(), Some(Item::Open { .. }))
+            });
         if !stands {
             return None;
         }
@@ -618,7 +626,16 @@ impl Lane {
                 gap: false,
             })
             .collect();
-        Lane { queues, capture, live: false, listed: false, held: false, failed: false, starved: None, told: Timestamp::MIN }
+        Lane {
+            queues,
+            capture,
+            live: false,
+            listed: false,
+            held: false,
+            failed: false,
+            starved: None,
+            told: Timestamp::MIN,
+        }
     }
 
     /// The link whose first packet is next: the earliest start, the earlier port where starts are equal; none while
@@ -636,7 +653,8 @@ impl Lane {
             return Some(feedback);
         }
         let key = |link: usize| (self.queues[link].reach(), links[link].port, link);
-        let first = (0..self.queues.len()).filter(|&link| self.queues[link].has_packet()).min_by_key(|&link| key(link))?;
+        let first =
+            (0..self.queues.len()).filter(|&link| self.queues[link].has_packet()).min_by_key(|&link| key(link))?;
         let earliest = key(first);
         let waits = (0..self.queues.len()).any(|link| {
             link != first && !links[link].settings.feedback && !self.queues[link].has_packet() && key(link) < earliest

@@ -29,7 +29,8 @@ pub struct Pipeline {
 impl Pipeline {
     /// Checks a pipeline written as YAML. Relative paths in it start at the working directory.
     pub fn from_yaml(yaml: &str) -> Result<Pipeline, Faults> {
-        PipelineFile::parse("pipeline.yaml", yaml).and_then(|file| Self::from_file(&file, &REGISTRY, &Settings::default()))
+        PipelineFile::parse("pipeline.yaml", yaml)
+            .and_then(|file| Self::from_file(&file, &REGISTRY, &Settings::default()))
     }
 
     /// Reads and checks a pipeline file. Relative paths in it start at its folder.
@@ -126,7 +127,9 @@ impl Pipeline {
     fn stage(&self, id: &str) -> Result<usize, Faults> {
         self.plan.stages.iter().position(|stage| *stage.id == *id).ok_or_else(|| {
             let names: Vec<_> = self.plan.stages.iter().map(|stage| format!("`{}`", stage.id)).collect();
-            Fault::error("unknown-stage", format!("there is no stage `{id}`")).expected(format!("one of {}", names.join(", "))).into()
+            Fault::error("unknown-stage", format!("there is no stage `{id}`"))
+                .expected(format!("one of {}", names.join(", ")))
+                .into()
         })
     }
 }

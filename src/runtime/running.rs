@@ -222,9 +222,9 @@ pub struct StartOptions {
 impl Running {
     /// Starts a plan.
     pub fn start(plan: Plan, options: StartOptions) -> Result<Running, StartError> {
-        let threads = options.pool_threads.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
-        });
+        let threads = options
+            .pool_threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2)));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name(format!("{}/pool", plan.name))
@@ -439,8 +439,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
                     inbox: link.inbox.clone(),
                     link: link.place,
                     sent: link.sent.clone(),
-                    watermarks: !planned.settings.feedback
-                        && (needs[planned.to.0] || into(planned.to.0).count() > 1),
+                    watermarks: !planned.settings.feedback && (needs[planned.to.0] || into(planned.to.0).count() > 1),
                 })
                 .collect()
             })

@@ -23,7 +23,8 @@ use super::writer::Writer;
 use crate::media::{Format, Origin, StreamId, StreamInfo};
 use crate::pipeline::PlannedStage;
 use crate::stage::{
-    AnyState, Canceller, Emitted, Event, EventKind, Input, Item, Opened, Output, Placement, Role, Runnable, StageError, StageObject,
+    AnyState, Canceller, Emitted, Event, EventKind, Input, Item, Opened, Output, Placement, Role, Runnable, StageError,
+    StageObject,
 };
 use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
 
@@ -98,7 +99,10 @@ struct StreamEntry {
 
 impl std::fmt::Debug for StreamEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamEntry").field("name", &self.info.name).field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("StreamEntry")
+            .field("name", &self.info.name)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -457,7 +461,8 @@ impl Worker {
             Ok(core) => core,
             Err(exit) => {
                 // Taken from the inbox after a cancel: the book must still know of them.
-                let packets = self.deliveries.drain(..).filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
+                let packets =
+                    self.deliveries.drain(..).filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
                 let mut core = shared.lock();
                 core.book.entered += packets as u64;
                 core.book.cancelled += packets as u64;
@@ -656,7 +661,12 @@ impl Worker {
     }
 
     /// One call for packets of several streams.
-    fn process_group(&mut self, stage: &mut StageObject, lent: &mut LentStreams, group: Vec<Input>) -> Result<(), String> {
+    fn process_group(
+        &mut self,
+        stage: &mut StageObject,
+        lent: &mut LentStreams,
+        group: Vec<Input>,
+    ) -> Result<(), String> {
         let mut places: Vec<(usize, Place, AnyState, Output)> = Vec::with_capacity(group.len());
         let mut inputs: Vec<Input> = Vec::with_capacity(group.len());
         for input in group {
@@ -776,7 +786,8 @@ impl Worker {
         let shared = self.shared.clone();
         let mut lent: LentStreams = {
             let mut core = shared.present(self.generation)?;
-            let ticking = |entry: &StreamEntry| entry.info.live && !entry.failed && !entry.held && entry.state.is_some();
+            let ticking =
+                |entry: &StreamEntry| entry.info.live && !entry.failed && !entry.held && entry.state.is_some();
             core.streams.iter_mut().filter(|(_, entry)| ticking(entry)).map(|(id, entry)| (*id, entry.lend())).collect()
         };
         let started = shared.watch.now();
@@ -919,7 +930,9 @@ impl Delivery {
         match self {
             Delivery::Open { info, .. } => info.id,
             Delivery::Packet(input) => input.packet.stream,
-            Delivery::Watermark { stream, .. } | Delivery::Close { stream, .. } | Delivery::Starved { stream, .. } => *stream,
+            Delivery::Watermark { stream, .. } | Delivery::Close { stream, .. } | Delivery::Starved { stream, .. } => {
+                *stream
+            }
         }
     }
 }

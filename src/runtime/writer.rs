@@ -82,7 +82,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(ports: Vec<Vec<OutletSpec>>) -> Self {
-        let outlets = |specs: Vec<OutletSpec>| specs.into_iter().map(|spec| Outlet { spec, waiting: Vec::new(), packets: 0, frames: 0 }).collect();
+        let outlets = |specs: Vec<OutletSpec>| {
+            specs.into_iter().map(|spec| Outlet { spec, waiting: Vec::new(), packets: 0, frames: 0 }).collect()
+        };
         Writer { ports: ports.into_iter().map(outlets).collect(), streams: FxHashMap::default() }
     }
 

@@ -147,9 +147,15 @@ impl Output {
 /// (separators and characters that some file system refuses become `_`).
 pub fn fill_template(template: &str, stream: &StreamInfo) -> String {
     let name = stream.name.trim_start_matches(['/', '.']);
-    let safe: String = name
-        .chars()
-        .map(|c| if c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') { '_' } else { c })
-        .collect();
+    let safe: String =
+        name.chars()
+            .map(|c| {
+                if c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') {
+                    '_'
+                } else {
+                    c
+                }
+            })
+            .collect();
     template.replace("{stream}", &safe)
 }

@@ -84,7 +84,8 @@ impl Solo {
     fn collect(&mut self, origin: Origin) -> Vec<(PortIndex, Packet)> {
         let mut packets = Vec::with_capacity(self.out.emitted().len());
         for emitted in self.out.drain_emitted() {
-            let mut packet = Packet::new(self.stream.id, emitted.draft.start, emitted.draft.duration, emitted.draft.payload);
+            let mut packet =
+                Packet::new(self.stream.id, emitted.draft.start, emitted.draft.duration, emitted.draft.payload);
             packet.flags = emitted.draft.flags;
             packet.revision = emitted.draft.revision;
             packet.weights = emitted.draft.weights;

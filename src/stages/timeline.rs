@@ -51,12 +51,7 @@ pub struct Timeline {
 impl Timeline {
     /// A stream of `rate` samples per second that has not begun.
     pub fn new(rate: Rate) -> Self {
-        Timeline {
-            rate,
-            anchor: None,
-            samples: 0,
-            shift: TimeSpan::ZERO,
-        }
+        Timeline { rate, anchor: None, samples: 0, shift: TimeSpan::ZERO }
     }
 
     /// Samples per second.
@@ -73,11 +68,7 @@ impl Timeline {
             return Continuity::Begins;
         }
         let away = start.since(self.end() - self.shift).as_nanos().unsigned_abs();
-        if away > self.rate.span(0, 1).as_nanos().unsigned_abs() {
-            Continuity::Gap
-        } else {
-            Continuity::Continues
-        }
+        if away > self.rate.span(0, 1).as_nanos().unsigned_abs() { Continuity::Gap } else { Continuity::Continues }
     }
 
     /// Takes `samples` samples that start at `start`, and says how they follow. Unless they continue the run, they begin
@@ -85,11 +76,7 @@ impl Timeline {
     pub fn accept(&mut self, start: Timestamp, samples: usize, gap: bool) -> Continuity {
         let continuity = self.follows(start, gap);
         if continuity != Continuity::Continues {
-            let anchor = if self.anchor.is_some() {
-                start.max(self.end())
-            } else {
-                start
-            };
+            let anchor = if self.anchor.is_some() { start.max(self.end()) } else { start };
             self.shift = anchor - start;
             self.anchor = Some(anchor);
             self.samples = 0;
@@ -165,14 +152,8 @@ mod tests {
         // At 1 kHz a sample lasts 1 ms. Each step: start in µs, samples, flagged, what it is, end of the run in µs.
         type Step = (i64, usize, bool, Continuity, i64);
         let cases: [(&str, &[Step]); 8] = [
-            (
-                "contiguous",
-                &[(0, 10, false, Begins, 10_000), (10_000, 5, false, Continues, 15_000)],
-            ),
-            (
-                "from anywhere",
-                &[(-7_300, 10, false, Begins, 2_700), (2_700, 1, false, Continues, 3_700)],
-            ),
+            ("contiguous", &[(0, 10, false, Begins, 10_000), (10_000, 5, false, Continues, 15_000)]),
+            ("from anywhere", &[(-7_300, 10, false, Begins, 2_700), (2_700, 1, false, Continues, 3_700)]),
             (
                 "within one period nothing moves",
                 &[
@@ -181,14 +162,8 @@ mod tests {
                     (14_000, 1, false, Continues, 16_000),
                 ],
             ),
-            (
-                "more than one period late",
-                &[(0, 10, false, Begins, 10_000), (11_001, 5, false, Gap, 16_001)],
-            ),
-            (
-                "flagged",
-                &[(0, 10, false, Begins, 10_000), (10_000, 5, true, Gap, 15_000)],
-            ),
+            ("more than one period late", &[(0, 10, false, Begins, 10_000), (11_001, 5, false, Gap, 16_001)]),
+            ("flagged", &[(0, 10, false, Begins, 10_000), (10_000, 5, true, Gap, 15_000)]),
             ("flagged at once", &[(3_000, 1, true, Gap, 4_000)]),
             (
                 "overlap is placed after, once, and the next real gap sets it right",
@@ -203,22 +178,14 @@ mod tests {
             ),
             (
                 "nothing in it",
-                &[
-                    (0, 0, false, Begins, 0),
-                    (0, 3, false, Continues, 3_000),
-                    (3_000, 0, false, Continues, 3_000),
-                ],
+                &[(0, 0, false, Begins, 0), (0, 3, false, Continues, 3_000), (3_000, 0, false, Continues, 3_000)],
             ),
         ];
         for (name, steps) in cases {
             let mut timeline = Timeline::new(Rate::hz(1000).unwrap());
             for (start, samples, gap, expected, end) in steps {
                 assert_eq!(timeline.follows(at(start * 1000), *gap), *expected, "{name}: {start}");
-                assert_eq!(
-                    timeline.accept(at(start * 1000), *samples, *gap),
-                    *expected,
-                    "{name}: {start}"
-                );
+                assert_eq!(timeline.accept(at(start * 1000), *samples, *gap), *expected, "{name}: {start}");
                 assert_eq!(timeline.end(), at(end * 1000), "{name}: {start}");
             }
         }

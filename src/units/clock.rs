@@ -182,7 +182,8 @@ impl Future for VirtualSleep<'_> {
         if state.now >= self.deadline {
             return Poll::Ready(());
         }
-        let known = state.wakers.iter().any(|(deadline, waker)| *deadline == self.deadline && waker.will_wake(cx.waker()));
+        let known =
+            state.wakers.iter().any(|(deadline, waker)| *deadline == self.deadline && waker.will_wake(cx.waker()));
         if !known {
             state.wakers.push((self.deadline, cx.waker().clone()));
         }

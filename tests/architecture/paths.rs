@@ -43,11 +43,7 @@ pub struct Paths {
 /// An error is the parser's, with the line.
 pub fn read(source: &str, module: &[String]) -> Result<Paths, String> {
     let file = syn::parse_file(source).map_err(|error| format!("{}: {error}", error.span().start().line))?;
-    let mut reader = Reader {
-        module: module.to_vec(),
-        local: Vec::new(),
-        paths: Paths::default(),
-    };
+    let mut reader = Reader { module: module.to_vec(), local: Vec::new(), paths: Paths::default() };
     if !is_test(&file.attrs) {
         reader.local.push(names_declared(&file.items));
         visit::visit_file(&mut reader, &file);
@@ -65,11 +61,7 @@ struct Reader {
 impl Reader {
     fn add(&mut self, segments: Vec<String>, external: bool, line: usize, renamed: bool) {
         if let Some(segments) = self.resolve(segments, external) {
-            self.paths.named.push(NamedPath {
-                segments,
-                line,
-                renamed,
-            });
+            self.paths.named.push(NamedPath { segments, line, renamed });
         }
     }
 
@@ -95,12 +87,7 @@ impl Reader {
             name if self.local.last().is_some_and(|local| local.contains(name)) => &segments[..],
             _ => return Some(segments),
         };
-        Some(
-            std::iter::once("crate".to_owned())
-                .chain(base)
-                .chain(rest.iter().cloned())
-                .collect(),
-        )
+        Some(std::iter::once("crate".to_owned()).chain(base).chain(rest.iter().cloned()).collect())
     }
 
     fn use_tree(&mut self, tree: &UseTree, before: &[String], external: bool) {
@@ -109,10 +96,7 @@ impl Reader {
                 return self.use_tree(&path.tree, &[before, &[name(&path.ident)]].concat(), external);
             }
             UseTree::Group(group) => {
-                return group
-                    .items
-                    .iter()
-                    .for_each(|item| self.use_tree(item, before, external));
+                return group.items.iter().for_each(|item| self.use_tree(item, before, external));
             }
             UseTree::Glob(glob) => {
                 let line = glob.star_token.spans[0].start().line;
@@ -121,11 +105,7 @@ impl Reader {
             UseTree::Name(leaf) => (&leaf.ident, false),
             UseTree::Rename(leaf) => (&leaf.ident, true),
         };
-        let segments = if last == "self" {
-            before.to_vec()
-        } else {
-            [before, &[name(last)]].concat()
-        };
+        let segments = if last == "self" { before.to_vec() } else { [before, &[name(last)]].concat() };
         self.add(segments, external, last.span().start().line, renamed);
     }
 
@@ -138,13 +118,7 @@ impl Reader {
             let start = if external { at + 2 } else { at };
             match tokens.get(start) {
                 Some(TokenTree::Ident(first)) => {
-                    at = self.token_path(
-                        &tokens,
-                        start + 1,
-                        vec![name(first)],
-                        external,
-                        first.span().start().line,
-                    );
+                    at = self.token_path(&tokens, start + 1, vec![name(first)], external, first.span().start().line);
                 }
                 Some(TokenTree::Group(group)) => {
                     self.tokens(group.stream());
@@ -189,20 +163,11 @@ impl Reader {
             match part.first() {
                 Some(TokenTree::Ident(first)) => {
                     let line = first.span().start().line;
-                    let segments = if *first == "self" {
-                        before.to_vec()
-                    } else {
-                        [before, &[name(first)]].concat()
-                    };
+                    let segments = if *first == "self" { before.to_vec() } else { [before, &[name(first)]].concat() };
                     self.token_path(part, 1, segments, external, line);
                 }
                 Some(TokenTree::Punct(star)) if star.as_char() == '*' => {
-                    self.add(
-                        [before, &["*".to_owned()]].concat(),
-                        external,
-                        star.span().start().line,
-                        false,
-                    );
+                    self.add([before, &["*".to_owned()]].concat(), external, star.span().start().line, false);
                 }
                 _ => {}
             }
@@ -231,12 +196,7 @@ impl Reader {
     fn path(&mut self, path: &syn::Path, line: usize) {
         let external = path.leading_colon.is_some();
         if path.segments.len() > 1 || external {
-            self.add(
-                path.segments.iter().map(|segment| name(&segment.ident)).collect(),
-                external,
-                line,
-                false,
-            );
+            self.add(path.segments.iter().map(|segment| name(&segment.ident)).collect(), external, line, false);
         }
     }
 }
@@ -292,11 +252,7 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
         let renamed = item.rename.is_some();
-        let first = if item.ident == "self" {
-            "crate".to_owned()
-        } else {
-            name(&item.ident)
-        };
+        let first = if item.ident == "self" { "crate".to_owned() } else { name(&item.ident) };
         self.add(vec![first], true, item.ident.span().start().line, renamed);
     }
 

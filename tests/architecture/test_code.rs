@@ -7,14 +7,8 @@ pub fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();
         path.is_ident("test")
-            || path
-                .segments
-                .last()
-                .is_some_and(|last| last.ident == "test" && path.segments.len() > 1)
-            || path.is_ident("cfg")
-                && attribute
-                    .parse_args::<Meta>()
-                    .is_ok_and(|predicate| implies_test(&predicate))
+            || path.segments.last().is_some_and(|last| last.ident == "test" && path.segments.len() > 1)
+            || path.is_ident("cfg") && attribute.parse_args::<Meta>().is_ok_and(|predicate| implies_test(&predicate))
     })
 }
 
@@ -22,9 +16,7 @@ pub fn is_test(attributes: &[Attribute]) -> bool {
 fn implies_test(predicate: &Meta) -> bool {
     let parts = |list: &syn::MetaList| {
         let parser = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated;
-        list.parse_args_with(parser)
-            .map(|parts| parts.into_iter().collect::<Vec<_>>())
-            .unwrap_or_default()
+        list.parse_args_with(parser).map(|parts| parts.into_iter().collect::<Vec<_>>()).unwrap_or_default()
     };
     match predicate {
         Meta::Path(path) => path.is_ident("test"),

@@ -31,18 +31,11 @@ fn read(mut reader: AudioReader) -> Outcome {
         }
     };
     assert_eq!(reader.read(&mut samples).unwrap(), 0, "an end is an end");
-    Outcome {
-        spec: reader.spec(),
-        samples,
-        damaged: reader.damaged(),
-        error,
-    }
+    Outcome { spec: reader.spec(), samples, damaged: reader.damaged(), error }
 }
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/audio")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/audio").join(name)
 }
 
 #[cfg(feature = "codecs")]
@@ -92,26 +85,15 @@ fn bad_input_is_named() {
         ("folder", "found a folder; name a file in it, or use a glob such as"),
         ("empty.wav", "found nothing (0 bytes)"),
         ("text.wav", "found text (\"This is no sound at all.\")"),
-        (
-            "picture.mp3",
-            "found a PNG picture (first bytes 89 50 4E 47 0D 0A 1A 0A)",
-        ),
-        (
-            "noise.flac",
-            "found unknown content (first bytes 07 00 03 07 00 03 07 00)",
-        ),
+        ("picture.mp3", "found a PNG picture (first bytes 89 50 4E 47 0D 0A 1A 0A)"),
+        ("noise.flac", "found unknown content (first bytes 07 00 03 07 00 03 07 00)"),
     ] {
         let message = AudioReader::open(&at(name)).expect_err(name).to_string();
         assert!(message.starts_with(at(name).to_str().unwrap()), "{message}");
         assert!(message.contains(expected), "{message}");
     }
-    let announced = AudioReader::from_stream(Box::new(&b"Usage: ffmpeg"[..]), Some("wav"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        announced.starts_with("-: ") && announced.contains("where wav was announced"),
-        "{announced}"
-    );
+    let announced = AudioReader::from_stream(Box::new(&b"Usage: ffmpeg"[..]), Some("wav")).unwrap_err().to_string();
+    assert!(announced.starts_with("-: ") && announced.contains("where wav was announced"), "{announced}");
 }
 
 /// A file that cannot be opened is another fault than one that is missing. (The superuser may open anything.)
@@ -130,12 +112,8 @@ fn a_forbidden_file_says_so() {
 #[cfg(not(feature = "codecs"))]
 #[test]
 fn other_formats_name_the_feature() {
-    for (name, format) in [
-        ("speech.flac", "flac"),
-        ("speech.mp3", "mp3"),
-        ("speech.ogg", "ogg"),
-        ("speech.m4a", "m4a"),
-    ] {
+    for (name, format) in [("speech.flac", "flac"), ("speech.mp3", "mp3"), ("speech.ogg", "ogg"), ("speech.m4a", "m4a")]
+    {
         let message = AudioReader::open(&data(name)).unwrap_err().to_string();
         assert!(message.contains(&format!("reading {format}")), "{message}");
         assert!(message.contains("--features codecs"), "{message}");
@@ -159,10 +137,7 @@ mod compressed {
             }
             ab / (aa * bb).sqrt().max(1e-12)
         };
-        (-40..=40)
-            .map(|lag| (at(lag), lag))
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .unwrap()
+        (-40..=40).map(|lag| (at(lag), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
     }
 
     #[test]
@@ -189,10 +164,7 @@ mod compressed {
         ] {
             let source = file(source).whole();
             let lossy = file(name).whole();
-            assert_eq!(
-                (lossy.spec.sample_rate, lossy.spec.channels),
-                (source.spec.sample_rate, source.spec.channels)
-            );
+            assert_eq!((lossy.spec.sample_rate, lossy.spec.channels), (source.spec.sample_rate, source.spec.channels));
             let frames = lossy.samples.len() as u64 / u64::from(lossy.spec.channels);
             assert_eq!(lossy.spec.frames, Some(frames), "{name}");
             if length_is_kept {
@@ -200,14 +172,7 @@ mod compressed {
             }
             let channels = usize::from(source.spec.channels);
             for channel in 0..channels {
-                let of = |samples: &[f32]| {
-                    samples
-                        .iter()
-                        .skip(channel)
-                        .step_by(channels)
-                        .copied()
-                        .collect::<Vec<_>>()
-                };
+                let of = |samples: &[f32]| samples.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>();
                 let (similar, lag) = correlation(&of(&source.samples), &of(&lossy.samples));
                 assert!(similar > 0.97 && lag == 0, "{name}: correlation {similar} at lag {lag}");
             }
@@ -226,13 +191,7 @@ mod compressed {
 
     #[test]
     fn cut_files_give_what_is_there_and_say_so() {
-        for name in [
-            "speech.flac",
-            "speech.mp3",
-            "speech.ogg",
-            "speech-faststart.m4a",
-            "stereo.mp3",
-        ] {
+        for name in ["speech.flac", "speech.mp3", "speech.ogg", "speech-faststart.m4a", "stereo.mp3"] {
             let bytes = bytes_of(name);
             let whole = file(name);
             let cut = &bytes[..bytes.len() * 7 / 10];
@@ -255,14 +214,7 @@ mod compressed {
     /// Bytes overwritten in the middle: the rest is read, at its place in time, and the damage is counted.
     #[test]
     fn damage_is_stepped_over_and_counted() {
-        for name in [
-            "speech.flac",
-            "speech.mp3",
-            "speech.ogg",
-            "speech.m4a",
-            "stereo.mp3",
-            "stereo.flac",
-        ] {
+        for name in ["speech.flac", "speech.mp3", "speech.ogg", "speech.m4a", "stereo.mp3", "stereo.flac"] {
             let whole = file(name);
             let mut bytes = bytes_of(name);
             let middle = bytes.len() / 2;
@@ -300,17 +252,11 @@ mod compressed {
     #[test]
     fn faults_of_containers_and_codecs() {
         let opus = AudioReader::open(&data("speech.opus")).unwrap_err().to_string();
-        assert!(
-            opus.contains("coded as opus") && opus.contains("convert: ffmpeg -i "),
-            "{opus}"
-        );
+        assert!(opus.contains("coded as opus") && opus.contains("convert: ffmpeg -i "), "{opus}");
         let video = AudioReader::open(&data("video-only.mp4")).unwrap_err().to_string();
         assert!(video.contains("no audio track (1 other tracks)"), "{video}");
         let pipe = stream(bytes_of("speech.m4a")).err().unwrap().to_string();
-        assert!(
-            pipe.contains("cannot be read from a pipe") && pipe.contains("+faststart"),
-            "{pipe}"
-        );
+        assert!(pipe.contains("cannot be read from a pipe") && pipe.contains("+faststart"), "{pipe}");
     }
 
     #[test]
@@ -318,10 +264,7 @@ mod compressed {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("really.wav");
         std::fs::copy(data("speech.mp3"), &path).unwrap();
-        assert_eq!(
-            read(AudioReader::open(&path).unwrap()).samples,
-            file("speech.mp3").samples
-        );
+        assert_eq!(read(AudioReader::open(&path).unwrap()).samples, file("speech.mp3").samples);
     }
 
     proptest! {

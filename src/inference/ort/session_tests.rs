@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::testing::{model, open, require_runtime};
-use super::super::{OnnxRuntime, OrtConfig, Search, initialize, locate};
+use super::super::{OnnxRuntime, OrtConfig, initialize};
 use super::*;
 use crate::inference::NativeValue;
 use crate::tensor::{Dim, Element, SymbolicShape, bf16, f16};
@@ -425,7 +425,7 @@ fn files_that_are_no_models_are_refused() {
 #[test]
 fn a_second_set_up_gets_the_first() {
     runtime_or_return!(runtime);
-    let library = locate(&Search::new(None, None)).unwrap().library;
+    let library = runtime.config().library.clone();
     let other = OrtConfig { pool_threads: NonZeroUsize::new(7), ..OrtConfig::new(library) };
     assert!(std::ptr::eq(initialize(&other).unwrap(), runtime));
     assert!(std::ptr::eq(initialize(&OrtConfig::new("/nowhere/libonnxruntime.so")).unwrap(), runtime));

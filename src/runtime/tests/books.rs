@@ -32,5 +32,8 @@ fn a_deleted_packet_is_found_by_the_books() {
     assert!(!report.is_clean());
     let imbalances = report.books.imbalances();
     assert_eq!(imbalances.len(), 1, "{imbalances:?}");
-    assert_eq!(imbalances[0].to_string(), "count → held: 20 packets sent but 19 packets received, dropped or cancelled");
+    assert_eq!(
+        imbalances[0].to_string(),
+        "count → held: 20 packets sent but 19 packets received, dropped or cancelled"
+    );
 }

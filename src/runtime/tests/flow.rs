@@ -136,7 +136,8 @@ fn a_stalled_stream_leaves_31_others_alone() {
 
 #[test]
 fn overflow_policies_drop_what_they_say_and_the_books_know() {
-    for (policy, keeps_last) in [(Overflow::DropOldest, true), (Overflow::Latest, true), (Overflow::DropNewest, false)] {
+    for (policy, keeps_last) in [(Overflow::DropOldest, true), (Overflow::Latest, true), (Overflow::DropNewest, false)]
+    {
         let seen = Seen::default();
         let open = Arc::new(AtomicBool::new(false));
         let gate = open.clone();
@@ -210,10 +211,8 @@ fn batches_join_streams_and_give_each_its_own() {
                 assert_eq!(value(&item.input.packet), *item.state);
                 *item.state += 1;
                 let packet = &item.input.packet;
-                item.out.emit(
-                    0,
-                    crate::stage::Draft::new(packet.start, packet.duration, Tensor::scalar(value(packet))),
-                );
+                item.out
+                    .emit(0, crate::stage::Draft::new(packet.start, packet.duration, Tensor::scalar(value(packet))));
             }
         }
     }

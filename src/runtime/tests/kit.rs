@@ -165,9 +165,8 @@ impl Capture for Counting {
         _: &'a CaptureContext,
     ) -> BoxFuture<'a, Result<Option<Box<dyn Source>>, StageError>> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
-        let source = (number < self.count.streams).then(|| {
-            Box::new(Counter { number, count: self.count.clone(), at: 0 }) as Box<dyn Source>
-        });
+        let source = (number < self.count.streams)
+            .then(|| Box::new(Counter { number, count: self.count.clone(), at: 0 }) as Box<dyn Source>);
         Box::pin(async move { Ok(source) })
     }
 }

@@ -111,7 +111,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<CtcGreedy>(
     "ctc_greedy",
     Role::Decoder,
-    "Spells the text of a CTC model by its most probable path",
+    "spells the text of a CTC model by its most probable path",
     EXAMPLE,
 );
 
@@ -177,10 +177,7 @@ impl CtcGreedy {
             && self.blank >= tokens.len()
         {
             let (blank, count) = (self.blank, tokens.len());
-            found.push((
-                "blank",
-                format!("expected one of the {count} tokens, numbered from 0, found {blank}"),
-            ));
+            found.push(("blank", format!("expected one of the {count} tokens, numbered from 0, found {blank}")));
         }
         if self.frame_ms.is_some_and(|ms| !(0.001..=4000.0).contains(&ms)) {
             found.push(("frame_ms", "expected 0.001 to 4000 ms".to_owned()));
@@ -202,11 +199,7 @@ impl CtcGreedy {
     fn read_tokens(&self, context: &ReadContext<'_>) -> Result<Tokens, Faults> {
         match (&self.tokens, &self.alphabet) {
             (Some(path), None) => Tokens::read(&context.settings.resolve(path)).map_err(|error| {
-                let code = if matches!(error, TokensError::Read { .. }) {
-                    "missing-file"
-                } else {
-                    "bad-tokens"
-                };
+                let code = if matches!(error, TokensError::Read { .. }) { "missing-file" } else { "bad-tokens" };
                 context.fault("tokens", code, error.to_string()).into()
             }),
             (None, Some(alphabet)) => Ok(Tokens::from_alphabet(alphabet)),
@@ -215,11 +208,7 @@ impl CtcGreedy {
                 .help("give the model's token list, `tokens: FILE`, or spell its alphabet, `alphabet: \"…\"`")
                 .into()),
             (Some(_), Some(_)) => Err(context
-                .fault(
-                    "alphabet",
-                    "contradiction",
-                    "both `tokens` and `alphabet` give the symbols of the model",
-                )
+                .fault("alphabet", "contradiction", "both `tokens` and `alphabet` give the symbols of the model")
                 .help("remove one of them")
                 .into()),
         }
@@ -234,11 +223,7 @@ impl Resolve for CtcGreedy {
             .contradictions(known)
             .into_iter()
             .map(|(key, problem)| {
-                context.fault(
-                    key,
-                    "contradiction",
-                    format!("`{key}` does not fit the other keys: {problem}"),
-                )
+                context.fault(key, "contradiction", format!("`{key}` does not fit the other keys: {problem}"))
             })
             .collect();
         match tokens {
@@ -262,10 +247,7 @@ pub struct CtcDecoder {
 
 impl Blueprint for CtcDecoder {
     fn contract(&self) -> Contract {
-        let scores = Format::Tensor {
-            dtype: Some(DType::F32),
-            shape: SymbolicShape::Unranked,
-        };
+        let scores = Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::Unranked };
         Contract::new().input("scores", scores).output("text").inline()
     }
 
@@ -298,10 +280,7 @@ impl Blueprint for CtcDecoder {
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        Ok(Runnable::stage(Speller {
-            settings: self.settings.clone(),
-            tokens: self.tokens.clone(),
-        }))
+        Ok(Runnable::stage(Speller { settings: self.settings.clone(), tokens: self.tokens.clone() }))
     }
 }
 
@@ -345,10 +324,7 @@ impl Stage for Speller {
             }
         };
         let rate = self.settings.frame_rate().filter(|_| self.settings.streaming);
-        Ok(Opened {
-            state: rate.map(running),
-            outputs: vec![Format::Text],
-        })
+        Ok(Opened { state: rate.map(running), outputs: vec![Format::Text] })
     }
 
     fn process(&mut self, state: &mut Option<Running>, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -390,9 +366,7 @@ impl Speller {
             let found = tensor.shape().to_vec();
             return Err(PathError::Ctc(CtcError::Shape { start, columns, found }));
         }
-        let scores = tensor
-            .as_slice::<f32>()
-            .map_err(|error| PathError::Ctc(CtcError::Tensor { start, error }))?;
+        let scores = tensor.as_slice::<f32>().map_err(|error| PathError::Ctc(CtcError::Tensor { start, error }))?;
         let best = |(frame, row): (usize, &[f32])| {
             let wrong = |problem| PathError::Ctc(CtcError::Frame { frame, start, problem });
             self.settings.input.best(row).map_err(wrong)
@@ -404,9 +378,8 @@ impl Speller {
     fn utterance(&self, packet: &Packet, path: &[(usize, f32)]) -> Draft {
         let mut merger = Merger::new(self.settings.blank);
         let frames = (0u64..).zip(path);
-        let mut merged: Vec<Merged> = frames
-            .filter_map(|(frame, &(symbol, log))| merger.step(frame, symbol, log))
-            .collect();
+        let mut merged: Vec<Merged> =
+            frames.filter_map(|(frame, &(symbol, log))| merger.step(frame, symbol, log)).collect();
         merged.extend(merger.finish());
         let count = path.len().max(1) as i128;
         let whole = i128::from(packet.duration.as_nanos());
@@ -481,11 +454,7 @@ impl Running {
             return;
         };
         let text = text(merged, tokens, |frame| self.timeline.time_of(frame));
-        let draft = Draft::new(
-            self.timeline.time_of(first.from),
-            self.timeline.span(first.from, last.to),
-            text,
-        );
+        let draft = Draft::new(self.timeline.time_of(first.from), self.timeline.span(first.from, last.to), text);
         out.emit(0, draft.partial(partial).revision(self.revision));
     }
 }
@@ -499,8 +468,5 @@ fn text(merged: &[Merged], tokens: &Tokens, time: impl Fn(u64) -> Timestamp) -> 
         end: Some(time(merged.to)),
     };
     let pieces: Arc<[Piece]> = merged.iter().map(piece).collect();
-    Text {
-        text: pieces.iter().map(|piece| &*piece.text).collect::<String>().into(),
-        pieces,
-    }
+    Text { text: pieces.iter().map(|piece| &*piece.text).collect::<String>().into(), pieces }
 }

@@ -131,7 +131,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<Endpoint>(
     "endpoint",
     Role::Decoder,
-    "Cuts sound into utterances, by the probability that somebody speaks",
+    "cuts sound into utterances, by the probability that somebody speaks",
     EXAMPLE,
 );
 
@@ -193,19 +193,13 @@ impl Endpoint {
         let mut found = Vec::new();
         if self.threshold_off.is_nan() || self.threshold_on.is_nan() || self.threshold_off > self.threshold_on {
             let (off, on) = (self.threshold_off, self.threshold_on);
-            found.push((
-                "threshold_off",
-                format!("expected at most `threshold_on`, which is {on}, found {off}"),
-            ));
+            found.push(("threshold_off", format!("expected at most `threshold_on`, which is {on}, found {off}")));
         }
         let least = (u64::from(self.pad_before_ms) + u64::from(self.min_speech_ms)) * 5 / 4;
         if u64::from(self.max_length_ms) <= least {
             let length = self.max_length_ms;
             let why = "so that speech is cut inside itself: 5/4 of `pad_before_ms` and `min_speech_ms` together";
-            found.push((
-                "max_length_ms",
-                format!("expected more than {least}, {why}; found {length}"),
-            ));
+            found.push(("max_length_ms", format!("expected more than {least}, {why}; found {length}")));
         }
         found
     }
@@ -230,31 +224,17 @@ impl Endpoint {
 impl Resolve for Endpoint {
     fn resolve(self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
         let fault = |(key, problem): (&'static str, String)| {
-            context.fault(
-                key,
-                "contradiction",
-                format!("`{key}` does not fit the other keys: {problem}"),
-            )
+            context.fault(key, "contradiction", format!("`{key}` does not fit the other keys: {problem}"))
         };
         let faults: Faults = self.contradictions().into_iter().map(fault).collect();
-        if faults.is_empty() {
-            Ok(Box::new(self))
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(Box::new(self)) } else { Err(faults) }
     }
 }
 
 impl Blueprint for Endpoint {
     fn contract(&self) -> Contract {
         Contract::new()
-            .input(
-                "voice",
-                Format::Tensor {
-                    dtype: Some(DType::F32),
-                    shape: SymbolicShape::Unranked,
-                },
-            )
+            .input("voice", Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::Unranked })
             .input("audio", Format::audio(None, Some(1)))
             .output("utterances")
             .inline()
@@ -272,9 +252,7 @@ impl Blueprint for Endpoint {
         match inputs.get(VOICE) {
             Some(Format::Tensor { dtype, shape })
                 if dtype.is_none_or(|dtype| dtype == DType::F32)
-                    && shape
-                        .dims()
-                        .is_none_or(|dims| dims.iter().all(|dim| dim.known().is_none_or(|n| n == 1))) => {}
+                    && shape.dims().is_none_or(|dims| dims.iter().all(|dim| dim.known().is_none_or(|n| n == 1))) => {}
             None | Some(Format::Any) => {}
             Some(other) => {
                 let help = "connect a voice gate, a model that gives one probability a window: \
@@ -284,29 +262,17 @@ impl Blueprint for Endpoint {
         }
         let mut rate = None;
         match inputs.get(AUDIO) {
-            Some(Format::Audio {
-                sample_rate,
-                channels: None | Some(1),
-            }) => rate = *sample_rate,
+            Some(Format::Audio { sample_rate, channels: None | Some(1) }) => rate = *sample_rate,
             None | Some(Format::Any) => {}
             Some(other @ Format::Audio { .. }) => {
-                faults.push(fault(
-                    "audio",
-                    "audio of 1 channel",
-                    other,
-                    "insert `- preprocess: mono` before it",
-                ));
+                faults.push(fault("audio", "audio of 1 channel", other, "insert `- preprocess: mono` before it"));
             }
             Some(other) => {
                 let help = "connect the sound that the voice gate reads: `from: {voice: vad, audio: resample}`";
                 faults.push(fault("audio", "audio of 1 channel", other, help));
             }
         }
-        if faults.is_empty() {
-            Ok(vec![Format::audio(rate, Some(1))])
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(vec![Format::audio(rate, Some(1))]) } else { Err(faults) }
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
@@ -328,10 +294,7 @@ impl Stage for Endpointer {
 
     fn open(&mut self, stream: &StreamInfo, inputs: &[Format]) -> Result<Opened<Listening>, StageError> {
         let rate = match inputs.get(AUDIO) {
-            Some(Format::Audio {
-                sample_rate: Some(rate),
-                channels: Some(1),
-            }) => *rate,
+            Some(Format::Audio { sample_rate: Some(rate), channels: Some(1) }) => *rate,
             other => {
                 let found = other.cloned().unwrap_or(Format::Any);
                 return Err(StageError::end_stream(EndpointError::Audio { found }));
@@ -340,10 +303,7 @@ impl Stage for Endpointer {
         let limits = self.settings.limits(rate, stream.live);
         let stall = TimeSpan::from_millis(i64::from(self.settings.stall_ms));
         let state = Listening::new(rate, limits, stall, stream.live);
-        Ok(Opened {
-            state,
-            outputs: vec![Format::audio(Some(rate), Some(1))],
-        })
+        Ok(Opened { state, outputs: vec![Format::audio(Some(rate), Some(1))] })
     }
 
     fn process(&mut self, state: &mut Listening, input: Input, out: &mut Output) -> Result<(), StageError> {

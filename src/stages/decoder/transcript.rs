@@ -67,12 +67,7 @@ pub struct Transcribe {
 
 impl Default for Transcribe {
     fn default() -> Self {
-        Transcribe {
-            min_confidence: 0.0,
-            max_repeats: 3,
-            drop_empty: true,
-            partials: Settling::AsIs,
-        }
+        Transcribe { min_confidence: 0.0, max_repeats: 3, drop_empty: true, partials: Settling::AsIs }
     }
 }
 
@@ -98,16 +93,13 @@ stages:
 pub const KIND: Kind = Kind::plain::<Transcribe>(
     "transcript",
     Role::Decoder,
-    "Settles text into numbered utterances with confidence, without loops",
+    "settles text into numbered utterances with confidence, without loops",
     EXAMPLE,
 );
 
 impl Blueprint for Transcribe {
     fn contract(&self) -> Contract {
-        Contract::new()
-            .input("text", Format::Text)
-            .output("transcripts")
-            .inline()
+        Contract::new().input("text", Format::Text).output("transcripts").inline()
     }
 
     fn outputs(&self, inputs: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -157,34 +149,20 @@ impl Stage for Settler {
     type State = Settled;
 
     fn open(&mut self, _: &StreamInfo, _: &[Format]) -> Result<Opened<Settled>, StageError> {
-        Ok(Opened {
-            state: Settled::default(),
-            outputs: vec![Format::Transcript],
-        })
+        Ok(Opened { state: Settled::default(), outputs: vec![Format::Transcript] })
     }
 
     fn process(&mut self, state: &mut Settled, input: Input, out: &mut Output) -> Result<(), StageError> {
         let packet = &input.packet;
         let text = packet.payload.text()?;
         let is_final = !packet.flags.partial;
-        if state
-            .current
-            .as_ref()
-            .is_some_and(|current| current.start != packet.start)
-        {
+        if state.current.as_ref().is_some_and(|current| current.start != packet.start) {
             state.end();
         }
-        let fresh = || Current {
-            start: packet.start,
-            told: false,
-            last: Arc::default(),
-        };
+        let fresh = || Current { start: packet.start, told: false, last: Arc::default() };
         let current = state.current.get_or_insert_with(fresh);
 
-        let mut words = without(
-            text,
-            &words::repetitions(&text.text, self.settings.max_repeats as usize),
-        );
+        let mut words = without(text, &words::repetitions(&text.text, self.settings.max_repeats as usize));
         if !is_final && self.settings.partials == Settling::Agreed {
             let whole = words.text.clone();
             let agreed = words::agreed(&whole, &current.last).len();
@@ -201,11 +179,7 @@ impl Stage for Settler {
         if needed {
             current.told = true;
             let transcript = Transcript {
-                text: if trimmed.len() == words.text.len() {
-                    words.text.clone()
-                } else {
-                    trimmed.into()
-                },
+                text: if trimmed.len() == words.text.len() { words.text.clone() } else { trimmed.into() },
                 is_final,
                 utterance: state.utterance,
                 confidence,
@@ -253,10 +227,7 @@ fn without(text: &Text, parts: &[Range<usize>]) -> Text {
         end += piece.text.len();
         !spelled || !parts.iter().any(|part| part.start <= begin && end <= part.end)
     };
-    Text {
-        text: left.into(),
-        pieces: text.pieces.iter().filter(stays).cloned().collect(),
-    }
+    Text { text: left.into(), pieces: text.pieces.iter().filter(stays).cloned().collect() }
 }
 
 /// The geometric mean of the pieces' probabilities; `None` without pieces, or when one's is no number.

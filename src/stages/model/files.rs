@@ -29,37 +29,19 @@ impl ModelFiles {
         let place = context.model.unwrap_or(context.node);
         let fault = |message: String| Fault::error("unknown-model", message).at_node(place, context.source);
         let Some(text) = context.model.and_then(|node| node.as_str()) else {
-            return Err(fault("this stage names no model".into())
-                .expected("a card's name or a model file")
-                .into());
+            return Err(fault("this stage names no model".into()).expected("a card's name or a model file").into());
         };
         let base = &context.settings.base_dir;
         let model = cards::find(text, base).map_err(|error| fault(in_full(&error)))?;
-        let cache = context
-            .settings
-            .cache
-            .clone()
-            .map(Cache::at)
-            .or_else(|| Cache::from_env().ok());
+        let cache = context.settings.cache.clone().map(Cache::at).or_else(|| Cache::from_env().ok());
         let named = match &model {
             Model::Card(card) => role_of(card, &base.join(text)),
             _ => None,
         };
         let file = context.source.name();
         let is_file = [".yaml", ".yml"].iter().any(|end| file.ends_with(end));
-        let setup = if is_file {
-            format!("percept setup {file}")
-        } else {
-            "percept setup".to_owned()
-        };
-        Ok(ModelFiles {
-            model,
-            cache,
-            named,
-            setup,
-            span: place.span,
-            source: place.source(context.source).clone(),
-        })
+        let setup = if is_file { format!("percept setup {file}") } else { "percept setup".to_owned() };
+        Ok(ModelFiles { model, cache, named, setup, span: place.span, source: place.source(context.source).clone() })
     }
 
     /// The card, if the model has one.
@@ -74,11 +56,7 @@ impl ModelFiles {
     pub fn name(&self) -> String {
         match &self.model {
             Model::Card(card) => card.name().to_owned(),
-            Model::File(path) => path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
+            Model::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         }
     }
 
@@ -107,14 +85,14 @@ impl ModelFiles {
         };
         match card.locate(role, cache) {
             Ok(Located::Ready(path)) => Ok(path),
-            Ok(Located::NotFetched(missing)) => Err(self
-                .fault("not-fetched", format!("`{}` is not on this machine yet", missing.card))
-                .help(format!(
+            Ok(Located::NotFetched(missing)) => {
+                Err(self.fault("not-fetched", format!("`{}` is not on this machine yet", missing.card)).help(format!(
                     "type `{}` ({} MB to fetch), or `{}`",
                     self.setup,
                     missing.bytes.div_ceil(1_000_000),
                     missing.command
-                ))),
+                )))
+            }
             Err(error) => Err(self.fault("model-file", in_full(&error))),
         }
     }
@@ -170,12 +148,7 @@ mod tests {
             ("own", "gone", "model-file", "which is not there"),
             ("own", "words", "model-file", "it has: gone, model, second"),
             ("bare.onnx", "words", "model-file", "has no card"),
-            (
-                "moonshine-tiny",
-                "encoder",
-                "not-fetched",
-                "type `percept setup test.yaml` (85 MB to fetch), or",
-            ),
+            ("moonshine-tiny", "encoder", "not-fetched", "type `percept setup test.yaml` (85 MB to fetch), or"),
         ] {
             let fault = bench.files(model).unwrap().file(role).unwrap_err();
             assert_eq!(fault.code, code, "{fault}");
@@ -183,20 +156,13 @@ mod tests {
             assert!(fault.to_string().starts_with("test.yaml:1:8: "), "{fault}");
         }
         let faults = bench.files("silero-vat").unwrap_err().to_string();
-        assert!(
-            faults.contains("did you mean `silero-vad`?") && faults.contains("[unknown-model]"),
-            "{faults}"
-        );
+        assert!(faults.contains("did you mean `silero-vad`?") && faults.contains("[unknown-model]"), "{faults}");
     }
 
     #[test]
     fn a_built_in_card_is_written_out() {
         let bench = Bench::new();
         let path = bench.files("silero-vad").unwrap().file(GRAPH_ROLE).unwrap();
-        assert!(
-            path.starts_with(bench.path("cache")) && path.is_file(),
-            "{}",
-            path.display()
-        );
+        assert!(path.starts_with(bench.path("cache")) && path.is_file(), "{}", path.display());
     }
 }

@@ -34,13 +34,7 @@ impl Graph {
     pub fn read(files: &ModelFiles, role: &str) -> Result<Graph, Faults> {
         let path = files.file(role)?;
         let stated = files.card().and_then(|card| card.ports(role));
-        let mut graph = Graph {
-            model: files.name(),
-            path,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            unverified: false,
-        };
+        let mut graph = Graph { model: files.name(), path, inputs: Vec::new(), outputs: Vec::new(), unverified: false };
         let header = match onnx::inspect(&graph.path) {
             Ok(header) => header,
             Err(error) if is_ort_format(&error) => {
@@ -69,25 +63,12 @@ impl Graph {
         graph.outputs = header.outputs.iter().filter_map(port).collect();
         if let Some(stated) = stated {
             let mut differences = Vec::new();
-            merge(
-                PortRole::Input,
-                &mut graph.inputs,
-                &from_card(&stated.inputs),
-                &mut differences,
-            );
-            merge(
-                PortRole::Output,
-                &mut graph.outputs,
-                &from_card(&stated.outputs),
-                &mut differences,
-            );
+            merge(PortRole::Input, &mut graph.inputs, &from_card(&stated.inputs), &mut differences);
+            merge(PortRole::Output, &mut graph.outputs, &from_card(&stated.outputs), &mut differences);
             for Difference { port, stated, found } in differences {
                 faults.push(
                     files
-                        .fault(
-                            "card-ports",
-                            format!("{port}: the card of `{}` and its file disagree", graph.model),
-                        )
+                        .fault("card-ports", format!("{port}: the card of `{}` and its file disagree", graph.model))
                         .expected(format!("{stated}, as the card says"))
                         .found(format!("{found} in {}", graph.path.display()))
                         .help("correct `ports` in the card, or bring the file that the card means"),
@@ -111,18 +92,8 @@ impl Graph {
     /// The first difference in words; `None` where all ports agree.
     pub fn difference(&self, session: &dyn Session) -> Option<String> {
         let mut differences = Vec::new();
-        merge(
-            PortRole::Input,
-            &mut session.inputs().to_vec(),
-            &self.inputs,
-            &mut differences,
-        );
-        merge(
-            PortRole::Output,
-            &mut session.outputs().to_vec(),
-            &self.outputs,
-            &mut differences,
-        );
+        merge(PortRole::Input, &mut session.inputs().to_vec(), &self.inputs, &mut differences);
+        merge(PortRole::Output, &mut session.outputs().to_vec(), &self.outputs, &mut differences);
         differences
             .first()
             .map(|Difference { port, stated, found }| format!("{port}: expected {stated}, found {found}"))
@@ -138,31 +109,16 @@ struct Difference {
 
 /// Adds what `stated` knows to `ports`, which come from the file.
 fn merge(role: PortRole, ports: &mut [Port], stated: &[Port], differences: &mut Vec<Difference>) {
-    for port in stated
-        .iter()
-        .filter(|stated| !ports.iter().any(|port| port.name == stated.name))
-    {
+    for port in stated.iter().filter(|stated| !ports.iter().any(|port| port.name == stated.name)) {
         let found = "no such port".to_owned();
-        differences.push(Difference {
-            port: format!("{role} `{}`", port.name),
-            stated: text(port),
-            found,
-        });
+        differences.push(Difference { port: format!("{role} `{}`", port.name), stated: text(port), found });
     }
     for port in ports {
         let at = format!("{role} `{}`", port.name);
         match stated.iter().find(|stated| stated.name == port.name) {
-            None => differences.push(Difference {
-                port: at,
-                stated: "no such port".into(),
-                found: text(port),
-            }),
+            None => differences.push(Difference { port: at, stated: "no such port".into(), found: text(port) }),
             Some(stated) if stated.dtype != port.dtype || stated.shape.accepts(&port.shape).is_err() => {
-                differences.push(Difference {
-                    port: at,
-                    stated: text(stated),
-                    found: text(port),
-                });
+                differences.push(Difference { port: at, stated: text(stated), found: text(port) });
             }
             Some(stated) => port.shape = sharper(&port.shape, &stated.shape),
         }
@@ -176,11 +132,7 @@ fn text(port: &Port) -> String {
 /// What both shapes know together: a size before a name, the second's name before the first's, a name before nothing.
 fn sharper(file: &SymbolicShape, card: &SymbolicShape) -> SymbolicShape {
     let (Some(ours), Some(theirs)) = (file.dims(), card.dims()) else {
-        return if file.rank().is_some() {
-            file.clone()
-        } else {
-            card.clone()
-        };
+        return if file.rank().is_some() { file.clone() } else { card.clone() };
     };
     let sharper = |(ours, theirs): (&Dim, &Dim)| match (ours, theirs) {
         (Dim::Known(_), _) | (_, Dim::Any) => ours.clone(),
@@ -190,24 +142,13 @@ fn sharper(file: &SymbolicShape, card: &SymbolicShape) -> SymbolicShape {
 }
 
 fn from_card(ports: &[crate::cards::Port]) -> Vec<Port> {
-    ports
-        .iter()
-        .map(|port| Port {
-            name: port.name.clone(),
-            dtype: port.dtype,
-            shape: port.shape.clone(),
-        })
-        .collect()
+    ports.iter().map(|port| Port { name: port.name.clone(), dtype: port.dtype, shape: port.shape.clone() }).collect()
 }
 
 /// `None` where it is no tensor that percept can hold.
 fn port(value: &ValueInfo) -> Option<Port> {
     let dtype = value.dtype.filter(|_| value.kind == ValueKind::Tensor)?;
-    Some(Port {
-        name: value.name.clone(),
-        dtype,
-        shape: value.shape.clone(),
-    })
+    Some(Port { name: value.name.clone(), dtype, shape: value.shape.clone() })
 }
 
 fn unsupported(files: &ModelFiles, input: &ValueInfo) -> Fault {
@@ -215,11 +156,7 @@ fn unsupported(files: &ModelFiles, input: &ValueInfo) -> Fault {
     files
         .fault(
             "unsupported-port",
-            format!(
-                "input `{}` of `{}` is nothing that percept can give",
-                input.name,
-                files.name()
-            ),
+            format!("input `{}` of `{}` is nothing that percept can give", input.name, files.name()),
         )
         .expected("a tensor of floats, integers, bool or string")
         .found(format!("a {}{elements}", input.kind.name()))
@@ -262,21 +199,12 @@ mod tests {
     fn what_the_card_knows_is_added_to_what_the_file_says() {
         let bench = Bench::new();
         let silero = Graph::read(&bench.files("silero-vad").unwrap(), GRAPH_ROLE).unwrap();
-        assert_eq!(
-            words(&silero.inputs),
-            "input: f32 [batch, 576]; state: f32 [2, batch, 128]; sr: i64 []"
-        );
-        assert_eq!(
-            words(&silero.outputs),
-            "output: f32 [batch, 1]; stateN: f32 [2, batch, 128]"
-        );
+        assert_eq!(words(&silero.inputs), "input: f32 [batch, 576]; state: f32 [2, batch, 128]; sr: i64 []");
+        assert_eq!(words(&silero.outputs), "output: f32 [batch, 1]; stateN: f32 [2, batch, 128]");
         let ports =
             "ports: {model: {inputs: [{name: x, dtype: f32, shape: [N, \"?\"]}], outputs: [{name: y, dtype: f32}]}}\n";
         let relu = read(ports, "relu.onnx").unwrap();
-        assert_eq!(
-            (words(&relu.inputs), words(&relu.outputs)),
-            ("x: f32 [1, 4]".into(), "y: f32 [1, 4]".into())
-        );
+        assert_eq!((words(&relu.inputs), words(&relu.outputs)), ("x: f32 [1, 4]".into(), "y: f32 [1, 4]".into()));
         assert!(!relu.unverified);
         let sequence = read("", "sequence.onnx").unwrap();
         assert_eq!(words(&sequence.outputs), "y: f32 [n]");
@@ -285,19 +213,10 @@ mod tests {
     #[test]
     fn what_the_card_and_the_file_disagree_about() {
         let both = |x: &str, y: &str| format!("ports: {{model: {{inputs: [{x}], outputs: [{y}]}}}}\n");
-        let (x, y) = (
-            "{name: x, dtype: f32, shape: [1, 4]}",
-            "{name: y, dtype: f32, shape: [1, 4]}",
-        );
+        let (x, y) = ("{name: x, dtype: f32, shape: [1, 4]}", "{name: y, dtype: f32, shape: [1, 4]}");
         for (ports, says) in [
-            (
-                both("{name: x, dtype: f32, shape: [1, 4, 4]}", y),
-                "input `x`: the card of `own` and its file disagree",
-            ),
-            (
-                both("{name: x, dtype: f32, shape: [1, 4, 4]}", y),
-                "expected: f32 [1, 4, 4], as the card says",
-            ),
+            (both("{name: x, dtype: f32, shape: [1, 4, 4]}", y), "input `x`: the card of `own` and its file disagree"),
+            (both("{name: x, dtype: f32, shape: [1, 4, 4]}", y), "expected: f32 [1, 4, 4], as the card says"),
             (both("{name: x, dtype: f32, shape: [1, 5]}", y), "found: f32 [1, 4] in "),
             (both("{name: x, dtype: i64, shape: [1, 4]}", y), "i64 [1, 4], as"),
             (both("{name: z, dtype: f32, shape: [1, 4]}", y), "input `z`"),
@@ -305,10 +224,7 @@ mod tests {
             (both(x, "{name: y, dtype: f32, shape: [2, 4]}"), "output `y`"),
         ] {
             let faults = read(&ports, "relu.onnx").unwrap_err().to_string();
-            assert!(
-                faults.contains(says) && faults.contains("[card-ports]"),
-                "{ports}: {faults}"
-            );
+            assert!(faults.contains(says) && faults.contains("[card-ports]"), "{ports}: {faults}");
         }
         assert!(read(&both(x, y), "relu.onnx").is_ok());
     }
@@ -324,15 +240,11 @@ mod tests {
         }
         let bench = Bench::new();
         let whole = std::fs::read(small_model("identity.onnx")).unwrap();
-        for (content, says) in [
-            (&whole[..whole.len() / 2], "fetch or export"),
-            (&[][..], "found 0 bytes"),
-            (b"text", "text"),
-        ] {
+        for (content, says) in
+            [(&whole[..whole.len() / 2], "fetch or export"), (&[][..], "found 0 bytes"), (b"text", "text")]
+        {
             bench.write("m.onnx", content);
-            let faults = Graph::read(&bench.files("m.onnx").unwrap(), GRAPH_ROLE)
-                .unwrap_err()
-                .to_string();
+            let faults = Graph::read(&bench.files("m.onnx").unwrap(), GRAPH_ROLE).unwrap_err().to_string();
             assert!(faults.contains("[bad-model]") && faults.contains(says), "{faults}");
         }
     }

@@ -80,11 +80,7 @@ impl Runtime {
         type Question = (Option<PathBuf>, Option<PathBuf>, Option<OsString>);
         static ANSWERS: Mutex<Vec<(Question, Found)>> = Mutex::new(Vec::new());
 
-        let question = (
-            self.explicit.clone(),
-            self.cache.clone(),
-            std::env::var_os("ORT_DYLIB_PATH"),
-        );
+        let question = (self.explicit.clone(), self.cache.clone(), std::env::var_os("ORT_DYLIB_PATH"));
         let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|(_, found)| found.library.is_file());
         if let Some((_, found)) = answers.iter().find(|(known, _)| *known == question) {
@@ -117,10 +113,7 @@ impl Runtime {
         let session = self.initialize()?.load(&graph.path, &self.options)?;
         match graph.difference(&*session) {
             None => Ok(session),
-            Some(difference) => Err(SessionError::Ports {
-                model: graph.model.clone(),
-                difference,
-            }),
+            Some(difference) => Err(SessionError::Ports { model: graph.model.clone(), difference }),
         }
     }
 
@@ -145,10 +138,7 @@ impl Runtime {
                 Err(error @ SessionError::Ports { .. }) => Fault::error("card-ports", error.to_string()),
             };
             // What is wrong with a provider is wrong for each graph.
-            if !faults
-                .iter()
-                .any(|known| known.code == found.code && known.found == found.found)
-            {
+            if !faults.iter().any(|known| known.code == found.code && known.found == found.found) {
                 faults.push(found);
             }
         }
@@ -157,22 +147,17 @@ impl Runtime {
 }
 
 fn fallback(graph: &Graph, wish: Provider, served: Provider) -> Fault {
-    Fault::warning(
-        "provider-fallback",
-        format!("`{}` does not run on {wish}, but on {served}", graph.model),
-    )
-    .expected(format!("provider {wish}"))
-    .found(format!("{served}, which `allow_fallback: true` accepts"))
+    Fault::warning("provider-fallback", format!("`{}` does not run on {wish}, but on {served}", graph.model))
+        .expected(format!("provider {wish}"))
+        .found(format!("{served}, which `allow_fallback: true` accepts"))
 }
 
 /// The error as a fault of check.
 fn fault(error: &InferenceError) -> Fault {
     match error {
         InferenceError::RuntimeMissing(NotFound { attempts }) => {
-            let looked: Vec<_> = attempts
-                .iter()
-                .map(|attempt| format!("{}: {}", attempt.origin, attempt.outcome))
-                .collect();
+            let looked: Vec<_> =
+                attempts.iter().map(|attempt| format!("{}: {}", attempt.origin, attempt.outcome)).collect();
             Fault::error("no-onnxruntime", "ONNX Runtime, which runs the models, was not found")
                 .expected("its shared library, 1.24 or newer")
                 .found(looked.join("\n"))
@@ -185,21 +170,15 @@ fn fault(error: &InferenceError) -> Fault {
             Fault::error("no-onnxruntime", error.to_string())
         }
         InferenceError::EnvironmentTaken => Fault::error("onnxruntime-taken", error.to_string()),
-        InferenceError::FeatureMissing { feature } => Fault::error(
-            "left-out",
-            "this build was made without ONNX Runtime, which runs the models",
-        )
-        .help(format!("build percept with the feature `{feature}`")),
-        InferenceError::ProviderUnavailable {
-            provider,
-            reason,
-            remedy,
-            ..
-        } => Fault::error("no-provider", format!("the provider {provider} is not there"))
-            .found(reason.clone())
-            .help(format!(
-                "{remedy}, or set `allow_fallback: true` to accept the next provider"
-            )),
+        InferenceError::FeatureMissing { feature } => {
+            Fault::error("left-out", "this build was made without ONNX Runtime, which runs the models")
+                .help(format!("build percept with the feature `{feature}`"))
+        }
+        InferenceError::ProviderUnavailable { provider, reason, remedy, .. } => {
+            Fault::error("no-provider", format!("the provider {provider} is not there"))
+                .found(reason.clone())
+                .help(format!("{remedy}, or set `allow_fallback: true` to accept the next provider"))
+        }
         _ => Fault::error("bad-model", error.to_string()),
     }
 }
@@ -224,9 +203,7 @@ pub fn run_error(error: InferenceError, provider: Provider) -> StageError {
 /// memory for one input is not among them.
 fn device_lost(reason: &str) -> bool {
     let reason = reason.to_lowercase();
-    ["cuda failure", "cuda error", "cudnn failure", "cublas failure"]
-        .iter()
-        .any(|sign| reason.contains(sign))
+    ["cuda failure", "cuda error", "cudnn failure", "cublas failure"].iter().any(|sign| reason.contains(sign))
         && !reason.contains("out of memory")
 }
 
@@ -268,10 +245,7 @@ mod tests {
     #[test]
     fn a_library_that_is_nowhere_is_a_fault_that_says_what_to_type() {
         let bench = Bench::new();
-        let settings = Settings {
-            onnxruntime: Some(bench.path("nowhere.so")),
-            ..bench.settings().clone()
-        };
+        let settings = Settings { onnxruntime: Some(bench.path("nowhere.so")), ..bench.settings().clone() };
         let faults = Runtime::new(&settings, SessionOptions::default()).probe(&[]);
         let [fault] = &faults[..] else { panic!("{faults:?}") };
         assert_eq!(fault.code, "no-onnxruntime");
@@ -314,24 +288,15 @@ mod tests {
         let bench = Bench::new();
         let graph = graph(&bench, "relu.onnx", "");
         for provider in ["cuda", "tensorrt"] {
-            let strict = Runtime::new(
-                bench.settings(),
-                options(&format!(r#"{{"providers": ["{provider}"]}}"#)),
-            );
+            let strict = Runtime::new(bench.settings(), options(&format!(r#"{{"providers": ["{provider}"]}}"#)));
             let faults = strict.probe(&[&graph, &graph]);
             let [fault] = &faults[..] else { panic!("{faults:?}") };
             assert_eq!(fault.code, "no-provider");
-            assert!(
-                fault.to_string().contains("onnxruntime-gpu") && fault.message.contains(provider),
-                "{fault}"
-            );
+            assert!(fault.to_string().contains("onnxruntime-gpu") && fault.message.contains(provider), "{fault}");
             let json = format!(r#"{{"providers": ["{provider}", "cpu"], "allow_fallback": true}}"#);
             let faults = Runtime::new(bench.settings(), options(&json)).probe(&[&graph]);
             let [fault] = &faults[..] else { panic!("{faults:?}") };
-            assert_eq!(
-                (fault.code, fault.severity),
-                ("provider-fallback", crate::config::Severity::Warning)
-            );
+            assert_eq!((fault.code, fault.severity), ("provider-fallback", crate::config::Severity::Warning));
         }
     }
 
@@ -339,22 +304,14 @@ mod tests {
     fn an_empty_list_of_providers_is_a_fault_at_its_place() {
         Bench::new().context("model: x.onnx\nproviders: []\n", |context| {
             let fault = Runtime::read(context, options(r#"{"providers": []}"#)).unwrap_err();
-            assert!(
-                fault
-                    .to_string()
-                    .starts_with("test.yaml:2:12: error: the list of providers is empty"),
-                "{fault}"
-            );
+            assert!(fault.to_string().starts_with("test.yaml:2:12: error: the list of providers is empty"), "{fault}");
         });
     }
 
     #[test]
     fn what_a_failed_run_means() {
-        let failed = |reason: &str| InferenceError::Failed {
-            model: "m".into(),
-            inputs: "x".into(),
-            reason: reason.into(),
-        };
+        let failed =
+            |reason: &str| InferenceError::Failed { model: "m".into(), inputs: "x".into(), reason: reason.into() };
         let lost = "CUDA failure 700: an illegal memory access was encountered ; GPU=0";
         for (error, provider, fatal) in [
             (failed(lost), Provider::Cuda, true),
@@ -378,17 +335,10 @@ mod tests {
         }
         let bench = Bench::new();
         let graph = graph(&bench, "relu.onnx", "");
-        let mut session = Runtime::new(bench.settings(), SessionOptions::default())
-            .open(&graph)
-            .unwrap();
-        let x = crate::tensor::Tensor::new(vec![1, 4], vec![1.0f32, -1.0, 0.0, 2.0])
-            .unwrap()
-            .into();
+        let mut session = Runtime::new(bench.settings(), SessionOptions::default()).open(&graph).unwrap();
+        let x = crate::tensor::Tensor::new(vec![1, 4], vec![1.0f32, -1.0, 0.0, 2.0]).unwrap().into();
         canceller(&*session).cancel();
-        assert!(matches!(
-            session.run(&[("x", &x)], &["y"]),
-            Err(InferenceError::Cancelled { .. })
-        ));
+        assert!(matches!(session.run(&[("x", &x)], &["y"]), Err(InferenceError::Cancelled { .. })));
         allow_runs(&*session);
         assert!(session.run(&[("x", &x)], &["y"]).is_ok());
     }

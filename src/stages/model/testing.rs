@@ -26,7 +26,10 @@ impl Bench {
             base_dir: folder.path().to_owned(),
             cache: Some(folder.path().join("cache")),
             // The bench's cache is empty; the library that `percept setup` fetched lies in the user's.
-            onnxruntime: Runtime::new(&Settings::default(), SessionOptions::default()).locate().ok().map(|found| found.library),
+            onnxruntime: Runtime::new(&Settings::default(), SessionOptions::default())
+                .locate()
+                .ok()
+                .map(|found| found.library),
             model_threads: Some(1),
             ..Settings::default()
         };

@@ -53,18 +53,8 @@ pub enum PreprocessError {
 
 impl From<ContractFault> for PreprocessError {
     fn from(fault: ContractFault) -> Self {
-        let ContractFault {
-            port,
-            expected,
-            found,
-            help,
-        } = fault;
-        PreprocessError::Stream {
-            port,
-            expected,
-            found,
-            help,
-        }
+        let ContractFault { port, expected, found, help } = fault;
+        PreprocessError::Stream { port, expected, found, help }
     }
 }
 

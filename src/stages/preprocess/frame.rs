@@ -103,11 +103,7 @@ impl Resolve for FrameConfig {
         let mut one_of = |in_ms: (&str, Option<f64>), in_samples: (&str, Option<usize>)| match (in_ms.1, in_samples.1) {
             (Some(_), Some(_)) => {
                 let message = format!("`{}` and `{}` both say how long it is", in_ms.0, in_samples.0);
-                faults.push(
-                    context
-                        .fault(in_samples.0, "two-lengths", message)
-                        .help("keep one of them"),
-                );
+                faults.push(context.fault(in_samples.0, "two-lengths", message).help("keep one of them"));
                 None
             }
             (Some(millis), None) => Some(Length::Millis(millis)),
@@ -124,11 +120,9 @@ impl Resolve for FrameConfig {
             );
         }
         match window {
-            Some(window) if faults.is_empty() => Ok(Box::new(Frame {
-                window,
-                hop: hop.unwrap_or(window),
-                tail: self.tail,
-            })),
+            Some(window) if faults.is_empty() => {
+                Ok(Box::new(Frame { window, hop: hop.unwrap_or(window), tail: self.tail }))
+            }
             _ => Err(faults),
         }
     }
@@ -163,21 +157,13 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind = Kind::resolved::<FrameConfig>(
-    "frame",
-    Role::Preprocess,
-    "overlapping frames of sound, as tensors",
-    EXAMPLE,
-);
+pub const KIND: Kind =
+    Kind::resolved::<FrameConfig>("frame", Role::Preprocess, "overlapping frames of sound, as tensors", EXAMPLE);
 
 impl Frame {
     /// Frames side by side, the last one padded.
     pub fn new(window: Length) -> Self {
-        Frame {
-            window,
-            hop: window,
-            tail: Tail::default(),
-        }
+        Frame { window, hop: window, tail: Tail::default() }
     }
 
     /// Overlapping frames, or frames with something left out between them.
@@ -192,16 +178,9 @@ impl Frame {
             return Ok(None);
         };
         let channels = usize::from(channels);
-        let framer = Framer::new(
-            window.saturating_mul(channels),
-            hop.saturating_mul(channels),
-            self.tail.into(),
-        );
+        let framer = Framer::new(window.saturating_mul(channels), hop.saturating_mul(channels), self.tail.into());
         framer.map(Some).map_err(|error| {
-            let expected = format!(
-                "audio that frames of {} every {} can be cut from",
-                self.window, self.hop
-            );
+            let expected = format!("audio that frames of {} every {} can be cut from", self.window, self.hop);
             let found = Format::audio(rate, Some(channels as u16));
             sound::fault(AUDIO, expected, found, Some(error.to_string()))
         })
@@ -210,10 +189,7 @@ impl Frame {
 
 impl Blueprint for Frame {
     fn contract(&self) -> Contract {
-        Contract::new()
-            .input(AUDIO, Format::ANY_AUDIO)
-            .output("frames")
-            .inline()
+        Contract::new().input(AUDIO, Format::ANY_AUDIO).output("frames").inline()
     }
 
     fn outputs(&self, inputs: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -225,10 +201,7 @@ impl Blueprint for Frame {
             Some(1) => SymbolicShape::Ranked(vec![window]),
             Some(channels) => SymbolicShape::Ranked(vec![Dim::Known(channels.into()), window]),
         };
-        Ok(vec![Format::Tensor {
-            dtype: Some(DType::F32),
-            shape,
-        }])
+        Ok(vec![Format::Tensor { dtype: Some(DType::F32), shape }])
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
@@ -261,22 +234,11 @@ impl Stage for FrameStage {
 
     fn open(&mut self, _: &StreamInfo, inputs: &[Format]) -> Result<Opened<FrameState>, StageError> {
         let (sound, outputs) = Sound::open(&self.0, inputs)?;
-        let framer = self
-            .0
-            .framer(Some(sound.rate), sound.channels)
-            .map_err(PreprocessError::from)?;
+        let framer = self.0.framer(Some(sound.rate), sound.channels).map_err(PreprocessError::from)?;
         let framer = framer.expect("at a known rate both lengths are known");
         let timeline = Timeline::new(sound.rate);
-        let cut = Cut {
-            timeline,
-            channels: sound.channels.into(),
-            next: 0,
-            gap: false,
-        };
-        Ok(Opened {
-            state: FrameState { sound, framer, cut },
-            outputs,
-        })
+        let cut = Cut { timeline, channels: sound.channels.into(), next: 0, gap: false };
+        Ok(Opened { state: FrameState { sound, framer, cut }, outputs })
     }
 
     fn process(&mut self, state: &mut FrameState, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -320,22 +282,13 @@ impl Cut {
             (frame.samples.to_vec(), vec![frame.samples.len()])
         } else {
             let channel = |index| frame.samples.iter().skip(index).step_by(channels).copied();
-            (
-                (0..channels).flat_map(channel).collect(),
-                vec![channels, frame.samples.len() / channels],
-            )
+            ((0..channels).flat_map(channel).collect(), vec![channels, frame.samples.len() / channels])
         };
         let tensor = Tensor::new(shape, samples).expect("the shape was taken from the samples");
         let valid = (frame.valid / channels) as u64;
-        let (start, duration) = (
-            self.timeline.time_of(self.next),
-            self.timeline.span(self.next, self.next + valid),
-        );
+        let (start, duration) = (self.timeline.time_of(self.next), self.timeline.span(self.next, self.next + valid));
         self.next += hop as u64;
-        out.emit(
-            0,
-            Draft::new(start, duration, tensor).gap(std::mem::take(&mut self.gap)),
-        );
+        out.emit(0, Draft::new(start, duration, tensor).gap(std::mem::take(&mut self.gap)));
     }
 }
 
@@ -346,18 +299,11 @@ mod tests {
     use crate::media::Packet;
 
     fn rows(packets: &[Packet]) -> Vec<Vec<f32>> {
-        packets
-            .iter()
-            .map(|packet| packet.payload.tensor().unwrap().as_slice().unwrap().to_vec())
-            .collect()
+        packets.iter().map(|packet| packet.payload.tensor().unwrap().as_slice().unwrap().to_vec()).collect()
     }
 
     fn frames(window: usize, hop: usize, tail: Tail) -> Frame {
-        Frame {
-            window: Length::Samples(window),
-            hop: Length::Samples(hop),
-            tail,
-        }
+        Frame { window: Length::Samples(window), hop: Length::Samples(hop), tail }
     }
 
     #[test]
@@ -365,21 +311,9 @@ mod tests {
         // At 1 kHz: six samples, the window, the hop, the tail → the frames and their times in milliseconds.
         type Case = (usize, usize, Tail, &'static [&'static [f32]], &'static [(i64, i64)]);
         let cases: [Case; 5] = [
-            (
-                4,
-                4,
-                Tail::Pad,
-                &[&[1., 2., 3., 4.], &[5., 6., 0., 0.]],
-                &[(0, 4), (4, 6)],
-            ),
+            (4, 4, Tail::Pad, &[&[1., 2., 3., 4.], &[5., 6., 0., 0.]], &[(0, 4), (4, 6)]),
             (4, 4, Tail::Drop, &[&[1., 2., 3., 4.]], &[(0, 4)]),
-            (
-                4,
-                2,
-                Tail::Pad,
-                &[&[1., 2., 3., 4.], &[3., 4., 5., 6.]],
-                &[(0, 4), (2, 6)],
-            ),
+            (4, 2, Tail::Pad, &[&[1., 2., 3., 4.], &[3., 4., 5., 6.]], &[(0, 4), (2, 6)]),
             (2, 3, Tail::Pad, &[&[1., 2.], &[4., 5.]], &[(0, 2), (3, 5)]),
             (7, 7, Tail::Pad, &[&[1., 2., 3., 4., 5., 6., 0.]], &[(0, 6)]),
         ];
@@ -389,10 +323,7 @@ mod tests {
             found.extend(trial.audio(4_000_000, &[5., 6.], 1, 1000).unwrap());
             found.extend(trial.flush());
             assert_eq!(rows(&found), expected, "{window} {hop} {tail:?}");
-            let millis: Vec<_> = times(&found)
-                .iter()
-                .map(|(from, to)| (from / 1_000_000, to / 1_000_000))
-                .collect();
+            let millis: Vec<_> = times(&found).iter().map(|(from, to)| (from / 1_000_000, to / 1_000_000)).collect();
             assert_eq!(millis, at, "{window} {hop} {tail:?}");
         }
     }
@@ -416,47 +347,20 @@ mod tests {
         assert_eq!(trial.hold_back(), Some(14_000_000));
         found.extend(trial.flush());
         assert_eq!(rows(&found), [[1., 2., 3., 0.], [4., 5., 6., 7.], [8., 0., 0., 0.]]);
-        assert_eq!(
-            times(&found),
-            [(0, 3_000_000), (10_000_000, 14_000_000), (14_000_000, 15_000_000)]
-        );
-        assert_eq!(
-            found.iter().map(|packet| packet.flags.gap).collect::<Vec<_>>(),
-            [false, true, false]
-        );
+        assert_eq!(times(&found), [(0, 3_000_000), (10_000_000, 14_000_000), (14_000_000, 15_000_000)]);
+        assert_eq!(found.iter().map(|packet| packet.flags.gap).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]
     fn formats() {
-        let tensor = |shape| {
-            Ok(Format::Tensor {
-                dtype: Some(DType::F32),
-                shape,
-            })
-        };
+        let tensor = |shape| Ok(Format::Tensor { dtype: Some(DType::F32), shape });
         let millis = Frame::new(Length::Millis(25.0)).hop(Length::Millis(10.0));
         for (kind, format, expected) in [
-            (
-                &millis,
-                Format::audio(hz(16_000), Some(1)),
-                SymbolicShape::known(&[400]),
-            ),
-            (
-                &millis,
-                Format::audio(hz(11_025), Some(2)),
-                SymbolicShape::known(&[2, 276]),
-            ),
-            (
-                &millis,
-                Format::audio(None, Some(1)),
-                SymbolicShape::Ranked(vec![Dim::Any]),
-            ),
+            (&millis, Format::audio(hz(16_000), Some(1)), SymbolicShape::known(&[400])),
+            (&millis, Format::audio(hz(11_025), Some(2)), SymbolicShape::known(&[2, 276])),
+            (&millis, Format::audio(None, Some(1)), SymbolicShape::Ranked(vec![Dim::Any])),
             (&millis, Format::ANY_AUDIO, SymbolicShape::Unranked),
-            (
-                &frames(512, 1, Tail::Pad),
-                Format::audio(None, Some(1)),
-                SymbolicShape::known(&[512]),
-            ),
+            (&frames(512, 1, Tail::Pad), Format::audio(None, Some(1)), SymbolicShape::known(&[512])),
         ] {
             assert_eq!(outputs(kind, format), tensor(expected));
         }
@@ -486,10 +390,7 @@ mod tests {
         for (yaml, codes) in [
             ("{}", &["missing-key"][..]),
             ("{hop: 3}", &["missing-key"]),
-            (
-                "{window: 3, window_ms: 1, hop: 3, hop_ms: 1}",
-                &["two-lengths", "two-lengths"],
-            ),
+            ("{window: 3, window_ms: 1, hop: 3, hop_ms: 1}", &["two-lengths", "two-lengths"]),
         ] {
             assert_eq!(faults(&KIND, yaml), codes, "{yaml}");
         }

@@ -222,12 +222,8 @@ impl LogMelKeys {
 
 impl Resolve for LogMelKeys {
     fn resolve(self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
-        let kind = LogMel {
-            features: self.features(),
-            frames: self.frames,
-            frames_hop: self.frames_hop,
-            tail: self.tail,
-        };
+        let kind =
+            LogMel { features: self.features(), frames: self.frames, frames_hop: self.frames_hop, tail: self.tail };
         if self.frames.is_none() && self.frames_hop.is_some() {
             let fault = context.fault(
                 "frames_hop",
@@ -286,22 +282,13 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind = Kind::resolved::<LogMelKeys>(
-    "log_mel",
-    Role::Preprocess,
-    "log-mel features of sound, as tensors",
-    EXAMPLE,
-);
+pub const KIND: Kind =
+    Kind::resolved::<LogMelKeys>("log_mel", Role::Preprocess, "log-mel features of sound, as tensors", EXAMPLE);
 
 impl LogMel {
     /// Frame by frame.
     pub fn new(features: LogMelConfig) -> Self {
-        LogMel {
-            features,
-            frames: None,
-            frames_hop: None,
-            tail: Tail::default(),
-        }
+        LogMel { features, frames: None, frames_hop: None, tail: Tail::default() }
     }
 
     /// In blocks of `frames` frames, side by side.
@@ -320,20 +307,13 @@ impl LogMel {
     fn machine(&self) -> Result<(dsp::LogMel, Framer), DspError> {
         let features = dsp::LogMel::new(self.features.clone())?;
         let ((frames, hop), bands) = (self.block(), features.bands());
-        let blocks = Framer::new(
-            frames.saturating_mul(bands),
-            hop.saturating_mul(bands),
-            self.tail.into(),
-        )?;
+        let blocks = Framer::new(frames.saturating_mul(bands), hop.saturating_mul(bands), self.tail.into())?;
         Ok((features, blocks))
     }
 
     /// The features of a frame of silence.
     fn silence(&self) -> Result<Vec<f32>, DspError> {
-        let mut features = dsp::LogMel::new(LogMelConfig {
-            edges: Edges::Valid,
-            ..self.features.clone()
-        })?;
+        let mut features = dsp::LogMel::new(LogMelConfig { edges: Edges::Valid, ..self.features.clone() })?;
         let mut row = Vec::new();
         features.push(&vec![0.0; features.frame_length()], &mut row);
         Ok(row)
@@ -352,12 +332,7 @@ impl Blueprint for LogMel {
         let expected = format!("audio {wanted_hz} Hz, 1 channel");
         let mut faults = Vec::new();
         if channels.is_some_and(|channels| channels != 1) {
-            faults.push(sound::fault(
-                AUDIO,
-                &*expected,
-                found(),
-                Some("insert `- preprocess: mono`".into()),
-            ));
+            faults.push(sound::fault(AUDIO, &*expected, found(), Some("insert `- preprocess: mono`".into())));
         }
         if rate.is_some_and(|rate| sound::whole_hz(rate) != Some(wanted_hz)) {
             let help = format!("insert `- preprocess: resample` with `sample_rate_hz: {wanted_hz}`");
@@ -370,30 +345,18 @@ impl Blueprint for LogMel {
             return Err(faults);
         }
         let bands = self.features.bands;
-        let shape = self.frames.map_or(SymbolicShape::known(&[bands]), |frames| {
-            SymbolicShape::known(&[frames, bands])
-        });
-        Ok(vec![Format::Tensor {
-            dtype: Some(DType::F32),
-            shape,
-        }])
+        let shape = self.frames.map_or(SymbolicShape::known(&[bands]), |frames| SymbolicShape::known(&[frames, bands]));
+        Ok(vec![Format::Tensor { dtype: Some(DType::F32), shape }])
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
         let (features, blocks) = self.machine().map_err(StageError::fatal)?;
         let silence = self.silence().map_err(StageError::fatal)?;
-        Ok(Runnable::stage(LogMelStage {
-            kind: self.clone(),
-            features,
-            blocks,
-            silence,
-        }))
+        Ok(Runnable::stage(LogMelStage { kind: self.clone(), features, blocks, silence }))
     }
 
     fn probe(&self) -> Vec<Fault> {
-        let empty = self
-            .machine()
-            .map_or(0, |(features, _)| features.filterbank().empty_bands().count());
+        let empty = self.machine().map_or(0, |(features, _)| features.filterbank().empty_bands().count());
         if empty == 0 {
             return Vec::new();
         }
@@ -455,16 +418,7 @@ impl Stage for LogMelStage {
             gap: false,
         };
         let (features, blocks) = (self.features.clone(), self.blocks.clone());
-        Ok(Opened {
-            state: LogMelState {
-                sound,
-                features,
-                blocks,
-                rows: Vec::new(),
-                cut,
-            },
-            outputs,
-        })
+        Ok(Opened { state: LogMelState { sound, features, blocks, rows: Vec::new(), cut }, outputs })
     }
 
     fn process(&mut self, state: &mut LogMelState, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -524,10 +478,7 @@ impl Cut {
         let start = self.start();
         let duration = self.timeline.time_of((self.next + valid).saturating_mul(self.hop)) - start;
         self.next += self.block_hop;
-        out.emit(
-            0,
-            Draft::new(start, duration, tensor).gap(std::mem::take(&mut self.gap)),
-        );
+        out.emit(0, Draft::new(start, duration, tensor).gap(std::mem::take(&mut self.gap)));
     }
 }
 
@@ -542,10 +493,7 @@ mod tests {
     }
 
     fn values(packets: &[Packet]) -> Vec<f32> {
-        packets
-            .iter()
-            .flat_map(|packet| packet.payload.tensor().unwrap().as_slice::<f32>().unwrap().to_vec())
-            .collect()
+        packets.iter().flat_map(|packet| packet.payload.tensor().unwrap().as_slice::<f32>().unwrap().to_vec()).collect()
     }
 
     fn run(kind: &LogMel, pieces: &[&[f32]]) -> (Trial, Vec<Packet>) {
@@ -570,10 +518,7 @@ mod tests {
             assert_eq!((found.len(), values(&found)), (frames, expected));
             assert_eq!(found[0].payload.format(), *trial.format());
             for (index, (start, end)) in times(&found).into_iter().enumerate() {
-                assert_eq!(
-                    (start, end),
-                    (10_000_000 * index as i64, 10_000_000 * (index as i64 + 1))
-                );
+                assert_eq!((start, end), (10_000_000 * index as i64, 10_000_000 * (index as i64 + 1)));
             }
         }
     }
@@ -591,23 +536,12 @@ mod tests {
         let silence = f32::EPSILON.ln();
         assert_eq!(values.len(), 12 * 80);
         assert!(values[rows.len()..].iter().all(|value| (value - silence).abs() < 1e-5));
-        assert_eq!(
-            times(&found),
-            [(0, 40_000_000), (40_000_000, 80_000_000), (80_000_000, 90_000_000)]
-        );
-        let drop = LogMel {
-            tail: Tail::Drop,
-            ..single.clone().blocks(4)
-        };
+        assert_eq!(times(&found), [(0, 40_000_000), (40_000_000, 80_000_000), (80_000_000, 90_000_000)]);
+        let drop = LogMel { tail: Tail::Drop, ..single.clone().blocks(4) };
         assert_eq!(run(&drop, &[&samples]).1.len(), 2);
-        let overlapping = LogMel {
-            frames_hop: Some(2),
-            ..single.blocks(4)
-        };
-        let starts: Vec<_> = times(&run(&overlapping, &[&samples]).1)
-            .iter()
-            .map(|(start, _)| start / 1_000_000)
-            .collect();
+        let overlapping = LogMel { frames_hop: Some(2), ..single.blocks(4) };
+        let starts: Vec<_> =
+            times(&run(&overlapping, &[&samples]).1).iter().map(|(start, _)| start / 1_000_000).collect();
         assert_eq!(starts, [0, 20, 40, 60]);
     }
 
@@ -618,11 +552,7 @@ mod tests {
         let alone = values(&run(&kind, &[&samples]).1);
         let mut trial = Trial::open(&kind, Format::audio(hz(16_000), Some(1))).unwrap();
         let mut found = trial.audio(0, &samples, 1, 16_000).unwrap();
-        assert_eq!(
-            trial.hold_back(),
-            Some(20_000_000),
-            "centred frames wait for half a window"
-        );
+        assert_eq!(trial.hold_back(), Some(20_000_000), "centred frames wait for half a window");
         found.extend(trial.audio(500_000_000, &samples, 1, 16_000).unwrap());
         found.extend(trial.flush());
         assert_eq!(values(&found), [&*alone, &*alone].concat());
@@ -634,25 +564,15 @@ mod tests {
     #[test]
     fn formats() {
         let kind = LogMel::new(LogMelConfig::default());
-        let tensor = |sizes: &[usize]| {
-            Ok(Format::Tensor {
-                dtype: Some(DType::F32),
-                shape: SymbolicShape::known(sizes),
-            })
-        };
+        let tensor =
+            |sizes: &[usize]| Ok(Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(sizes) });
         assert_eq!(outputs(&kind, Format::ANY_AUDIO), tensor(&[80]));
-        assert_eq!(
-            outputs(&kind.clone().blocks(3000), Format::audio(hz(16_000), Some(1))),
-            tensor(&[3000, 80])
-        );
+        assert_eq!(outputs(&kind.clone().blocks(3000), Format::audio(hz(16_000), Some(1))), tensor(&[3000, 80]));
         let faults = kind.outputs(&[Format::audio(hz(44_100), Some(2))]).unwrap_err();
         let help: Vec<_> = faults.into_iter().filter_map(|fault| fault.help).collect();
         assert_eq!(
             help,
-            [
-                "insert `- preprocess: mono`",
-                "insert `- preprocess: resample` with `sample_rate_hz: 16000`"
-            ]
+            ["insert `- preprocess: mono`", "insert `- preprocess: resample` with `sample_rate_hz: 16000`"]
         );
         assert!(Trial::open(&kind, Format::audio(hz(44_100), Some(1))).is_err());
     }
@@ -664,57 +584,16 @@ mod tests {
         for (yaml, expected) in [
             ("{}", whisper.clone()),
             ("{preset: kaldi}", kaldi.clone()),
-            (
-                "{window: 512}",
-                LogMelConfig {
-                    window_length: 512,
-                    fft_size: 512,
-                    ..whisper.clone()
-                },
-            ),
-            (
-                "{preset: kaldi, window: 200}",
-                LogMelConfig {
-                    window_length: 200,
-                    fft_size: 256,
-                    ..kaldi.clone()
-                },
-            ),
-            (
-                "{pre_emphasis: 0.9}",
-                LogMelConfig {
-                    pre_emphasis: PreEmphasis::Stream(0.9),
-                    ..whisper.clone()
-                },
-            ),
+            ("{window: 512}", LogMelConfig { window_length: 512, fft_size: 512, ..whisper.clone() }),
+            ("{preset: kaldi, window: 200}", LogMelConfig { window_length: 200, fft_size: 256, ..kaldi.clone() }),
+            ("{pre_emphasis: 0.9}", LogMelConfig { pre_emphasis: PreEmphasis::Stream(0.9), ..whisper.clone() }),
             (
                 "{preset: kaldi, pre_emphasis: 0.9}",
-                LogMelConfig {
-                    pre_emphasis: PreEmphasis::Frame(0.9),
-                    ..kaldi.clone()
-                },
+                LogMelConfig { pre_emphasis: PreEmphasis::Frame(0.9), ..kaldi.clone() },
             ),
-            (
-                "{preset: kaldi, pre_emphasis: 0}",
-                LogMelConfig {
-                    pre_emphasis: PreEmphasis::Off,
-                    ..kaldi
-                },
-            ),
-            (
-                "{floor: 0.5, floor_by: add}",
-                LogMelConfig {
-                    floor: Floor::Add(0.5),
-                    ..whisper.clone()
-                },
-            ),
-            (
-                "{edges: center_zero}",
-                LogMelConfig {
-                    edges: Edges::Center(Padding::Zero),
-                    ..whisper.clone()
-                },
-            ),
+            ("{preset: kaldi, pre_emphasis: 0}", LogMelConfig { pre_emphasis: PreEmphasis::Off, ..kaldi }),
+            ("{floor: 0.5, floor_by: add}", LogMelConfig { floor: Floor::Add(0.5), ..whisper.clone() }),
+            ("{edges: center_zero}", LogMelConfig { edges: Edges::Center(Padding::Zero), ..whisper.clone() }),
             (
                 "{window_function: hamming, symmetry: symmetric, bands: 128, min_hz: 20, max_hz: 7000, mel_scale: htk}",
                 LogMelConfig {
@@ -755,14 +634,7 @@ mod tests {
         ] {
             assert_eq!(faults(&KIND, yaml), [code], "{yaml}");
         }
-        for yaml in [
-            "{bands: 0}",
-            "{hop: 0}",
-            "{preset: nemo}",
-            "{frames: 0}",
-            "{pre_emphasis: 2}",
-            "{log: 10}",
-        ] {
+        for yaml in ["{bands: 0}", "{hop: 0}", "{preset: nemo}", "{frames: 0}", "{pre_emphasis: 2}", "{log: 10}"] {
             assert_eq!(faults(&KIND, yaml).len(), 1, "{yaml}");
         }
     }
@@ -770,10 +642,7 @@ mod tests {
     #[test]
     fn bands_without_a_bin_are_a_warning() {
         assert!(LogMel::new(LogMelConfig::default()).probe().is_empty());
-        let narrow = LogMel::new(LogMelConfig {
-            bands: 400,
-            ..LogMelConfig::default()
-        });
+        let narrow = LogMel::new(LogMelConfig { bands: 400, ..LogMelConfig::default() });
         assert!(narrow.probe()[0].message.contains("silent"));
     }
 }

@@ -56,18 +56,10 @@ impl Blueprint for Mono {
         {
             let help = match channels {
                 1 => "leave `channel` out: there is only one".to_owned(),
-                _ => format!(
-                    "set `channel` to 0 up to {}, or leave it out for the mean",
-                    channels - 1
-                ),
+                _ => format!("set `channel` to 0 up to {}, or leave it out for the mean", channels - 1),
             };
             let expected = format!("audio with a channel {channel}, counted from 0");
-            return Err(vec![sound::fault(
-                AUDIO,
-                expected,
-                format!("{channels} channels"),
-                Some(help),
-            )]);
+            return Err(vec![sound::fault(AUDIO, expected, format!("{channels} channels"), Some(help))]);
         }
         Ok(vec![Format::audio(rate, Some(1))])
     }
@@ -156,23 +148,11 @@ mod tests {
     fn formats() {
         let mean = Mono::default();
         assert_eq!(outputs(&mean, Format::ANY_AUDIO), Ok(Format::audio(None, Some(1))));
-        assert_eq!(
-            outputs(&mean, Format::audio(hz(44_100), Some(6))),
-            Ok(Format::audio(hz(44_100), Some(1)))
-        );
+        assert_eq!(outputs(&mean, Format::audio(hz(44_100), Some(6))), Ok(Format::audio(hz(44_100), Some(1))));
         let second = Mono { channel: Some(1) };
-        assert_eq!(
-            outputs(&second, Format::audio(hz(44_100), None)),
-            Ok(Format::audio(hz(44_100), Some(1)))
-        );
+        assert_eq!(outputs(&second, Format::audio(hz(44_100), None)), Ok(Format::audio(hz(44_100), Some(1))));
         for channels in [1, 2] {
-            let fault = outputs(
-                &Mono {
-                    channel: Some(channels),
-                },
-                Format::audio(None, Some(channels)),
-            )
-            .unwrap_err();
+            let fault = outputs(&Mono { channel: Some(channels) }, Format::audio(None, Some(channels))).unwrap_err();
             assert!(fault.help.unwrap().contains("channel"));
         }
     }

@@ -107,12 +107,7 @@ pub const KIND: Kind = Kind::resolved::<Normalize>(
 impl Resolve for Normalize {
     fn resolve(self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
         let mut faults = Faults::new();
-        if self
-            == (Normalize {
-                epsilon: self.epsilon,
-                ..Normalize::default()
-            })
-        {
+        if self == (Normalize { epsilon: self.epsilon, ..Normalize::default() }) {
             faults.push(
                 Fault::error("nothing-to-do", "this normalisation changes nothing")
                     .expected("`mean_variance: true`, `mean`, `std`, `scale`, `offset` or `clip`")
@@ -130,29 +125,15 @@ impl Resolve for Normalize {
                     .found(format!("{} values", std.len())),
             );
         }
-        for (at, _) in self
-            .std
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter(|(_, value)| **value == 0.0)
-        {
-            let place = context
-                .node
-                .get("std")
-                .and_then(|node| node.as_sequence()?.get(at))
-                .unwrap_or(context.node);
+        for (at, _) in self.std.iter().flatten().enumerate().filter(|(_, value)| **value == 0.0) {
+            let place = context.node.get("std").and_then(|node| node.as_sequence()?.get(at)).unwrap_or(context.node);
             faults.push(
                 Fault::error("zero-deviation", "nothing can be divided by 0")
                     .help("a feature that never varies is left alone by 1")
                     .at_node(place, context.source),
             );
         }
-        if faults.is_empty() {
-            Ok(Box::new(self))
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(Box::new(self)) } else { Err(faults) }
     }
 }
 
@@ -160,9 +141,7 @@ impl Normalize {
     /// The key that needs tensors, if one is used.
     fn tensors_only(&self) -> Option<&'static str> {
         match self {
-            Normalize {
-                mean_variance: true, ..
-            } => Some("mean_variance"),
+            Normalize { mean_variance: true, .. } => Some("mean_variance"),
             Normalize { mean: Some(_), .. } => Some("mean"),
             Normalize { std: Some(_), .. } => Some("std"),
             _ => None,
@@ -171,9 +150,7 @@ impl Normalize {
 
     /// The lists, by key.
     fn lists(&self) -> impl Iterator<Item = (&'static str, &[f32])> {
-        [("mean", &self.mean), ("std", &self.std)]
-            .into_iter()
-            .filter_map(|(key, list)| Some((key, list.as_deref()?)))
+        [("mean", &self.mean), ("std", &self.std)].into_iter().filter_map(|(key, list)| Some((key, list.as_deref()?)))
     }
 
     /// Normalises the values of one packet. Lists are as long as the last axis, which was checked.
@@ -182,14 +159,10 @@ impl Normalize {
             dsp::mean_variance(values, self.epsilon);
         }
         if let Some(mean) = &self.mean {
-            values
-                .chunks_mut(mean.len())
-                .for_each(|row| row.iter_mut().zip(mean).for_each(|(x, mean)| *x -= mean));
+            values.chunks_mut(mean.len()).for_each(|row| row.iter_mut().zip(mean).for_each(|(x, mean)| *x -= mean));
         }
         if let Some(std) = &self.std {
-            values
-                .chunks_mut(std.len())
-                .for_each(|row| row.iter_mut().zip(std).for_each(|(x, std)| *x /= std));
+            values.chunks_mut(std.len()).for_each(|row| row.iter_mut().zip(std).for_each(|(x, std)| *x /= std));
         }
         if self.scale != 1.0 {
             dsp::scale(values, self.scale);
@@ -239,10 +212,7 @@ impl Blueprint for Normalize {
                 }
                 found.clone()
             }
-            Format::Tensor {
-                dtype: None | Some(DType::F32),
-                shape,
-            } => {
+            Format::Tensor { dtype: None | Some(DType::F32), shape } => {
                 for (key, list) in self.lists() {
                     let Some(dims) = shape.dims() else { continue };
                     if !dims.last().is_some_and(|last| last.accepts(&list.len().into())) {
@@ -250,10 +220,7 @@ impl Blueprint for Normalize {
                         return Err(vec![sound::fault(PORT, expected, found, None)]);
                     }
                 }
-                Format::Tensor {
-                    dtype: Some(DType::F32),
-                    shape: shape.clone(),
-                }
+                Format::Tensor { dtype: Some(DType::F32), shape: shape.clone() }
             }
             _ => return Err(vec![sound::fault(PORT, "audio or tensor f32", found, None)]),
         };
@@ -273,20 +240,13 @@ impl Stage for NormalizeStage {
 
     fn open(&mut self, _: &StreamInfo, inputs: &[Format]) -> Result<Opened<Format>, StageError> {
         let outputs = formats_at_open(&self.0, inputs)?;
-        Ok(Opened {
-            state: inputs.first().cloned().unwrap_or(Format::Any),
-            outputs,
-        })
+        Ok(Opened { state: inputs.first().cloned().unwrap_or(Format::Any), outputs })
     }
 
     fn process(&mut self, state: &mut Format, input: Input, out: &mut Output) -> Result<(), StageError> {
         let found = input.packet.payload.format();
         if state.accepts(&found).is_err() {
-            return Err(PreprocessError::Packet {
-                expected: state.clone(),
-                found,
-            }
-            .into());
+            return Err(PreprocessError::Packet { expected: state.clone(), found }.into());
         }
         let payload: Payload = match &input.packet.payload {
             Payload::Audio(audio) if self.0.tensors_only().is_none() => self.0.audio(audio)?.into(),
@@ -308,181 +268,67 @@ mod tests {
     }
 
     fn f32s(sizes: &[usize]) -> Format {
-        Format::Tensor {
-            dtype: Some(DType::F32),
-            shape: SymbolicShape::known(sizes),
-        }
+        Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(sizes) }
     }
 
     #[test]
     fn values() {
         let cases: [(&str, Normalize, &[f32], &[f32]); 8] = [
-            (
-                "scale",
-                Normalize { scale: 2.0, ..none() },
-                &[1.0, -2.0, 0.0, 4.0],
-                &[2.0, -4.0, 0.0, 8.0],
-            ),
-            (
-                "offset after scale",
-                Normalize {
-                    scale: 2.0,
-                    offset: 1.0,
-                    ..none()
-                },
-                &[1.0, -2.0],
-                &[3.0, -3.0],
-            ),
-            (
-                "clip last",
-                Normalize {
-                    scale: 2.0,
-                    offset: 1.0,
-                    clip: Some(2.5),
-                    ..none()
-                },
-                &[1.0, -2.0],
-                &[2.5, -2.5],
-            ),
-            (
-                "mean",
-                Normalize {
-                    mean: Some(vec![1.0, 2.0]),
-                    ..none()
-                },
-                &[1.0, 2.0, 3.0, 4.0],
-                &[0.0, 0.0, 2.0, 2.0],
-            ),
-            (
-                "std",
-                Normalize {
-                    std: Some(vec![2.0, 4.0]),
-                    ..none()
-                },
-                &[2.0, 2.0, 4.0, 4.0],
-                &[1.0, 0.5, 2.0, 1.0],
-            ),
+            ("scale", Normalize { scale: 2.0, ..none() }, &[1.0, -2.0, 0.0, 4.0], &[2.0, -4.0, 0.0, 8.0]),
+            ("offset after scale", Normalize { scale: 2.0, offset: 1.0, ..none() }, &[1.0, -2.0], &[3.0, -3.0]),
+            ("clip last", Normalize { scale: 2.0, offset: 1.0, clip: Some(2.5), ..none() }, &[1.0, -2.0], &[2.5, -2.5]),
+            ("mean", Normalize { mean: Some(vec![1.0, 2.0]), ..none() }, &[1.0, 2.0, 3.0, 4.0], &[0.0, 0.0, 2.0, 2.0]),
+            ("std", Normalize { std: Some(vec![2.0, 4.0]), ..none() }, &[2.0, 2.0, 4.0, 4.0], &[1.0, 0.5, 2.0, 1.0]),
             (
                 "both, then the rest",
-                Normalize {
-                    mean: Some(vec![1.0, 1.0]),
-                    std: Some(vec![2.0, 4.0]),
-                    scale: 10.0,
-                    ..none()
-                },
+                Normalize { mean: Some(vec![1.0, 1.0]), std: Some(vec![2.0, 4.0]), scale: 10.0, ..none() },
                 &[3.0, 5.0],
                 &[10.0, 10.0],
             ),
-            (
-                "each packet",
-                Normalize {
-                    mean_variance: true,
-                    epsilon: 0.0,
-                    ..none()
-                },
-                &[1.0, 3.0],
-                &[-1.0, 1.0],
-            ),
-            (
-                "silence stays",
-                Normalize {
-                    mean_variance: true,
-                    ..none()
-                },
-                &[5.0, 5.0],
-                &[0.0, 0.0],
-            ),
+            ("each packet", Normalize { mean_variance: true, epsilon: 0.0, ..none() }, &[1.0, 3.0], &[-1.0, 1.0]),
+            ("silence stays", Normalize { mean_variance: true, ..none() }, &[5.0, 5.0], &[0.0, 0.0]),
         ];
         for (name, kind, values, expected) in cases {
             let shape = vec![values.len() / 2, 2];
             let mut trial = Trial::open(&kind, f32s(&shape)).unwrap();
-            let found = trial
-                .payload(5, Tensor::new(shape.clone(), values.to_vec()).unwrap())
-                .unwrap();
+            let found = trial.payload(5, Tensor::new(shape.clone(), values.to_vec()).unwrap()).unwrap();
             let tensor = found[0].payload.tensor().unwrap();
-            assert_eq!(
-                (tensor.shape(), tensor.as_slice::<f32>().unwrap()),
-                (&*shape, expected),
-                "{name}"
-            );
-            assert_eq!(
-                (found[0].start.as_nanos(), found[0].duration.as_nanos()),
-                (5, 1_000_000),
-                "{name}"
-            );
+            assert_eq!((tensor.shape(), tensor.as_slice::<f32>().unwrap()), (&*shape, expected), "{name}");
+            assert_eq!((found[0].start.as_nanos(), found[0].duration.as_nanos()), (5, 1_000_000), "{name}");
         }
     }
 
     #[test]
     fn sound_keeps_its_format() {
-        let kind = Normalize {
-            scale: 4.0,
-            clip: Some(1.0),
-            ..none()
-        };
+        let kind = Normalize { scale: 4.0, clip: Some(1.0), ..none() };
         let format = Format::audio(hz(8000), Some(2));
         let mut trial = Trial::open(&kind, format.clone()).unwrap();
-        let found = trial
-            .audio(0, &[0.125, 0.5, f32::NAN, f32::NEG_INFINITY], 2, 8000)
-            .unwrap();
+        let found = trial.audio(0, &[0.125, 0.5, f32::NAN, f32::NEG_INFINITY], 2, 8000).unwrap();
         let samples = found[0].payload.audio().unwrap().samples().to_vec();
-        assert!(
-            samples[..2] == [0.5, 1.0] && samples[2].is_nan() && samples[3] == -1.0,
-            "{samples:?}"
-        );
+        assert!(samples[..2] == [0.5, 1.0] && samples[2].is_nan() && samples[3] == -1.0, "{samples:?}");
         assert_eq!((&found[0].payload.format(), trial.format()), (&format, &format));
     }
 
     #[test]
     fn formats() {
-        let bands = Normalize {
-            mean: Some(vec![0.0; 40]),
-            ..none()
-        };
-        let rows = |last| Format::Tensor {
-            dtype: None,
-            shape: SymbolicShape::Ranked(vec![crate::tensor::Dim::Any, last]),
-        };
-        for format in [
-            f32s(&[40]),
-            f32s(&[3, 40]),
-            rows(crate::tensor::Dim::Any),
-            Format::ANY_TENSOR,
-            Format::Any,
-        ] {
+        let bands = Normalize { mean: Some(vec![0.0; 40]), ..none() };
+        let rows =
+            |last| Format::Tensor { dtype: None, shape: SymbolicShape::Ranked(vec![crate::tensor::Dim::Any, last]) };
+        for format in [f32s(&[40]), f32s(&[3, 40]), rows(crate::tensor::Dim::Any), Format::ANY_TENSOR, Format::Any] {
             assert!(outputs(&bands, format.clone()).is_ok(), "{format}");
         }
-        for format in [
-            f32s(&[40, 3]),
-            f32s(&[]),
-            rows(3.into()),
-            Format::Text,
-            Format::ANY_AUDIO,
-        ] {
+        for format in [f32s(&[40, 3]), f32s(&[]), rows(3.into()), Format::Text, Format::ANY_AUDIO] {
             assert!(outputs(&bands, format.clone()).is_err(), "{format}");
         }
-        let double = Format::Tensor {
-            dtype: Some(DType::F64),
-            shape: SymbolicShape::Unranked,
-        };
+        let double = Format::Tensor { dtype: Some(DType::F64), shape: SymbolicShape::Unranked };
         assert!(outputs(&none(), double).is_err());
-        let fault = outputs(
-            &Normalize {
-                mean_variance: true,
-                ..none()
-            },
-            Format::ANY_AUDIO,
-        )
-        .unwrap_err();
+        let fault = outputs(&Normalize { mean_variance: true, ..none() }, Format::ANY_AUDIO).unwrap_err();
         assert!(fault.help.unwrap().contains("preprocess: frame"));
     }
 
     #[test]
     fn bad_packets_are_skipped() {
-        let kind = Normalize {
-            mean: Some(vec![0.0; 2]),
-            ..none()
-        };
+        let kind = Normalize { mean: Some(vec![0.0; 2]), ..none() };
         let mut trial = Trial::open(&kind, Format::ANY_TENSOR).unwrap();
         for payload in [
             Payload::from(Tensor::from_vec(vec![0.0f32; 3])),
@@ -506,21 +352,12 @@ mod tests {
             ("{mean: [1, 2], std: [1, 2.5]}", &[]),
             ("{}", &["nothing-to-do"]),
             ("{epsilon: 0.1, scale: 1}", &["nothing-to-do"]),
-            (
-                "{mean: [1], std: [0, 0]}",
-                &["lengths-differ", "zero-deviation", "zero-deviation"],
-            ),
+            ("{mean: [1], std: [0, 0]}", &["lengths-differ", "zero-deviation", "zero-deviation"]),
             ("{scale: 1e300, mean: [1e300]}", &["out-of-range", "out-of-range"]),
         ] {
             assert_eq!(faults(&KIND, yaml), codes, "{yaml}");
         }
-        for yaml in [
-            "{clip: -1}",
-            "{mean: []}",
-            "{epsilon: -1}",
-            "{scale: .nan}",
-            "{scale: x}",
-        ] {
+        for yaml in ["{clip: -1}", "{mean: []}", "{epsilon: -1}", "{scale: .nan}", "{scale: x}"] {
             assert_eq!(faults(&KIND, yaml).len(), 1, "{yaml}");
         }
     }

@@ -58,12 +58,7 @@ impl Resample {
         };
         Resampler::new(from_hz, self.sample_rate_hz, channels.into()).map_err(|error| {
             let expected = format!("audio that can be resampled to {} Hz", self.sample_rate_hz);
-            sound::fault(
-                AUDIO,
-                expected,
-                Format::audio(Some(rate), Some(channels)),
-                Some(error.to_string()),
-            )
+            sound::fault(AUDIO, expected, Format::audio(Some(rate), Some(channels)), Some(error.to_string()))
         })
     }
 }
@@ -77,8 +72,7 @@ impl Blueprint for Resample {
         let to = self.rate().map_err(|fault| vec![fault])?;
         let (from, channels) = sound::known_sound(inputs);
         if let Some(from) = from {
-            self.resampler(from, channels.unwrap_or(1))
-                .map_err(|fault| vec![fault])?;
+            self.resampler(from, channels.unwrap_or(1)).map_err(|fault| vec![fault])?;
         }
         Ok(vec![Format::audio(Some(to), channels)])
     }
@@ -109,23 +103,10 @@ impl Stage for ResampleStage {
     fn open(&mut self, _: &StreamInfo, inputs: &[Format]) -> Result<Opened<ResampleState>, StageError> {
         let (sound, outputs) = Sound::open(&self.0, inputs)?;
         let to = self.0.rate().map_err(PreprocessError::from)?;
-        let resampler = self
-            .0
-            .resampler(sound.rate, sound.channels)
-            .map_err(PreprocessError::from)?;
+        let resampler = self.0.resampler(sound.rate, sound.channels).map_err(PreprocessError::from)?;
         let resampler = (resampler.from_hz() != resampler.to_hz()).then_some(resampler);
         let timeline = Timeline::new(sound.rate);
-        Ok(Opened {
-            state: ResampleState {
-                sound,
-                to,
-                resampler,
-                timeline,
-                given: 0,
-                gap: false,
-            },
-            outputs,
-        })
+        Ok(Opened { state: ResampleState { sound, to, resampler, timeline, given: 0, gap: false }, outputs })
     }
 
     fn process(&mut self, state: &mut ResampleState, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -143,9 +124,7 @@ impl Stage for ResampleStage {
         state.timeline.accept_packet(packet, audio.frames());
         let mut samples = Vec::new();
         if let Some(resampler) = &mut state.resampler {
-            resampler
-                .push(audio.samples(), &mut samples)
-                .map_err(PreprocessError::from)?;
+            resampler.push(audio.samples(), &mut samples).map_err(PreprocessError::from)?;
         }
         state.give(samples, out)
     }
@@ -199,10 +178,7 @@ mod tests {
     const TO_16K: Resample = Resample { sample_rate_hz: 16_000 };
 
     fn samples(packets: &[Packet]) -> Vec<f32> {
-        packets
-            .iter()
-            .flat_map(|packet| packet.payload.audio().unwrap().samples().to_vec())
-            .collect()
+        packets.iter().flat_map(|packet| packet.payload.audio().unwrap().samples().to_vec()).collect()
     }
 
     #[test]
@@ -221,11 +197,7 @@ mod tests {
                 assert_eq!(from, at, "packets touch");
                 at = to;
             }
-            assert_eq!(
-                at,
-                start + Rate::hz(16_000).unwrap().time_of(expected).as_nanos(),
-                "{from}"
-            );
+            assert_eq!(at, start + Rate::hz(16_000).unwrap().time_of(expected).as_nanos(), "{from}");
         }
     }
 
@@ -256,11 +228,8 @@ mod tests {
         assert!(trial.hold_back().unwrap() < 100_000_000);
         found.extend(run(&mut trial, second_start));
         assert_eq!(samples(&found), [samples(&alone), samples(&alone)].concat());
-        let gaps: Vec<_> = found
-            .iter()
-            .filter(|packet| packet.flags.gap)
-            .map(|packet| packet.start.as_nanos())
-            .collect();
+        let gaps: Vec<_> =
+            found.iter().filter(|packet| packet.flags.gap).map(|packet| packet.start.as_nanos()).collect();
         assert_eq!(gaps, [second_start]);
         assert_eq!(found.last().unwrap().end().as_nanos(), second_start + 100_000_000);
     }
@@ -288,9 +257,6 @@ mod tests {
         let mut packet = trial.packet(0, &[0.5; 100], 1, 48_000);
         packet.flags.partial = true;
         let error = trial.push(packet).unwrap_err();
-        assert!(
-            matches!(error, StageError::Skip(_)) && error.to_string().contains("partial"),
-            "{error}"
-        );
+        assert!(matches!(error, StageError::Skip(_)) && error.to_string().contains("partial"), "{error}");
     }
 }

@@ -23,18 +23,9 @@ impl Sound {
     pub fn open(blueprint: &impl Blueprint, inputs: &[Format]) -> Result<(Sound, Vec<Format>), PreprocessError> {
         let outputs = formats_at_open(blueprint, inputs)?;
         match inputs {
-            [
-                Format::Audio {
-                    sample_rate: Some(rate),
-                    channels: Some(channels),
-                },
-            ] => Ok((
-                Sound {
-                    rate: *rate,
-                    channels: *channels,
-                },
-                outputs,
-            )),
+            [Format::Audio { sample_rate: Some(rate), channels: Some(channels) }] => {
+                Ok((Sound { rate: *rate, channels: *channels }, outputs))
+            }
             _ => Err(PreprocessError::Stream {
                 port: AUDIO.into(),
                 expected: "audio of a known rate and number of channels".into(),
@@ -48,10 +39,7 @@ impl Sound {
     pub fn of<'a>(&self, packet: &'a Packet) -> Result<&'a Audio, StageError> {
         let audio = packet.payload.audio()?;
         if audio.rate() != self.rate || audio.channels() != self.channels {
-            let (expected, found) = (
-                Format::audio(Some(self.rate), Some(self.channels)),
-                packet.payload.format(),
-            );
+            let (expected, found) = (Format::audio(Some(self.rate), Some(self.channels)), packet.payload.format());
             return Err(PreprocessError::Packet { expected, found }.into());
         }
         Ok(audio)
@@ -60,28 +48,16 @@ impl Sound {
     /// [`of`](Self::of) for stages that join packets: partial results, which overlap, are refused too.
     pub fn contiguous<'a>(&self, packet: &'a Packet) -> Result<&'a Audio, StageError> {
         let audio = self.of(packet)?;
-        if packet.flags.partial {
-            Err(PreprocessError::PartialSound.into())
-        } else {
-            Ok(audio)
-        }
+        if packet.flags.partial { Err(PreprocessError::PartialSound.into()) } else { Ok(audio) }
     }
 }
 
 /// The formats that `blueprint` gives for a stream that opens with `inputs`; its first fault is the error.
 pub(super) fn formats_at_open(blueprint: &impl Blueprint, inputs: &[Format]) -> Result<Vec<Format>, PreprocessError> {
-    blueprint
-        .outputs(inputs)
-        .map_err(|faults| match faults.into_iter().next() {
-            Some(fault) => fault.into(),
-            None => fault(
-                AUDIO,
-                "a format that the stage takes",
-                inputs.first().unwrap_or(&Format::Any),
-                None,
-            )
-            .into(),
-        })
+    blueprint.outputs(inputs).map_err(|faults| match faults.into_iter().next() {
+        Some(fault) => fault.into(),
+        None => fault(AUDIO, "a format that the stage takes", inputs.first().unwrap_or(&Format::Any), None).into(),
+    })
 }
 
 /// What is known of the sound on the first input port.
@@ -105,12 +81,7 @@ pub(super) fn fault(
     found: impl ToString,
     help: Option<String>,
 ) -> ContractFault {
-    ContractFault {
-        port: port.into(),
-        expected: expected.into(),
-        found: found.to_string(),
-        help,
-    }
+    ContractFault { port: port.into(), expected: expected.into(), found: found.to_string(), help }
 }
 
 /// A draft with the time and the marks of `packet` and another payload: for stages that give a packet for a packet.

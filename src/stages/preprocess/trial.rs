@@ -21,9 +21,7 @@ impl Trial {
             zero: ClockInstant::default(),
             wall: None,
         };
-        Ok(Trial {
-            solo: Solo::open(blueprint, stream, vec![format])?,
-        })
+        Ok(Trial { solo: Solo::open(blueprint, stream, vec![format])? })
     }
 
     /// A packet of these interleaved samples that starts at `nanos`.
@@ -40,32 +38,17 @@ impl Trial {
 
     /// Takes a packet of any payload that starts at `nanos` and lasts a millisecond.
     pub fn payload(&mut self, nanos: i64, payload: impl Into<Payload>) -> Result<Vec<Packet>, StageError> {
-        self.push(Packet::new(
-            StreamId(0),
-            Timestamp::from_nanos(nanos),
-            TimeSpan::from_millis(1),
-            payload,
-        ))
+        self.push(Packet::new(StreamId(0), Timestamp::from_nanos(nanos), TimeSpan::from_millis(1), payload))
     }
 
     /// Takes a packet; gives what comes of it.
     pub fn push(&mut self, packet: Packet) -> Result<Vec<Packet>, StageError> {
-        Ok(self
-            .solo
-            .push(0, packet)?
-            .into_iter()
-            .map(|(_, packet)| packet)
-            .collect())
+        Ok(self.solo.push(0, packet)?.into_iter().map(|(_, packet)| packet).collect())
     }
 
     /// Ends the stream; gives what was left.
     pub fn flush(&mut self) -> Vec<Packet> {
-        self.solo
-            .flush()
-            .unwrap()
-            .into_iter()
-            .map(|(_, packet)| packet)
-            .collect()
+        self.solo.flush().unwrap().into_iter().map(|(_, packet)| packet).collect()
     }
 
     /// The stage's hold-back in nanoseconds.
@@ -94,10 +77,7 @@ pub(super) fn outputs(blueprint: &dyn Blueprint, input: Format) -> Result<Format
 
 /// Starts and ends of packets, in nanoseconds.
 pub(super) fn times(packets: &[Packet]) -> Vec<(i64, i64)> {
-    packets
-        .iter()
-        .map(|packet| (packet.start.as_nanos(), packet.end().as_nanos()))
-        .collect()
+    packets.iter().map(|packet| (packet.start.as_nanos(), packet.end().as_nanos())).collect()
 }
 
 /// What `kind` reads from its own keys, in debug form, or its faults.
@@ -105,12 +85,7 @@ pub(super) fn read(kind: &Kind, yaml: &str) -> Result<String, Faults> {
     let source = Source::new("test.yaml", yaml);
     let node = parse(&source)?;
     let settings = Settings::default();
-    let context = ReadContext {
-        node: &node,
-        model: None,
-        source: &source,
-        settings: &settings,
-    };
+    let context = ReadContext { node: &node, model: None, source: &source, settings: &settings };
     (kind.read)(&context).map(|blueprint| format!("{blueprint:?}"))
 }
 

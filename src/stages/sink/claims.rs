@@ -88,13 +88,7 @@ fn insert<T, E>(
     make: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<Arc<Mutex<T>>, E> {
     let value = Arc::new(Mutex::new(make(&path)?));
-    claims.insert(
-        path,
-        Claim {
-            owner: stream.name.clone(),
-            value: value.clone(),
-        },
-    );
+    claims.insert(path, Claim { owner: stream.name.clone(), value: value.clone() });
     Ok(value)
 }
 

@@ -211,9 +211,7 @@ fn or_why(taken: Poll<Option<Received>>) -> Result<Received, NoPacket> {
 
 impl fmt::Debug for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collected")
-            .field("dropped", &self.dropped())
-            .finish_non_exhaustive()
+        f.debug_struct("Collected").field("dropped", &self.dropped()).finish_non_exhaustive()
     }
 }
 
@@ -254,12 +252,8 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind = Kind::plain::<Collect>(
-    "collect",
-    Role::Sink,
-    "Hands packets to the program that runs the pipeline.",
-    EXAMPLE,
-);
+pub const KIND: Kind =
+    Kind::plain::<Collect>("collect", Role::Sink, "hands packets to the program that runs the pipeline", EXAMPLE);
 
 struct CollectStage(Collect);
 
@@ -274,23 +268,13 @@ impl Stage for CollectStage {
     type State = Stream;
 
     fn open(&mut self, stream: &StreamInfo, _: &[Format]) -> Result<Opened<Stream>, StageError> {
-        Ok(Opened {
-            state: Stream {
-                name: stream.name.clone(),
-                unclaimed: 0,
-                dropped: 0,
-            },
-            outputs: Vec::new(),
-        })
+        Ok(Opened { state: Stream { name: stream.name.clone(), unclaimed: 0, dropped: 0 }, outputs: Vec::new() })
     }
 
     fn process(&mut self, state: &mut Stream, input: Input, out: &mut Output) -> Result<(), StageError> {
         let hub = &self.0.feed.0;
         let displace = self.0.overflow == CollectOverflow::DropOldest;
-        let received = Received {
-            stream: state.name.clone(),
-            packet: input.packet,
-        };
+        let received = Received { stream: state.name.clone(), packet: input.packet };
         let (mut claimed, mut gone) = (false, false);
         for queue in hub.queues() {
             match queue.put(received.clone(), displace, &hub.cancelled) {
@@ -299,10 +283,7 @@ impl Stage for CollectStage {
                     claimed = true;
                     state.dropped += 1;
                     if state.dropped == 1 {
-                        out.event(
-                            EventKind::Notice,
-                            "a subscriber does not keep up: its oldest packets are dropped",
-                        );
+                        out.event(EventKind::Notice, "a subscriber does not keep up: its oldest packets are dropped");
                     }
                 }
                 Put::Refused => gone = true,
@@ -321,16 +302,10 @@ impl Stage for CollectStage {
 
     fn flush(&mut self, state: &mut Stream, out: &mut Output) -> Result<(), StageError> {
         if state.unclaimed > 0 {
-            out.event(
-                EventKind::Notice,
-                format!("{} packets came while nobody was subscribed", state.unclaimed),
-            );
+            out.event(EventKind::Notice, format!("{} packets came while nobody was subscribed", state.unclaimed));
         }
         if state.dropped > 0 {
-            out.event(
-                EventKind::Notice,
-                format!("{} packets were dropped from full subscriptions", state.dropped),
-            );
+            out.event(EventKind::Notice, format!("{} packets were dropped from full subscriptions", state.dropped));
         }
         Ok(())
     }
@@ -360,21 +335,14 @@ mod tests {
 
     impl Running {
         fn new(collect: &Collect) -> Running {
-            let Ok(Runnable::Stage(mut stage)) = collect.build() else {
-                panic!("it builds a stage")
-            };
+            let Ok(Runnable::Stage(mut stage)) = collect.build() else { panic!("it builds a stage") };
             let state = stage.open(&stream(0, "mic"), &[Format::Any]).unwrap().state;
-            Running {
-                stage,
-                state,
-                out: Output::new(),
-            }
+            Running { stage, state, out: Output::new() }
         }
 
         fn push(&mut self, value: i64) -> Result<(), StageError> {
             let packet = packet(value, value + 1, Tensor::scalar(value));
-            self.stage
-                .process(&mut self.state, Input { port: 0, packet }, &mut self.out)
+            self.stage.process(&mut self.state, Input { port: 0, packet }, &mut self.out)
         }
 
         fn events(&mut self) -> Vec<String> {
@@ -389,9 +357,7 @@ mod tests {
     }
 
     fn values(collected: &mut Collected) -> Vec<i64> {
-        std::iter::from_fn(|| collected.try_recv().ok())
-            .map(|received| value(&received))
-            .collect()
+        std::iter::from_fn(|| collected.try_recv().ok()).map(|received| value(&received)).collect()
     }
 
     #[test]
@@ -399,10 +365,7 @@ mod tests {
         let (collect, mut collected) = Collect::new(8);
         let mut running = Running::new(&collect);
         assert_eq!(collected.try_recv().unwrap_err(), NoPacket::Yet);
-        assert_eq!(
-            collected.recv_timeout(Duration::from_millis(1)).unwrap_err(),
-            NoPacket::Yet
-        );
+        assert_eq!(collected.recv_timeout(Duration::from_millis(1)).unwrap_err(), NoPacket::Yet);
         for number in 0..5 {
             running.push(number).unwrap();
         }
@@ -417,10 +380,7 @@ mod tests {
         assert!(collected.recv().is_none());
         assert!(runtime.block_on(collected.next()).is_none());
         assert_eq!(collected.try_recv().unwrap_err(), NoPacket::Ended);
-        assert_eq!(
-            collected.recv_timeout(Duration::from_secs(9)).unwrap_err(),
-            NoPacket::Ended
-        );
+        assert_eq!(collected.recv_timeout(Duration::from_secs(9)).unwrap_err(), NoPacket::Ended);
     }
 
     #[test]
@@ -429,17 +389,9 @@ mod tests {
         let mut running = Running::new(&collect);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            assert!(
-                collected
-                    .poll_next(&mut Context::from_waker(Waker::noop()))
-                    .is_pending()
-            );
-            let reader = async {
-                (
-                    collected.next().await.map(|received| value(&received)),
-                    collected.next().await.is_none(),
-                )
-            };
+            assert!(collected.poll_next(&mut Context::from_waker(Waker::noop())).is_pending());
+            let reader =
+                async { (collected.next().await.map(|received| value(&received)), collected.next().await.is_none()) };
             let writer = async {
                 tokio::task::yield_now().await;
                 running.push(7).unwrap();
@@ -503,9 +455,7 @@ mod tests {
             let mut running = Running::new(&collect);
             (0..100).for_each(|number| running.push(number).unwrap());
         });
-        let received: Vec<i64> = std::iter::from_fn(|| collected.recv())
-            .map(|received| value(&received))
-            .collect();
+        let received: Vec<i64> = std::iter::from_fn(|| collected.recv()).map(|received| value(&received)).collect();
         assert_eq!(received, (0..100).collect::<Vec<_>>());
         writer.join().unwrap();
     }

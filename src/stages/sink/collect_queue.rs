@@ -53,24 +53,15 @@ pub(super) enum Put {
 impl Queue {
     /// At most `capacity` packets of each stream wait; zero counts as one.
     pub(super) fn new(capacity: usize) -> Self {
-        Queue {
-            capacity: capacity.max(1),
-            inner: Mutex::default(),
-            readable: Condvar::new(),
-            writable: Condvar::new(),
-        }
+        Queue { capacity: capacity.max(1), inner: Mutex::default(), readable: Condvar::new(), writable: Condvar::new() }
     }
 
     /// Puts a packet. A stream whose packets fill their share waits, or with `displace` loses its oldest. A wait comes
     /// back when `cancelled` is set and [`recheck`](Queue::recheck) called, and takes the flag back.
     pub(super) fn put(&self, received: Received, displace: bool, cancelled: &AtomicBool) -> Put {
         let stream = received.packet.stream;
-        let is_full = |inner: &Inner| {
-            inner
-                .by_stream
-                .get(&stream)
-                .is_some_and(|numbers| numbers.len() >= self.capacity)
-        };
+        let is_full =
+            |inner: &Inner| inner.by_stream.get(&stream).is_some_and(|numbers| numbers.len() >= self.capacity);
         let mut inner = self.lock();
         let mut put = Put::Waits;
         if displace && is_full(&inner) {
@@ -108,15 +99,9 @@ impl Queue {
         let starved = |inner: &mut Inner| inner.waiting.is_empty() && !inner.ended;
         let inner = self.lock();
         let mut inner = match timeout {
-            None => self
-                .readable
-                .wait_while(inner, starved)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => self.readable.wait_while(inner, starved).unwrap_or_else(PoisonError::into_inner),
             Some(timeout) => {
-                self.readable
-                    .wait_timeout_while(inner, timeout, starved)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                self.readable.wait_timeout_while(inner, timeout, starved).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         self.taken(&mut inner)
@@ -223,17 +208,11 @@ mod tests {
 
     fn received(stream: u32, value: i64) -> Received {
         let packet = Packet::new(StreamId(stream), Timestamp::ZERO, TimeSpan::ZERO, Tensor::scalar(value));
-        Received {
-            stream: format!("s{stream}").into(),
-            packet,
-        }
+        Received { stream: format!("s{stream}").into(), packet }
     }
 
     fn value(received: &Received) -> (u32, i64) {
-        (
-            received.packet.stream.0,
-            received.packet.payload.tensor().unwrap().as_slice::<i64>().unwrap()[0],
-        )
+        (received.packet.stream.0, received.packet.payload.tensor().unwrap().as_slice::<i64>().unwrap()[0])
     }
 
     fn put(queue: &Queue, stream: u32, number: i64, displace: bool) -> Put {

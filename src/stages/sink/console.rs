@@ -48,11 +48,7 @@ fn yes() -> bool {
 impl Console {
     /// Partial results and times are shown.
     pub fn new() -> Self {
-        Console {
-            partials: true,
-            times: true,
-            screen: SharedScreen::default(),
-        }
+        Console { partials: true, times: true, screen: SharedScreen::default() }
     }
 }
 
@@ -68,9 +64,7 @@ struct SharedScreen(Arc<OnceLock<Mutex<Screen<Box<dyn Write + Send>>>>>);
 
 impl SharedScreen {
     fn lock(&self) -> MutexGuard<'_, Screen<Box<dyn Write + Send>>> {
-        let screen = self
-            .0
-            .get_or_init(|| Mutex::new(Screen::new(Box::new(io::stdout()), stdout_terminal())));
+        let screen = self.0.get_or_init(|| Mutex::new(Screen::new(Box::new(io::stdout()), stdout_terminal())));
         // A screen is consistent between any two of its steps; at worst a line is left on the terminal.
         screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,11 +81,7 @@ fn stdout_terminal() -> Terminal {
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let rewrites = io::stdout().is_terminal() && !dumb;
-    Terminal {
-        rewrites,
-        styled: rewrites && !plain,
-        width: stdout_width,
-    }
+    Terminal { rewrites, styled: rewrites && !plain, width: stdout_width }
 }
 
 fn stdout_width() -> usize {
@@ -135,7 +125,7 @@ stages:
 pub const KIND: Kind = Kind::plain::<Console>(
     "console",
     Role::Sink,
-    "Shows results on the terminal, partial ones rewritten in place; plain lines of final ones in a pipe.",
+    "shows results on the terminal, partial ones rewritten in place; plain lines of final ones in a pipe",
     EXAMPLE,
 );
 
@@ -160,19 +150,13 @@ impl Stage for ConsoleStage {
     fn open(&mut self, stream: &StreamInfo, _: &[Format]) -> Result<Opened<OnScreen>, StageError> {
         let screen = self.0.screen.clone();
         let place = screen.lock().open(stream);
-        Ok(Opened {
-            state: OnScreen { place, screen },
-            outputs: Vec::new(),
-        })
+        Ok(Opened { state: OnScreen { place, screen }, outputs: Vec::new() })
     }
 
     fn process(&mut self, state: &mut OnScreen, input: Input, _: &mut Output) -> Result<(), StageError> {
         let packet = &input.packet;
         let text = summary(&packet.payload);
-        let line = Line {
-            times: self.0.times.then(|| (packet.start, packet.end())),
-            text,
-        };
+        let line = Line { times: self.0.times.then(|| (packet.start, packet.end())), text };
         let mut screen = state.screen.lock();
         match is_partial(packet) {
             true if self.0.partials => screen.unsettled(state.place, line)?,
@@ -217,11 +201,7 @@ mod tests {
     }
 
     fn console(rewrites: bool, writer: impl Write + Send + 'static) -> Console {
-        let terminal = Terminal {
-            rewrites,
-            styled: false,
-            width: || 80,
-        };
+        let terminal = Terminal { rewrites, styled: false, width: || 80 };
         let screen: Screen<Box<dyn Write + Send>> = Screen::new(Box::new(writer), terminal);
         let console = Console::new();
         assert!(console.screen.0.set(Mutex::new(screen)).is_ok());
@@ -242,22 +222,13 @@ mod tests {
             packet(2000, 2000, Tensor::scalar(1i64)),
         ];
         for (rewrites, partials, times, expected) in [
-            (
-                false,
-                true,
-                true,
-                "[00:00.0 – 00:00.9] hello\n[00:02.0 – 00:02.0] tensor i64 [] 1\n",
-            ),
+            (false, true, true, "[00:00.0 – 00:00.9] hello\n[00:02.0 – 00:02.0] tensor i64 [] 1\n"),
             (false, true, false, "hello\ntensor i64 [] 1\n"),
             (true, false, false, "hello\ntensor i64 [] 1\n"),
             (true, true, false, "he\r\x1b[Khello\nnoise\r\x1b[Ktensor i64 [] 1\n"),
         ] {
             let seen = Seen::default();
-            let console = Console {
-                partials,
-                times,
-                ..console(rewrites, seen.clone())
-            };
+            let console = Console { partials, times, ..console(rewrites, seen.clone()) };
             let mut solo = open(&console, 0, "mic");
             for packet in &all {
                 solo.push(0, packet.clone()).unwrap();
@@ -290,10 +261,7 @@ mod tests {
         for solo in [&mut a, &mut b] {
             let error = solo.push(0, transcript(500, 900, "two", true)).unwrap_err();
             assert!(matches!(&error, StageError::EndStream(_)), "{error:?}");
-            assert!(
-                error.to_string().contains("the program that reads it has ended"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("the program that reads it has ended"), "{error}");
         }
     }
 }

@@ -86,25 +86,16 @@ mod tests {
 
     #[test]
     fn messages_name_the_file_and_the_remedy() {
-        let write = |kind: io::ErrorKind| SinkError::Write {
-            path: "out/a.srt".into(),
-            source: kind.into(),
-        };
+        let write = |kind: io::ErrorKind| SinkError::Write { path: "out/a.srt".into(), source: kind.into() };
         for (error, expected) in [
             (
                 write(io::ErrorKind::StorageFull),
                 "out/a.srt: cannot be written (free some space, or choose another folder): ",
             ),
-            (
-                write(io::ErrorKind::BrokenPipe),
-                "out/a.srt: cannot be written (the program that reads it has ended): ",
-            ),
+            (write(io::ErrorKind::BrokenPipe), "out/a.srt: cannot be written (the program that reads it has ended): "),
             (write(io::ErrorKind::Other), "out/a.srt: cannot be written: "),
             (
-                SinkError::Folder {
-                    path: "a/b".into(),
-                    source: io::ErrorKind::NotADirectory.into(),
-                },
+                SinkError::Folder { path: "a/b".into(), source: io::ErrorKind::NotADirectory.into() },
                 "a/b: its folder cannot be made (a part of the path is a file, not a folder: choose another path): ",
             ),
         ] {
@@ -115,10 +106,7 @@ mod tests {
     #[test]
     fn only_what_cannot_be_written_ends_the_stream() {
         assert!(matches!(SinkError::Cancelled.into(), StageError::Skip(_)));
-        let full = SinkError::Write {
-            path: "a".into(),
-            source: io::ErrorKind::StorageFull.into(),
-        };
+        let full = SinkError::Write { path: "a".into(), source: io::ErrorKind::StorageFull.into() };
         assert!(matches!(full.into(), StageError::EndStream(_)));
     }
 }

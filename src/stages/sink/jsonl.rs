@@ -146,7 +146,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<Jsonl>(
     "jsonl",
     Role::Sink,
-    "Writes each result as a JSON object on a line of its own, to a file or to standard output.",
+    "writes each result as a JSON object on a line of its own, to a file or to standard output",
     EXAMPLE,
 );
 
@@ -184,23 +184,14 @@ impl Stage for JsonlStage {
             }),
             path => files.shared(&path::for_stream(base, path, stream), stream, OutputFile::create),
         }?;
-        Ok(Opened {
-            state: Writing {
-                stream: stream.name.clone(),
-                file,
-            },
-            outputs: Vec::new(),
-        })
+        Ok(Opened { state: Writing { stream: stream.name.clone(), file }, outputs: Vec::new() })
     }
 
     fn process(&mut self, state: &mut Writing, input: Input, _: &mut Output) -> Result<(), StageError> {
         if is_partial(&input.packet) && !self.0.partials {
             return Ok(());
         }
-        let detail = Detail {
-            pieces: self.0.pieces,
-            max_values: self.0.max_values,
-        };
+        let detail = Detail { pieces: self.0.pieces, max_values: self.0.max_values };
         let line = record::line(&state.stream, &input.packet, detail)?;
         Ok(state.file().append(&line)?)
     }
@@ -226,11 +217,7 @@ mod tests {
             .lines()
             .map(|line| {
                 let record: serde_json::Value = serde_json::from_str(line).unwrap();
-                format!(
-                    "{} {}",
-                    record["stream"].as_str().unwrap(),
-                    record["text"].as_str().unwrap()
-                )
+                format!("{} {}", record["stream"].as_str().unwrap(), record["text"].as_str().unwrap())
             })
             .collect()
     }
@@ -240,10 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (partials, expected) in [(false, vec!["s one"]), (true, vec!["s on", "s one"])] {
             let path = folder.path().join("out.jsonl");
-            let config = Jsonl {
-                partials,
-                ..Jsonl::new(path.to_str().unwrap())
-            };
+            let config = Jsonl { partials, ..Jsonl::new(path.to_str().unwrap()) };
             let mut solo = open(&config, &stream(0, "s"));
             for packet in [transcript(0, 5, "on", false), transcript(0, 10, "one", true)] {
                 assert!(solo.push(0, packet).unwrap().is_empty());
@@ -256,17 +240,8 @@ mod tests {
     fn streams_share_a_file_or_have_their_own() {
         let folder = tempfile::tempdir().unwrap();
         for (template, files) in [
-            (
-                "all.jsonl",
-                vec![("all.jsonl", vec!["a one", "b two", "a three", "c four"])],
-            ),
-            (
-                "own/{stream}.jsonl",
-                vec![
-                    ("own/a.jsonl", vec!["a one", "a three"]),
-                    ("own/b.jsonl", vec!["b two"]),
-                ],
-            ),
+            ("all.jsonl", vec![("all.jsonl", vec!["a one", "b two", "a three", "c four"])]),
+            ("own/{stream}.jsonl", vec![("own/a.jsonl", vec!["a one", "a three"]), ("own/b.jsonl", vec!["b two"])]),
         ] {
             let config = Jsonl::new(folder.path().join(template).to_str().unwrap());
             let (mut a, mut b) = (open(&config, &stream(0, "a")), open(&config, &stream(1, "b")));
@@ -277,9 +252,7 @@ mod tests {
             a.push(0, transcript(1, 2, "three", true)).unwrap();
             drop(a);
             // All have ended, another begins.
-            open(&config, &stream(2, "c"))
-                .push(0, transcript(1, 2, "four", true))
-                .unwrap();
+            open(&config, &stream(2, "c")).push(0, transcript(1, 2, "four", true)).unwrap();
             for (file, expected) in files {
                 assert_eq!(texts(&folder.path().join(file)), expected);
             }
@@ -312,9 +285,7 @@ mod tests {
         a.push(0, transcript(0, 1, "two", true)).unwrap();
         assert_eq!(texts(&folder.path().join("moved")).len(), 2, "still open");
         drop(a);
-        open(&config, &stream(2, "c"))
-            .push(0, transcript(0, 1, "three", true))
-            .unwrap();
+        open(&config, &stream(2, "c")).push(0, transcript(0, 1, "three", true)).unwrap();
         assert_eq!(texts(&path), ["c three"], "opened again by its path");
     }
 
@@ -323,10 +294,7 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let config = Jsonl::new(STDOUT);
         let file = OutputFile::writer("standard output", Box::new(writer));
-        config
-            .files
-            .shared(Path::new(STDOUT), &stream(9, "x"), |_| Ok::<_, SinkError>(file))
-            .unwrap();
+        config.files.shared(Path::new(STDOUT), &stream(9, "x"), |_| Ok::<_, SinkError>(file)).unwrap();
         let (mut a, mut b) = (open(&config, &stream(0, "a")), open(&config, &stream(1, "b")));
         a.push(0, transcript(0, 1, "one", true)).unwrap();
         let mut byte = [0];
@@ -336,10 +304,7 @@ mod tests {
             let error = solo.push(0, transcript(1, 2, "two", true)).unwrap_err();
             assert!(matches!(error, StageError::EndStream(_)), "{error:?}");
             let message = error.to_string();
-            assert!(
-                message.starts_with("standard output: cannot be written (the program that reads it"),
-                "{message}"
-            );
+            assert!(message.starts_with("standard output: cannot be written (the program that reads it"), "{message}");
         }
     }
 
@@ -349,12 +314,7 @@ mod tests {
         let mut solo = open(&Jsonl::new("/dev/full"), &stream(0, "a"));
         let error = solo.push(0, transcript(0, 1, "one", true)).unwrap_err();
         assert!(matches!(&error, StageError::EndStream(_)), "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("/dev/full: cannot be written (free some space"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("/dev/full: cannot be written (free some space"), "{error}");
     }
 
     #[test]
@@ -363,10 +323,7 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         let config = Jsonl::new(folder.path().join("file/{stream}.jsonl").to_str().unwrap());
         let error = Solo::open(&config, stream(0, "a"), vec![Format::Any]).err().unwrap();
-        assert!(
-            error.to_string().contains("file/a.jsonl: its folder cannot be made"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("file/a.jsonl: its folder cannot be made"), "{error}");
         assert_eq!(config.probe().len(), 1);
         assert_eq!(config.contract().writes.as_deref(), Some(config.path.as_str()));
         assert_eq!(Jsonl::new("-").contract().writes, None);
@@ -384,10 +341,7 @@ mod tests {
             open(&config, &stream(number, &name)).push(0, packet).unwrap();
         }
         let lines = fs::read_to_string(&path).unwrap();
-        let values: Vec<_> = lines
-            .lines()
-            .map(|line| line.split_once("\"values\":").unwrap().1)
-            .collect();
+        let values: Vec<_> = lines.lines().map(|line| line.split_once("\"values\":").unwrap().1).collect();
         assert_eq!(values, ["[null]}", "[0.5]}"]);
     }
 }

@@ -74,13 +74,8 @@ mod kit {
     }
 
     pub fn transcript(start: i64, end: i64, text: &str, is_final: bool) -> Packet {
-        let transcript = Transcript {
-            text: text.into(),
-            is_final,
-            utterance: 0,
-            confidence: None,
-            pieces: Arc::default(),
-        };
+        let transcript =
+            Transcript { text: text.into(), is_final, utterance: 0, confidence: None, pieces: Arc::default() };
         let mut packet = packet(start, end, transcript);
         packet.flags.partial = !is_final;
         packet

@@ -50,10 +50,7 @@ impl OutputFile {
     /// Makes the file, or empties the one that is there; folders on the way to it are made.
     pub(super) fn create(path: &Path) -> Result<Self, SinkError> {
         make_folders(path)?;
-        let failed = |source| SinkError::Write {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| SinkError::Write { path: path.to_owned(), source };
         let file = File::create(path).map_err(failed)?;
         let regular = file.metadata().map_err(failed)?.is_file();
         Ok(Self::new(path, Handle::File { file, regular }))
@@ -65,15 +62,8 @@ impl OutputFile {
     }
 
     fn new(path: &Path, handle: Handle) -> Self {
-        let target = Target {
-            handle,
-            whole: 0,
-            failed: None,
-        };
-        OutputFile {
-            path: path.into(),
-            target: Arc::new(Mutex::new(target)),
-        }
+        let target = Target { handle, whole: 0, failed: None };
+        OutputFile { path: path.into(), target: Arc::new(Mutex::new(target)) }
     }
 
     /// Where it is, or the writer's name.
@@ -90,10 +80,7 @@ impl OutputFile {
         };
         result.map_err(|source| {
             target.failed = Some(source.kind());
-            SinkError::Write {
-                path: self.path.to_path_buf(),
-                source,
-            }
+            SinkError::Write { path: self.path.to_path_buf(), source }
         })
     }
 
@@ -155,10 +142,7 @@ impl Write for OutputFile {
 pub(super) fn make_folders(path: &Path) -> Result<(), SinkError> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => {
-            fs::create_dir_all(folder).map_err(|source| SinkError::Folder {
-                path: PathBuf::from(path),
-                source,
-            })
+            fs::create_dir_all(folder).map_err(|source| SinkError::Folder { path: PathBuf::from(path), source })
         }
         _ => Ok(()),
     }
@@ -191,10 +175,7 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         for (path, expected) in [
             ("file/a.txt", "its folder cannot be made (a part of the path is a file"),
-            (
-                "file/b/a.txt",
-                "its folder cannot be made (a part of the path is a file",
-            ),
+            ("file/b/a.txt", "its folder cannot be made (a part of the path is a file"),
             (".", "cannot be written (it is a folder: name a file in it)"),
         ] {
             let message = OutputFile::create(&folder.path().join(path)).unwrap_err().to_string();
@@ -211,10 +192,7 @@ mod tests {
         let file = OutputFile::create(Path::new("/dev/full")).unwrap();
         for _ in 0..2 {
             let message = file.append(b"x").unwrap_err().to_string();
-            assert!(
-                message.starts_with("/dev/full: cannot be written (free some space, "),
-                "{message}"
-            );
+            assert!(message.starts_with("/dev/full: cannot be written (free some space, "), "{message}");
         }
     }
 
@@ -243,13 +221,7 @@ mod tests {
     #[test]
     fn nothing_follows_a_record_that_failed() {
         let taken: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let file = OutputFile::writer(
-            "small",
-            Box::new(Small {
-                left: 6,
-                taken: taken.clone(),
-            }),
-        );
+        let file = OutputFile::writer("small", Box::new(Small { left: 6, taken: taken.clone() }));
         file.append(b"one\n").unwrap();
         assert!(file.append(b"two\n").is_err());
         assert!(file.append(b"3\n").is_err());

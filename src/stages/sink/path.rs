@@ -19,31 +19,18 @@ const INDEX_MARK: &str = "\0";
 
 /// A fault at the key `path` unless `template` can be a path: not empty, not `-`, and no placeholder but those `known`.
 pub(super) fn check(context: &ReadContext<'_>, template: &str, known: &[&str]) -> Result<(), Faults> {
-    let fault = |message: &str| {
-        context
-            .fault("path", "bad-path", message)
-            .found(format!("`{template}`"))
-    };
+    let fault = |message: &str| context.fault("path", "bad-path", message).found(format!("`{template}`"));
     if template.contains('\0') {
         return Err(fault("a path cannot hold a zero byte").into());
     }
     if template.is_empty() || template == "-" {
         let help = format!("name a file, such as `results/{STREAM}.out`");
-        return Err(fault("this sink writes files")
-            .expected("the path of a file")
-            .help(help)
-            .into());
+        return Err(fault("this sink writes files").expected("the path of a file").help(help).into());
     }
     match placeholders(template).find(|found| !known.contains(found)) {
         Some(unknown) => {
-            let expected = known
-                .iter()
-                .map(|known| format!("`{known}`"))
-                .collect::<Vec<_>>()
-                .join(" or ");
-            Err(fault(&format!("`{unknown}` stands for nothing here"))
-                .expected(expected)
-                .into())
+            let expected = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(" or ");
+            Err(fault(&format!("`{unknown}` stands for nothing here")).expected(expected).into())
         }
         None => Ok(()),
     }
@@ -68,10 +55,7 @@ pub(super) fn with_index(path: &Path, index: u64) -> PathBuf {
     let digits = format!("{index:04}");
     // A part that is no UTF-8 comes from the base, which holds no mark.
     path.iter()
-        .map(|part| {
-            part.to_str()
-                .map_or_else(|| part.to_owned(), |part| part.replace(INDEX_MARK, &digits).into())
-        })
+        .map(|part| part.to_str().map_or_else(|| part.to_owned(), |part| part.replace(INDEX_MARK, &digits).into()))
         .collect()
 }
 
@@ -100,19 +84,11 @@ pub(super) fn probe(base: &Path, template: &str) -> Vec<Fault> {
             match fs::metadata(&path) {
                 Ok(found) if found.is_dir() => {
                     let help = "name a file in it";
-                    return vec![
-                        cannot("a folder".into())
-                            .expected("a file, or a path where none is yet")
-                            .help(help),
-                    ];
+                    return vec![cannot("a folder".into()).expected("a file, or a path where none is yet").help(help)];
                 }
                 Ok(found) if found.is_file() => {
                     let opened = OpenOptions::new().write(true).open(&path);
-                    return opened
-                        .err()
-                        .map(|error| because(cannot, &path, &error))
-                        .into_iter()
-                        .collect();
+                    return opened.err().map(|error| because(cannot, &path, &error)).into_iter().collect();
                 }
                 // A device or a named pipe: opening it can have effects, or wait.
                 Ok(_) => return Vec::new(),
@@ -121,14 +97,8 @@ pub(super) fn probe(base: &Path, template: &str) -> Vec<Fault> {
         }
         Some((plain, _)) => {
             // `{stream}.srt` joined to the base would lose the base's last part to `parent`.
-            let plain = plain
-                .rsplit_once(['/', std::path::MAIN_SEPARATOR])
-                .map_or("", |(folder, _)| folder);
-            let absolute = if plain.is_empty() && template.starts_with('/') {
-                "/"
-            } else {
-                plain
-            };
+            let plain = plain.rsplit_once(['/', std::path::MAIN_SEPARATOR]).map_or("", |(folder, _)| folder);
+            let absolute = if plain.is_empty() && template.starts_with('/') { "/" } else { plain };
             base.join(absolute)
         }
     };
@@ -138,11 +108,7 @@ pub(super) fn probe(base: &Path, template: &str) -> Vec<Fault> {
         }
         match fs::metadata(&folder) {
             Ok(found) if found.is_dir() => {
-                return try_file(&folder)
-                    .err()
-                    .map(|error| because(cannot, &folder, &error))
-                    .into_iter()
-                    .collect();
+                return try_file(&folder).err().map(|error| because(cannot, &folder, &error)).into_iter().collect();
             }
             Ok(_) => {
                 let found = format!("{} is a file", folder.display());
@@ -199,21 +165,13 @@ mod tests {
         ] {
             let source = Source::new("a.yaml", format!("path: {template:?}\n"));
             let node = parse(&source).unwrap();
-            let context = ReadContext {
-                node: &node,
-                model: None,
-                source: &source,
-                settings: &Settings::default(),
-            };
+            let context = ReadContext { node: &node, model: None, source: &source, settings: &Settings::default() };
             let result = check(&context, template, &[STREAM, INDEX]);
             match fault {
                 None => assert!(result.is_ok(), "{template}: {result:?}"),
                 Some(fault) => {
                     let text = result.unwrap_err().to_string();
-                    assert!(
-                        text.contains(fault) && text.starts_with("a.yaml:1:7"),
-                        "{template}: {text}"
-                    );
+                    assert!(text.contains(fault) && text.starts_with("a.yaml:1:7"), "{template}: {text}");
                 }
             }
         }
@@ -251,20 +209,12 @@ mod tests {
     fn a_path_that_can_be_written_has_no_fault_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("old.srt"), "old").unwrap();
-        for template in [
-            "new.srt",
-            "old.srt",
-            "{stream}.srt",
-            "made/later/{stream}.srt",
-            "made/{stream}/a.srt",
-            "a/b.srt",
-        ] {
+        for template in
+            ["new.srt", "old.srt", "{stream}.srt", "made/later/{stream}.srt", "made/{stream}/a.srt", "a/b.srt"]
+        {
             assert_eq!(probe(folder.path(), template), [], "{template}");
         }
-        let left: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["old.srt"]);
         assert_eq!(fs::read_to_string(folder.path().join("old.srt")).unwrap(), "old");
     }

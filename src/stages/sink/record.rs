@@ -153,10 +153,8 @@ pub(super) fn line(stream: &str, packet: &Packet, detail: Detail) -> Result<Vec<
         weights: packet.weights,
         body,
     };
-    let mut line = serde_json::to_vec(&record).map_err(|source| SinkError::Encode {
-        sequence: packet.sequence,
-        source,
-    })?;
+    let mut line =
+        serde_json::to_vec(&record).map_err(|source| SinkError::Encode { sequence: packet.sequence, source })?;
     line.push(b'\n');
     Ok(line)
 }
@@ -165,61 +163,23 @@ fn body(payload: &Payload, detail: Detail) -> (&'static str, Body<'_>) {
     match payload {
         Payload::Transcript(transcript) => {
             let (text, utterance, confidence) = (&*transcript.text, transcript.utterance, transcript.confidence);
-            (
-                "transcript",
-                Body::Transcript {
-                    text,
-                    utterance,
-                    confidence,
-                    pieces: listed(&transcript.pieces, detail),
-                },
-            )
+            ("transcript", Body::Transcript { text, utterance, confidence, pieces: listed(&transcript.pieces, detail) })
         }
-        Payload::Text(text) => (
-            "text",
-            Body::Text {
-                text: &text.text,
-                pieces: listed(&text.pieces, detail),
-            },
-        ),
-        Payload::Labels(labels) => (
-            "labels",
-            Body::Labels {
-                labels: labels.entries.iter().map(label).collect(),
-            },
-        ),
+        Payload::Text(text) => ("text", Body::Text { text: &text.text, pieces: listed(&text.pieces, detail) }),
+        Payload::Labels(labels) => ("labels", Body::Labels { labels: labels.entries.iter().map(label).collect() }),
         Payload::Tensor(tensor) => ("tensor", tensor_body(tensor, detail)),
         Payload::Audio(audio) => ("audio", audio_body(audio)),
         Payload::Bytes(bytes) => {
             let values = (bytes.len() <= detail.max_values).then_some(Values::Bytes(bytes));
-            (
-                "bytes",
-                Body::Values {
-                    dtype: None,
-                    shape: None,
-                    count: bytes.len(),
-                    values,
-                },
-            )
+            ("bytes", Body::Values { dtype: None, shape: None, count: bytes.len(), values })
         }
-        Payload::Custom(custom) => (
-            "custom",
-            Body::Custom {
-                name: custom.type_name(),
-                value: custom.encode(),
-            },
-        ),
+        Payload::Custom(custom) => ("custom", Body::Custom { name: custom.type_name(), value: custom.encode() }),
     }
 }
 
 fn tensor_body(tensor: &Tensor, detail: Detail) -> Body<'_> {
     let values = (tensor.len() <= detail.max_values).then_some(Values::Tensor(tensor.data()));
-    Body::Values {
-        dtype: Some(tensor.dtype().name()),
-        shape: Some(tensor.shape()),
-        count: tensor.len(),
-        values,
-    }
+    Body::Values { dtype: Some(tensor.dtype().name()), shape: Some(tensor.shape()), count: tensor.len(), values }
 }
 
 fn audio_body(audio: &Audio) -> Body<'static> {
@@ -231,12 +191,7 @@ fn audio_body(audio: &Audio) -> Body<'static> {
     };
     // A hundredth of a decibel is below what anybody hears.
     let rms_dbfs = (dbfs(rms(audio.samples())) * 100.0).round() / 100.0;
-    Body::Audio {
-        sample_rate_hz,
-        channels: audio.channels(),
-        frames: audio.frames(),
-        rms_dbfs,
-    }
+    Body::Audio { sample_rate_hz, channels: audio.channels(), frames: audio.frames(), rms_dbfs }
 }
 
 fn listed(pieces: &[Piece], detail: Detail) -> Option<Vec<PieceRecord<'_>>> {
@@ -253,11 +208,7 @@ fn piece(piece: &Piece) -> PieceRecord<'_> {
 }
 
 fn label(label: &Label) -> LabelRecord<'_> {
-    LabelRecord {
-        index: label.index,
-        name: label.name.as_deref(),
-        score: label.score,
-    }
+    LabelRecord { index: label.index, name: label.name.as_deref(), score: label.score }
 }
 
 /// Seconds, rounded to the microsecond, so that they print with at most six decimals.
@@ -281,10 +232,7 @@ mod tests {
     use crate::tensor::{Buffer, bf16, f16};
     use crate::units::Rate;
 
-    const BRIEF: Detail = Detail {
-        pieces: false,
-        max_values: 4,
-    };
+    const BRIEF: Detail = Detail { pieces: false, max_values: 4 };
 
     fn text(packet: &Packet, detail: Detail) -> String {
         let line = String::from_utf8(line("a/b.wav", packet, detail).unwrap()).unwrap();
@@ -294,18 +242,8 @@ mod tests {
     fn pieces() -> Vec<Piece> {
         let at = |millis: i64| Some(Timestamp::from_nanos(millis * 1_000_000));
         vec![
-            Piece {
-                text: " two".into(),
-                log_probability: -0.1,
-                start: at(1000),
-                end: at(1250),
-            },
-            Piece {
-                text: "!".into(),
-                log_probability: f32::NAN,
-                start: None,
-                end: None,
-            },
+            Piece { text: " two".into(), log_probability: -0.1, start: at(1000), end: at(1250) },
+            Piece { text: "!".into(), log_probability: f32::NAN, start: None, end: None },
         ]
     }
 
@@ -366,28 +304,14 @@ mod tests {
     #[test]
     fn what_each_type_adds() {
         let entries = vec![
-            Label {
-                index: 7,
-                name: Some("cat".into()),
-                score: 0.9,
-            },
-            Label {
-                index: 2,
-                name: None,
-                score: f32::NEG_INFINITY,
-            },
+            Label { index: 7, name: Some("cat".into()), score: 0.9 },
+            Label { index: 2, name: None, score: f32::NEG_INFINITY },
         ];
         let silence = Audio::mono(vec![0.0f32; 3], Rate::new(30_000, 1001).unwrap());
-        let hello = Text {
-            text: "hello".into(),
-            pieces: pieces().into(),
-        };
+        let hello = Text { text: "hello".into(), pieces: pieces().into() };
         for (payload, kind, expected) in [
             (
-                Labels {
-                    entries: entries.into(),
-                }
-                .into(),
+                Labels { entries: entries.into() }.into(),
                 "labels",
                 json!({"labels": [{"index": 7, "name": "cat", "score": 0.9}, {"index": 2, "name": null, "score": null}]}),
             ),
@@ -427,28 +351,14 @@ mod tests {
                 "tensor",
                 json!({"dtype": "bool", "shape": [2], "count": 2, "values": [true, false]}),
             ),
-            (
-                Payload::Bytes(Buffer::from(vec![1u8, 255])),
-                "bytes",
-                json!({"count": 2, "values": [1, 255]}),
-            ),
+            (Payload::Bytes(Buffer::from(vec![1u8, 255])), "bytes", json!({"count": 2, "values": [1, 255]})),
             (Payload::Bytes(Buffer::from(vec![0u8; 5])), "bytes", json!({"count": 5})),
-            (
-                Custom::new(Pose(Some(1.5))).into(),
-                "custom",
-                json!({"name": "pose", "value": {"x": 1.5}}),
-            ),
-            (
-                Custom::new(Pose(None)).into(),
-                "custom",
-                json!({"name": "pose", "value": null}),
-            ),
+            (Custom::new(Pose(Some(1.5))).into(), "custom", json!({"name": "pose", "value": {"x": 1.5}})),
+            (Custom::new(Pose(None)).into(), "custom", json!({"name": "pose", "value": null})),
         ] {
             let record: Value = serde_json::from_str(&text(&packet(0, 0, payload), BRIEF)).unwrap();
             assert_eq!(record["type"], kind);
-            let common = [
-                "v", "stream", "type", "start_s", "end_s", "sequence", "final", "revision",
-            ];
+            let common = ["v", "stream", "type", "start_s", "end_s", "sequence", "final", "revision"];
             let mut rest = record.as_object().unwrap().clone();
             rest.retain(|key, _| !common.contains(&key.as_str()));
             assert_eq!(Value::Object(rest), expected, "{kind}");
@@ -457,10 +367,7 @@ mod tests {
 
     #[test]
     fn pieces_are_listed_when_asked_for() {
-        let hello = Text {
-            text: "hello".into(),
-            pieces: pieces().into(),
-        };
+        let hello = Text { text: "hello".into(), pieces: pieces().into() };
         let record: Value =
             serde_json::from_str(&text(&packet(0, 0, hello), Detail { pieces: true, ..BRIEF })).unwrap();
         assert_eq!(

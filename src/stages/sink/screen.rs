@@ -92,16 +92,10 @@ impl<W: Write> Screen<W> {
         self.streams.retain(|shown| !Arc::ptr_eq(&shown.name, &stream.name));
         let first = self.first.get_or_insert_with(|| stream.name.clone());
         self.several |= *first != stream.name;
-        let label = label(&stream.name, |label| {
-            self.streams.iter().any(|shown| shown.label == label)
-        });
+        let label = label(&stream.name, |label| self.streams.iter().any(|shown| shown.label == label));
         let place = Place(self.opened);
         self.opened += 1;
-        self.streams.push(Shown {
-            place,
-            name: stream.name.clone(),
-            label,
-        });
+        self.streams.push(Shown { place, name: stream.name.clone(), label });
         place
     }
 
@@ -147,29 +141,18 @@ impl<W: Write> Screen<W> {
         self.drawn = newest.is_some();
         let written = match self.failed {
             Some(kind) => Err(kind.into()),
-            None => self
-                .writer
-                .write_all(text.as_bytes())
-                .and_then(|()| self.writer.flush()),
+            None => self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()),
         };
         written.map_err(|source| {
             self.failed = Some(source.kind());
-            SinkError::Write {
-                path: "standard output".into(),
-                source,
-            }
+            SinkError::Write { path: "standard output".into(), source }
         })
     }
 
     /// Name and times of a line, with a space behind each.
     fn head(&self, stream: Place, line: &Line, styled: bool) -> String {
         let mut head = String::new();
-        if let Some(shown) = self
-            .streams
-            .iter()
-            .find(|shown| shown.place == stream)
-            .filter(|_| self.several)
-        {
+        if let Some(shown) = self.streams.iter().find(|shown| shown.place == stream).filter(|_| self.several) {
             head.push_str(&shown.label);
             head.push(' ');
         }
@@ -197,10 +180,7 @@ impl<W: Write> Drop for Screen<W> {
     fn drop(&mut self) {
         if self.drawn && self.failed.is_none() {
             // Nobody is left to be told when this fails.
-            let _ = self
-                .writer
-                .write_all(ERASE.as_bytes())
-                .and_then(|()| self.writer.flush());
+            let _ = self.writer.write_all(ERASE.as_bytes()).and_then(|()| self.writer.flush());
         }
     }
 }
@@ -210,9 +190,7 @@ fn label(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let name = printable(name);
     let parts: Vec<&str> = Path::new(&name).iter().filter_map(|part| part.to_str()).collect();
     let ends = (1..=parts.len()).rev().map(|from| parts[from - 1..].join("/"));
-    ends.map(|end| tail(&end, MAX_NAME))
-        .find(|end| !taken(end))
-        .unwrap_or_else(|| tail(&name, MAX_NAME))
+    ends.map(|end| tail(&end, MAX_NAME)).find(|end| !taken(end)).unwrap_or_else(|| tail(&name, MAX_NAME))
 }
 
 /// `text`, or as much of its end as fits `room` columns, behind an ellipsis.
@@ -267,12 +245,7 @@ mod tests {
 
     impl Vt {
         fn show(width: usize, bytes: &[u8]) -> Vt {
-            let mut vt = Vt {
-                width,
-                rows: vec![vec![Some(" ".into()); width]],
-                column: 0,
-                wraps: 0,
-            };
+            let mut vt = Vt { width, rows: vec![vec![Some(" ".into()); width]], column: 0, wraps: 0 };
             let text = std::str::from_utf8(bytes).unwrap();
             let mut chars = text.chars();
             while let Some(c) = chars.next() {
@@ -335,26 +308,16 @@ mod tests {
     }
 
     fn terminal() -> Terminal {
-        Terminal {
-            rewrites: true,
-            styled: false,
-            width: || 30,
-        }
+        Terminal { rewrites: true, styled: false, width: || 30 }
     }
 
     fn line(text: &str) -> Line {
-        Line {
-            times: None,
-            text: text.into(),
-        }
+        Line { times: None, text: text.into() }
     }
 
     fn timed(start: i64, end: i64, text: &str) -> Line {
         let at = |tenths: i64| Timestamp::from_nanos(tenths * 100_000_000);
-        Line {
-            times: Some((at(start), at(end))),
-            text: text.into(),
-        }
+        Line { times: Some((at(start), at(end))), text: text.into() }
     }
 
     fn shown(screen: &Screen<Vec<u8>>) -> Vec<String> {
@@ -372,21 +335,12 @@ mod tests {
             screen.close(id).unwrap();
             String::from_utf8(screen.writer.clone()).unwrap()
         };
-        let dumb = Terminal {
-            rewrites: false,
-            ..terminal()
-        };
-        let styled = Terminal {
-            styled: true,
-            ..terminal()
-        };
+        let dumb = Terminal { rewrites: false, ..terminal() };
+        let styled = Terminal { styled: true, ..terminal() };
         for (terminal, expected) in [
             (dumb, "[00:03.2 – 00:07.9] It was.\n"),
             (
-                Terminal {
-                    width: || 80,
-                    ..terminal()
-                },
+                Terminal { width: || 80, ..terminal() },
                 "[00:03.2 – 00:05.0] it w\r\x1b[K[00:03.2 – 00:06.4] it was\r\x1b[K[00:03.2 – 00:07.9] It was.\n",
             ),
             (
@@ -395,10 +349,7 @@ mod tests {
                  \r\x1b[K\x1b[2m[00:03.2 – 00:07.9]\x1b[0m It was.\n",
             ),
             // Too narrow for times and text: the text.
-            (
-                styled,
-                "it w\r\x1b[Kit was\r\x1b[K\x1b[2m[00:03.2 – 00:07.9]\x1b[0m It was.\n",
-            ),
+            (styled, "it w\r\x1b[Kit was\r\x1b[K\x1b[2m[00:03.2 – 00:07.9]\x1b[0m It was.\n"),
         ] {
             assert_eq!(play(terminal), expected);
         }
@@ -411,24 +362,15 @@ mod tests {
         for (text, expected) in [
             ("a line that is 29 columns wide", "…line that is 29 columns wide"),
             ("short", "short"),
-            (
-                "東京は日本の首都です。人口は約千四百万人です。",
-                "…す。人口は約千四百万人です。",
-            ),
-            (
-                "e\u{301}cole e\u{301}te\u{301} and many many other words",
-                "…te\u{301} and many many other words",
-            ),
+            ("東京は日本の首都です。人口は約千四百万人です。", "…す。人口は約千四百万人です。"),
+            ("e\u{301}cole e\u{301}te\u{301} and many many other words", "…te\u{301} and many many other words"),
             ("x", "x"),
         ] {
             screen.unsettled(mic, line(text)).unwrap();
             assert_eq!(shown(&screen), [expected]);
         }
         screen.settled(mic, Some(line(&"long ".repeat(12)))).unwrap();
-        assert_eq!(
-            shown(&screen),
-            ["long long long long long long", "long long long long long long"]
-        );
+        assert_eq!(shown(&screen), ["long long long long long long", "long long long long long long"]);
     }
 
     #[test]

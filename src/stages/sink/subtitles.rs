@@ -41,19 +41,12 @@ pub struct Subtitles {
 impl Subtitles {
     /// Subtitles in the file `path`, in the format that its extension says.
     pub fn new(path: impl Into<String>) -> Self {
-        Subtitles {
-            path: path.into(),
-            format: None,
-            base: PathBuf::new(),
-            files: Claims::default(),
-        }
+        Subtitles { path: path.into(), format: None, base: PathBuf::new(), files: Claims::default() }
     }
 
     /// The format asked for, or else the extension's.
     fn known_format(&self) -> Option<SubtitleFormat> {
-        let extension = Path::new(&self.path)
-            .extension()
-            .and_then(|extension| extension.to_str());
+        let extension = Path::new(&self.path).extension().and_then(|extension| extension.to_str());
         self.format.or_else(|| SubtitleFormat::from_extension(extension?))
     }
 }
@@ -62,17 +55,9 @@ impl Resolve for Subtitles {
     fn resolve(mut self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
         path::check(context, &self.path, &[STREAM])?;
         if self.known_format().is_none() {
-            let fault = context.fault(
-                "path",
-                "unknown-format",
-                "the path does not say which format of subtitles",
-            );
+            let fault = context.fault("path", "unknown-format", "the path does not say which format of subtitles");
             let help = "change the extension, or set `format: srt` or `format: vtt`";
-            return Err(fault
-                .expected("a path that ends with .srt or .vtt")
-                .found(&self.path)
-                .help(help)
-                .into());
+            return Err(fault.expected("a path that ends with .srt or .vtt").found(&self.path).help(help).into());
         }
         self.base = context.settings.base_dir.clone();
         Ok(Box::new(self))
@@ -83,10 +68,7 @@ impl Blueprint for Subtitles {
     fn contract(&self) -> Contract {
         let path = self.base.join(&self.path);
         // A cue waits for the disk as long as it takes.
-        Contract::new()
-            .input("in", Format::Transcript)
-            .deadline(None)
-            .writes(path.display().to_string())
+        Contract::new().input("in", Format::Transcript).deadline(None).writes(path.display().to_string())
     }
 
     fn outputs(&self, _: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -94,17 +76,10 @@ impl Blueprint for Subtitles {
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        let unknown = || {
-            StageError::fatal(format!(
-                "{}: expected a path that ends with .srt or .vtt, or a `format`",
-                self.path
-            ))
-        };
+        let unknown =
+            || StageError::fatal(format!("{}: expected a path that ends with .srt or .vtt, or a `format`", self.path));
         let format = self.known_format().ok_or_else(unknown)?;
-        Ok(Runnable::stage(SubtitlesStage {
-            config: self.clone(),
-            format,
-        }))
+        Ok(Runnable::stage(SubtitlesStage { config: self.clone(), format }))
     }
 
     fn probe(&self) -> Vec<Fault> {
@@ -134,7 +109,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<Subtitles>(
     "subtitles",
     Role::Sink,
-    "Writes final transcripts as subtitles, SRT or WebVTT, a file for each stream.",
+    "writes final transcripts as subtitles, SRT or WebVTT, a file for each stream",
     EXAMPLE,
 );
 
@@ -155,14 +130,8 @@ impl Subtitled {
 /// An error of the writer, with the file's path.
 fn named(path: &Path, error: CodecError) -> SinkError {
     match error {
-        CodecError::Subtitle { source, .. } => SinkError::Write {
-            path: path.to_owned(),
-            source,
-        },
-        other => SinkError::Write {
-            path: path.to_owned(),
-            source: io::Error::other(other),
-        },
+        CodecError::Subtitle { source, .. } => SinkError::Write { path: path.to_owned(), source },
+        other => SinkError::Write { path: path.to_owned(), source: io::Error::other(other) },
     }
 }
 
@@ -194,10 +163,7 @@ impl Stage for SubtitlesStage {
         let Subtitles { path, base, files, .. } = &self.config;
         let path = path::for_stream(base, path, stream);
         let file = files.own(&path, stream, |path| Subtitled::create(path, self.format))?;
-        Ok(Opened {
-            state: Writing(file),
-            outputs: Vec::new(),
-        })
+        Ok(Opened { state: Writing(file), outputs: Vec::new() })
     }
 
     fn process(&mut self, state: &mut Writing, input: Input, _: &mut Output) -> Result<(), StageError> {
@@ -208,9 +174,7 @@ impl Stage for SubtitlesStage {
         }
         let mut subtitled = state.lock();
         let Subtitled { writer, file } = &mut *subtitled;
-        writer
-            .cue(packet.start, packet.end(), &transcript.text)
-            .map_err(|error| named(file.path(), error))?;
+        writer.cue(packet.start, packet.end(), &transcript.text).map_err(|error| named(file.path(), error))?;
         Ok(())
     }
 }
@@ -238,11 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let vtt = Some(SubtitleFormat::Vtt);
         for (path, format, expected) in [
-            (
-                "a.srt",
-                None,
-                "1\n00:00:00,500 --> 00:00:01,250\nOne.\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo.\n\n",
-            ),
+            ("a.srt", None, "1\n00:00:00,500 --> 00:00:01,250\nOne.\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo.\n\n"),
             (
                 "a.VTT",
                 None,
@@ -254,10 +214,7 @@ mod tests {
                 "WEBVTT\n\n1\n00:00:00.500 --> 00:00:01.250\nOne.\n\n2\n00:00:02.000 --> 00:00:03.000\nTwo.\n\n",
             ),
         ] {
-            let config = Subtitles {
-                format,
-                ..config(folder.path(), path)
-            };
+            let config = Subtitles { format, ..config(folder.path(), path) };
             let mut solo = open(&config, &stream(0, "a"));
             for packet in [
                 transcript(500, 900, "On", false),
@@ -280,12 +237,8 @@ mod tests {
         solo.push(0, transcript(0, 1000, "One.", true)).unwrap();
         solo.flush().unwrap();
         drop(solo);
-        open(&config, &second)
-            .push(0, transcript(0, 1000, "Other.", true))
-            .unwrap();
-        open(&config, &first)
-            .push(0, transcript(1000, 2000, "Two.", true))
-            .unwrap();
+        open(&config, &second).push(0, transcript(0, 1000, "Other.", true)).unwrap();
+        open(&config, &first).push(0, transcript(1000, 2000, "Two.", true)).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(
             read("a.srt"),
@@ -300,10 +253,7 @@ mod tests {
         let mut solo = open(&config(folder.path(), "a.srt"), &stream(0, "a"));
         let error = solo.push(0, packet(0, 1, Tensor::scalar(1.0f32))).unwrap_err();
         assert!(matches!(&error, StageError::Skip(_)), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "expected a payload of transcript, found tensor f32 []"
-        );
+        assert_eq!(error.to_string(), "expected a payload of transcript, found tensor f32 []");
         solo.push(0, transcript(0, 1000, "One.", true)).unwrap();
     }
 
@@ -311,67 +261,32 @@ mod tests {
     #[test]
     fn a_full_disk_ends_the_stream() {
         let srt = Some(SubtitleFormat::Srt);
-        let mut solo = open(
-            &Subtitles {
-                format: srt,
-                ..Subtitles::new("/dev/full")
-            },
-            &stream(0, "a"),
-        );
+        let mut solo = open(&Subtitles { format: srt, ..Subtitles::new("/dev/full") }, &stream(0, "a"));
         let error = solo.push(0, transcript(0, 1, "one", true)).unwrap_err();
         assert!(matches!(&error, StageError::EndStream(_)), "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("/dev/full: cannot be written (free some space"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("/dev/full: cannot be written (free some space"), "{error}");
         // WebVTT has a header, which fails at once.
         let vtt = Some(SubtitleFormat::Vtt);
-        let config = Subtitles {
-            format: vtt,
-            ..Subtitles::new("/dev/full")
-        };
-        let error = Solo::open(&config, stream(0, "a"), vec![Format::Transcript])
-            .err()
-            .unwrap();
-        assert!(
-            error
-                .to_string()
-                .starts_with("/dev/full: cannot be written (free some space"),
-            "{error}"
-        );
+        let config = Subtitles { format: vtt, ..Subtitles::new("/dev/full") };
+        let error = Solo::open(&config, stream(0, "a"), vec![Format::Transcript]).err().unwrap();
+        assert!(error.to_string().starts_with("/dev/full: cannot be written (free some space"), "{error}");
     }
 
     #[test]
     fn read_from_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            base_dir: folder.path().to_owned(),
-            ..Settings::default()
-        };
+        let settings = Settings { base_dir: folder.path().to_owned(), ..Settings::default() };
         for (yaml, expected) in [
             ("path: '{stream}.srt'", Ok("{stream}.srt")),
             ("path: a.txt\nformat: vtt", Ok("a.txt")),
-            (
-                "path: a.txt",
-                Err("s.yaml:1:7: error: the path does not say which format of subtitles [unknown-format]"),
-            ),
-            (
-                "path: '{index}.srt'",
-                Err("s.yaml:1:7: error: `{index}` stands for nothing here [bad-path]"),
-            ),
+            ("path: a.txt", Err("s.yaml:1:7: error: the path does not say which format of subtitles [unknown-format]")),
+            ("path: '{index}.srt'", Err("s.yaml:1:7: error: `{index}` stands for nothing here [bad-path]")),
             ("path: a.srt\nformat: ass", Err("s.yaml:2:9: error: ")),
             ("{}", Err("s.yaml:1:1: error: ")),
         ] {
             let source = Source::new("s.yaml", yaml);
             let node = parse(&source).unwrap();
-            let context = ReadContext {
-                node: &node,
-                model: None,
-                source: &source,
-                settings: &settings,
-            };
+            let context = ReadContext { node: &node, model: None, source: &source, settings: &settings };
             match ((KIND.read)(&context), expected) {
                 (Ok(blueprint), Ok(path)) => {
                     let path = folder.path().join(path);

@@ -15,9 +15,7 @@ pub(super) fn summary(payload: &Payload) -> String {
         Payload::Transcript(transcript) => transcript.text.to_string(),
         Payload::Text(text) => text.text.trim().to_owned(),
         Payload::Labels(labels) => some(&labels.entries, label),
-        Payload::Tensor(tensor) => format!("{} {}", payload.format(), elements(tensor))
-            .trim_end()
-            .to_owned(),
+        Payload::Tensor(tensor) => format!("{} {}", payload.format(), elements(tensor)).trim_end().to_owned(),
         Payload::Audio(audio) => {
             let level = dbfs(rms(audio.samples()));
             format!("{}, {} frames, {level:.1} dBFS", payload.format(), audio.frames())
@@ -87,44 +85,19 @@ mod tests {
     #[test]
     fn cases() {
         let entries: Vec<Label> = [(7, Some("cat"), 0.934), (2, None, 0.05)]
-            .map(|(index, name, score)| Label {
-                index,
-                name: name.map(Into::into),
-                score,
-            })
+            .map(|(index, name, score)| Label { index, name: name.map(Into::into), score })
             .into();
-        let hello = Text {
-            text: " hello\n\u{1b}[2Jworld\u{2028}".into(),
-            pieces: Default::default(),
-        };
+        let hello = Text { text: " hello\n\u{1b}[2Jworld\u{2028}".into(), pieces: Default::default() };
         let rate = Rate::hz(16_000).unwrap();
         for (payload, expected) in [
             (Payload::from(hello), "hello  [2Jworld"),
-            (
-                Labels {
-                    entries: entries.into(),
-                }
-                .into(),
-                "cat 0.93, 2 0.05",
-            ),
+            (Labels { entries: entries.into() }.into(), "cat 0.93, 2 0.05"),
             (Labels::default().into(), ""),
-            (
-                Tensor::from_vec(vec![0.1f32, f32::NAN]).into(),
-                "tensor f32 [2] 0.1, NaN",
-            ),
-            (
-                Tensor::from_vec((0..9i64).collect()).into(),
-                "tensor i64 [9] 0, 1, 2, 3, 4, 5, 6, 7, …",
-            ),
+            (Tensor::from_vec(vec![0.1f32, f32::NAN]).into(), "tensor f32 [2] 0.1, NaN"),
+            (Tensor::from_vec((0..9i64).collect()).into(), "tensor i64 [9] 0, 1, 2, 3, 4, 5, 6, 7, …"),
             (Tensor::from_vec(Vec::<f32>::new()).into(), "tensor f32 [0]"),
-            (
-                Audio::mono(vec![0.5f32; 160], rate).into(),
-                "audio 16000 Hz, 1 channel, 160 frames, -6.0 dBFS",
-            ),
-            (
-                Audio::mono(vec![], rate).into(),
-                "audio 16000 Hz, 1 channel, 0 frames, -inf dBFS",
-            ),
+            (Audio::mono(vec![0.5f32; 160], rate).into(), "audio 16000 Hz, 1 channel, 160 frames, -6.0 dBFS"),
+            (Audio::mono(vec![], rate).into(), "audio 16000 Hz, 1 channel, 0 frames, -inf dBFS"),
             (Payload::Bytes(Buffer::from(vec![0u8; 3])), "3 bytes"),
         ] {
             assert_eq!(summary(&payload), expected);

@@ -47,12 +47,7 @@ pub struct Wav {
 impl Wav {
     /// 16-bit files at `path`.
     pub fn new(path: impl Into<String>) -> Self {
-        Wav {
-            path: path.into(),
-            format: WavSampleFormat::S16,
-            base: PathBuf::new(),
-            files: Claims::default(),
-        }
+        Wav { path: path.into(), format: WavSampleFormat::S16, base: PathBuf::new(), files: Claims::default() }
     }
 }
 
@@ -68,23 +63,19 @@ impl Blueprint for Wav {
     fn contract(&self) -> Contract {
         let path = self.base.join(&self.path);
         // A packet waits for the disk as long as it takes.
-        Contract::new()
-            .input("in", Format::ANY_AUDIO)
-            .deadline(None)
-            .writes(path.display().to_string())
+        Contract::new().input("in", Format::ANY_AUDIO).deadline(None).writes(path.display().to_string())
     }
 
     fn outputs(&self, inputs: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
         match inputs.first() {
-            Some(Format::Audio {
-                sample_rate: Some(rate),
-                ..
-            }) if rate.as_hz().fract() != 0.0 => Err(vec![ContractFault {
-                port: "in".into(),
-                expected: "a whole number of samples per second, as a wav file needs".into(),
-                found: rate.to_string(),
-                help: Some("insert `- preprocess: resample` with `sample_rate_hz: 16000` before it".into()),
-            }]),
+            Some(Format::Audio { sample_rate: Some(rate), .. }) if rate.as_hz().fract() != 0.0 => {
+                Err(vec![ContractFault {
+                    port: "in".into(),
+                    expected: "a whole number of samples per second, as a wav file needs".into(),
+                    found: rate.to_string(),
+                    help: Some("insert `- preprocess: resample` with `sample_rate_hz: 16000` before it".into()),
+                }])
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -112,7 +103,7 @@ stages:
 pub const KIND: Kind = Kind::resolved::<Wav>(
     "wav",
     Role::Sink,
-    "Writes sound to wav files: one for each stream, or one for each utterance.",
+    "writes sound to wav files: one for each stream, or one for each utterance",
     EXAMPLE,
 );
 
@@ -126,10 +117,7 @@ struct Numbering {
 
 impl Numbering {
     fn new(path: &Path) -> Self {
-        Numbering {
-            path: path.to_owned(),
-            next: 0,
-        }
+        Numbering { path: path.to_owned(), next: 0 }
     }
 }
 
@@ -140,10 +128,7 @@ enum Writing {
     /// A file for each packet.
     Numbered(Arc<Mutex<Numbering>>),
     /// A file for all packets, once there is one.
-    Whole {
-        stream: StreamInfo,
-        file: Option<WholeFile>,
-    },
+    Whole { stream: StreamInfo, file: Option<WholeFile> },
 }
 
 struct WholeFile {
@@ -155,12 +140,7 @@ struct WholeFile {
 impl WavStage {
     /// A file for sound like this that nobody has written before in this pipeline.
     fn begin(&self, stream: &StreamInfo, rate: Rate, channels: u16) -> Result<WholeFile, SinkError> {
-        let Wav {
-            path,
-            base,
-            files,
-            format,
-        } = &self.0;
+        let Wav { path, base, files, format } = &self.0;
         let mut writer = None;
         files.fresh(&path::for_stream(base, path, stream), stream, |path| {
             writer = Some(create(path, rate, channels, *format)?);
@@ -213,21 +193,14 @@ impl Stage for WavStage {
         } else {
             // A stream without any sound has a file too.
             let file = match inputs.first() {
-                Some(Format::Audio {
-                    sample_rate: Some(rate),
-                    channels: Some(channels),
-                }) => Some(self.begin(stream, *rate, *channels)?),
+                Some(Format::Audio { sample_rate: Some(rate), channels: Some(channels) }) => {
+                    Some(self.begin(stream, *rate, *channels)?)
+                }
                 _ => None,
             };
-            Writing::Whole {
-                stream: stream.clone(),
-                file,
-            }
+            Writing::Whole { stream: stream.clone(), file }
         };
-        Ok(Opened {
-            state,
-            outputs: Vec::new(),
-        })
+        Ok(Opened { state, outputs: Vec::new() })
     }
 
     fn process(&mut self, state: &mut Writing, input: Input, _: &mut Output) -> Result<(), StageError> {
@@ -242,10 +215,7 @@ impl Stage for WavStage {
                 let path = path::with_index(&numbering.path, numbering.next);
                 numbering.next += 1;
                 let mut writer = create(&path, audio.rate(), audio.channels(), self.0.format)?;
-                writer
-                    .write(audio.samples())
-                    .and_then(|()| writer.finalize())
-                    .map_err(SinkError::from)?;
+                writer.write(audio.samples()).and_then(|()| writer.finalize()).map_err(SinkError::from)?;
             }
         }
         Ok(())
@@ -310,30 +280,18 @@ mod tests {
     }
 
     fn named(files: &[(&str, &[f32])]) -> Vec<(String, Vec<f32>)> {
-        files
-            .iter()
-            .map(|(name, samples)| (name.to_string(), samples.to_vec()))
-            .collect()
+        files.iter().map(|(name, samples)| (name.to_string(), samples.to_vec())).collect()
     }
 
     #[test]
     fn a_file_for_a_stream_or_for_a_packet() {
         for (path, expected) in [
             ("{stream}.wav", vec![("a.wav", &[0.25, 0.5, -0.5][..])]),
-            (
-                "{stream}-{index}.wav",
-                vec![("a-0000.wav", &[0.25][..]), ("a-0001.wav", &[0.5, -0.5][..])],
-            ),
+            ("{stream}-{index}.wav", vec![("a-0000.wav", &[0.25][..]), ("a-0001.wav", &[0.5, -0.5][..])]),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let mut solo = open(&config(folder.path(), path), &stream(0, "a"));
-            for packet in [
-                partial(&[0.75]),
-                sound(&[0.25]),
-                sound(&[]),
-                sound(&[0.5, -0.5]),
-                partial(&[0.75]),
-            ] {
+            for packet in [partial(&[0.75]), sound(&[0.25]), sound(&[]), sound(&[0.5, -0.5]), partial(&[0.75])] {
                 assert!(solo.push(0, packet).unwrap().is_empty());
             }
             solo.flush().unwrap();
@@ -363,20 +321,14 @@ mod tests {
         let stereo = Audio::new(vec![0.25f32, -0.25], 2, rate(8000)).unwrap();
         solo.push(0, packet(0, 1, stereo)).unwrap();
         solo.flush().unwrap();
-        assert_eq!(
-            files(folder.path()),
-            named(&[("a-2.wav", &[0.25, -0.25]), ("a.wav", &[0.5])])
-        );
+        assert_eq!(files(folder.path()), named(&[("a-2.wav", &[0.25, -0.25]), ("a.wav", &[0.5])]));
     }
 
     #[test]
     fn a_stream_that_opens_anew_overwrites_nothing() {
         for (path, expected) in [
             ("{stream}.wav", vec![("a-2.wav", &[0.5][..]), ("a.wav", &[0.25][..])]),
-            (
-                "{stream}-{index}.wav",
-                vec![("a-0000.wav", &[0.25][..]), ("a-0001.wav", &[0.5][..])],
-            ),
+            ("{stream}-{index}.wav", vec![("a-0000.wav", &[0.25][..]), ("a-0001.wav", &[0.5][..])]),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (config, info) = (config(folder.path(), path), stream(0, "a"));
@@ -393,19 +345,13 @@ mod tests {
         for number in 0..2 {
             open(&config, &stream(number, "a")).push(0, sound(&[0.5])).unwrap();
         }
-        assert_eq!(
-            files(folder.path()),
-            named(&[("a-0000-2.wav", &[0.5]), ("a-0000.wav", &[0.5])])
-        );
+        assert_eq!(files(folder.path()), named(&[("a-0000-2.wav", &[0.5]), ("a-0000.wav", &[0.5])]));
     }
 
     #[test]
     fn floats_are_kept_and_a_stream_without_sound_has_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Wav {
-            format: WavSampleFormat::F32,
-            ..config(folder.path(), "deep/{stream}.wav")
-        };
+        let config = Wav { format: WavSampleFormat::F32, ..config(folder.path(), "deep/{stream}.wav") };
         let mut loud = open(&config, &stream(0, "loud"));
         loud.push(0, sound(&[7.5, f32::INFINITY])).unwrap();
         loud.flush().unwrap();
@@ -427,15 +373,9 @@ mod tests {
     #[test]
     fn a_rate_that_no_wav_file_has_is_a_fault() {
         let ntsc = Rate::new(30_000, 1001).unwrap();
-        let faults = Wav::new("a.wav")
-            .outputs(&[Format::audio(Some(ntsc), None)])
-            .unwrap_err();
+        let faults = Wav::new("a.wav").outputs(&[Format::audio(Some(ntsc), None)]).unwrap_err();
         assert_eq!(faults[0].found, "30000/1001 Hz");
-        for format in [
-            Format::Any,
-            Format::ANY_AUDIO,
-            Format::audio(Some(rate(44_100)), Some(8)),
-        ] {
+        for format in [Format::Any, Format::ANY_AUDIO, Format::audio(Some(rate(44_100)), Some(8))] {
             assert_eq!(Wav::new("a.wav").outputs(&[format]), Ok(vec![]));
         }
     }

@@ -35,10 +35,7 @@ struct Sums(Wrong);
 const SIZE: usize = 1000;
 
 fn format(size: usize) -> Format {
-    Format::Tensor {
-        dtype: Some(DType::F32),
-        shape: SymbolicShape::known(&[size]),
-    }
+    Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(&[size]) }
 }
 
 fn rate() -> Rate {
@@ -47,9 +44,7 @@ fn rate() -> Rate {
 
 impl Blueprint for Sums {
     fn contract(&self) -> Contract {
-        Contract::new()
-            .input("audio", Format::audio(Some(rate()), Some(1)))
-            .output("sums")
+        Contract::new().input("audio", Format::audio(Some(rate()), Some(1))).output("sums")
     }
 
     fn outputs(&self, _: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -57,10 +52,7 @@ impl Blueprint for Sums {
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        Ok(Runnable::stage(SumsStage {
-            wrong: self.0,
-            shared: Vec::new(),
-        }))
+        Ok(Runnable::stage(SumsStage { wrong: self.0, shared: Vec::new() }))
     }
 }
 
@@ -80,15 +72,8 @@ impl Stage for SumsStage {
 
     fn open(&mut self, _: &StreamInfo, _: &[Format]) -> Result<Opened<State>, StageError> {
         let size = if self.wrong == Wrong::OpensAnotherFormat { 2 } else { 1 };
-        let state = State {
-            timeline: Timeline::new(rate()),
-            held: Vec::new(),
-            given: 0,
-        };
-        Ok(Opened {
-            state,
-            outputs: vec![format(size)],
-        })
+        let state = State { timeline: Timeline::new(rate()), held: Vec::new(), given: 0 };
+        Ok(Opened { state, outputs: vec![format(size)] })
     }
 
     fn process(&mut self, state: &mut State, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -103,11 +88,7 @@ impl Stage for SumsStage {
             self.flush(state, out)?;
         }
         state.timeline.accept_packet(&input.packet, audio.frames());
-        let held = if self.wrong == Wrong::SharesOneState {
-            &mut self.shared
-        } else {
-            &mut state.held
-        };
+        let held = if self.wrong == Wrong::SharesOneState { &mut self.shared } else { &mut state.held };
         held.extend_from_slice(audio.samples());
         let by_packet =
             self.wrong == Wrong::GivesByPacket || self.wrong == Wrong::CountsEmptyPackets && held.is_empty();
@@ -136,16 +117,8 @@ impl Stage for SumsStage {
 }
 
 fn give(wrong: Wrong, start: Timestamp, sum: f32, out: &mut Output) {
-    let values = if wrong == Wrong::GivesAnotherFormat {
-        vec![sum; 2]
-    } else {
-        vec![sum]
-    };
-    let start = if wrong == Wrong::GoesBackInTime {
-        Timestamp::ZERO - start.since(Timestamp::ZERO)
-    } else {
-        start
-    };
+    let values = if wrong == Wrong::GivesAnotherFormat { vec![sum; 2] } else { vec![sum] };
+    let start = if wrong == Wrong::GoesBackInTime { Timestamp::ZERO - start.since(Timestamp::ZERO) } else { start };
     out.emit(0, Draft::new(start, TimeSpan::from_millis(1), Tensor::from_vec(values)));
 }
 
@@ -167,11 +140,7 @@ fn broken(wrong: Wrong) -> Vec<&'static str> {
     let make = Rc::new(move |_: &std::path::Path| Box::new(Sums(wrong)) as Box<dyn Blueprint>);
     let subject = Subject::new(Role::Decoder, "sums", &[Format::audio(Some(rate()), Some(1))], make);
     let breaks = |promise: fn(&Subject)| catch_unwind(AssertUnwindSafe(|| promise(&subject))).is_err();
-    PROMISES
-        .iter()
-        .filter(|(_, promise)| breaks(*promise))
-        .map(|(name, _)| *name)
-        .collect()
+    PROMISES.iter().filter(|(_, promise)| breaks(*promise)).map(|(name, _)| *name).collect()
 }
 
 #[test]
@@ -182,19 +151,9 @@ fn a_right_stage_breaks_no_promise() {
 #[test]
 fn each_fault_is_seen() {
     // The order, the watermark and the formats are held to in every run.
-    let every_run = [
-        "chunking",
-        "random chunking",
-        "gaps",
-        "empty packets",
-        "reset",
-        "isolation",
-    ];
+    let every_run = ["chunking", "random chunking", "gaps", "empty packets", "reset", "isolation"];
     for (wrong, breaks) in [
-        (
-            Wrong::GivesByPacket,
-            &["chunking", "random chunking", "gaps", "empty packets"][..],
-        ),
+        (Wrong::GivesByPacket, &["chunking", "random chunking", "gaps", "empty packets"][..]),
         (Wrong::CountsEmptyPackets, &["empty packets"]),
         (Wrong::SeesGapsInLongPacketsOnly, &["gaps"]),
         (Wrong::GoesBackInTime, &every_run),
@@ -207,10 +166,7 @@ fn each_fault_is_seen() {
     ] {
         let broken = broken(wrong);
         for promise in breaks {
-            assert!(
-                broken.contains(promise),
-                "{wrong:?}: `{promise}` did not see it, only {broken:?} did"
-            );
+            assert!(broken.contains(promise), "{wrong:?}: `{promise}` did not see it, only {broken:?} did");
         }
     }
 }

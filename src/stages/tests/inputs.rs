@@ -20,9 +20,7 @@ pub fn choices(blueprint: &dyn Blueprint) -> Vec<Vec<Format>> {
         choices = choices
             .iter()
             .flat_map(|choice: &Vec<Format>| {
-                candidates
-                    .iter()
-                    .map(move |format| [&**choice, std::slice::from_ref(format)].concat())
+                candidates.iter().map(move |format| [&**choice, std::slice::from_ref(format)].concat())
             })
             .collect();
     }
@@ -34,18 +32,9 @@ pub fn choices(blueprint: &dyn Blueprint) -> Vec<Vec<Format>> {
 /// Formats without unknowns that a port of this format accepts.
 fn candidates(port: &Format) -> Vec<Format> {
     let audio = |hz, channels| Format::audio(Rate::hz(hz).ok(), Some(channels));
-    let tensor = |sizes: &[usize]| Format::Tensor {
-        dtype: Some(DType::F32),
-        shape: SymbolicShape::known(sizes),
-    };
-    let mut candidates = vec![
-        fixed(port),
-        audio(16_000, 1),
-        audio(48_000, 2),
-        audio(11_025, 1),
-        tensor(&[1]),
-        tensor(&[4, 8]),
-    ];
+    let tensor = |sizes: &[usize]| Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(sizes) };
+    let mut candidates =
+        vec![fixed(port), audio(16_000, 1), audio(48_000, 2), audio(11_025, 1), tensor(&[1]), tensor(&[4, 8])];
     candidates.extend([Format::Text, Format::Transcript, Format::Labels, Format::Bytes]);
     // A list of tokens has a length that only the stage knows.
     candidates.extend((2..64).map(|last| tensor(&[4, last])));
@@ -65,10 +54,7 @@ fn fixed(port: &Format) -> Format {
         Format::Audio { sample_rate, channels } => {
             Format::audio(sample_rate.or(Rate::hz(16_000).ok()), Some(channels.unwrap_or(1)))
         }
-        Format::Tensor {
-            dtype,
-            shape: SymbolicShape::Ranked(dims),
-        } => Format::Tensor {
+        Format::Tensor { dtype, shape: SymbolicShape::Ranked(dims) } => Format::Tensor {
             dtype: Some(dtype.unwrap_or(DType::F32)),
             shape: SymbolicShape::Ranked(dims.iter().map(|dim| Dim::Known(dim.known().unwrap_or(4))).collect()),
         },
@@ -78,22 +64,13 @@ fn fixed(port: &Format) -> Format {
 
 /// A packet of stream 0.
 pub fn packet(start: i64, duration: i64, payload: impl Into<Payload>) -> Packet {
-    Packet::new(
-        StreamId(0),
-        Timestamp::from_nanos(start),
-        TimeSpan::from_nanos(duration),
-        payload,
-    )
+    Packet::new(StreamId(0), Timestamp::from_nanos(start), TimeSpan::from_nanos(duration), payload)
 }
 
 /// The packets of a stream of this format: sound in one packet, anything else in windows.
 pub fn whole(format: &Format, seed: u32) -> Vec<Packet> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9) | 1);
-    if let Format::Audio {
-        sample_rate: Some(rate),
-        channels: Some(channels),
-    } = format
-    {
+    if let Format::Audio { sample_rate: Some(rate), channels: Some(channels) } = format {
         let frames = rate.samples_in(TimeSpan::from_millis(WINDOW_MS * i64::from(WINDOWS)));
         let samples: Vec<f32> = (0..frames * u64::from(*channels))
             .map(|n| (n as f32 * 0.05).sin() * 0.4 + random.next() * 0.2 - 0.1)
@@ -102,43 +79,25 @@ pub fn whole(format: &Format, seed: u32) -> Vec<Packet> {
         return vec![packet(0, rate.span(0, frames).as_nanos(), audio)];
     }
     let window = TimeSpan::from_millis(WINDOW_MS).as_nanos();
-    (0..WINDOWS)
-        .map(|at| packet(i64::from(at) * window, window, payload(format, at, &mut random)))
-        .collect()
+    (0..WINDOWS).map(|at| packet(i64::from(at) * window, window, payload(format, at, &mut random))).collect()
 }
 
 /// What window `at` carries. Numbers are probabilities: silence, speech, silence, speech.
 fn payload(format: &Format, at: u32, random: &mut Random) -> Payload {
     let speech = (5..15).contains(&at) || at >= 40;
     let word: std::sync::Arc<str> = format!(" word{}", at / 5).into();
-    let piece = Piece {
-        text: word.clone(),
-        log_probability: -random.next(),
-        start: None,
-        end: None,
-    };
+    let piece = Piece { text: word.clone(), log_probability: -random.next(), start: None, end: None };
     match format {
-        Format::Tensor {
-            dtype: Some(DType::F32),
-            shape,
-        } => {
+        Format::Tensor { dtype: Some(DType::F32), shape } => {
             let sizes = shape.sizes().unwrap();
             let mut value = || {
-                if speech {
-                    0.7 + 0.3 * random.next()
-                } else {
-                    0.3 * random.next()
-                }
+                if speech { 0.7 + 0.3 * random.next() } else { 0.3 * random.next() }
             };
             let values: Vec<f32> = (0..sizes.iter().product()).map(|_| value()).collect();
             Tensor::new(sizes, values).unwrap().into()
         }
         Format::Tensor { dtype, shape } => Tensor::zeros(dtype.unwrap(), shape.sizes().unwrap()).unwrap().into(),
-        Format::Text => Text {
-            text: word,
-            pieces: [piece].into(),
-        }
-        .into(),
+        Format::Text => Text { text: word, pieces: [piece].into() }.into(),
         Format::Transcript => Transcript {
             text: word.trim().into(),
             is_final: true,
@@ -148,15 +107,8 @@ fn payload(format: &Format, at: u32, random: &mut Random) -> Payload {
         }
         .into(),
         Format::Labels => {
-            let label = Label {
-                index: at as usize,
-                name: Some(word),
-                score: random.next(),
-            };
-            Labels {
-                entries: [label].into(),
-            }
-            .into()
+            let label = Label { index: at as usize, name: Some(word), score: random.next() };
+            Labels { entries: [label].into() }.into()
         }
         Format::Bytes => Payload::Bytes(vec![at as u8; 3].into()),
         other => panic!("no payload was made up for {other}"),
@@ -171,32 +123,16 @@ pub fn payloads() -> Vec<Payload> {
         Format::Transcript,
         Format::Labels,
         Format::Bytes,
-        Format::Tensor {
-            dtype: Some(DType::F32),
-            shape: SymbolicShape::known(&[3, 5]),
-        },
-        Format::Tensor {
-            dtype: Some(DType::F32),
-            shape: SymbolicShape::known(&[0]),
-        },
-        Format::Tensor {
-            dtype: Some(DType::F64),
-            shape: SymbolicShape::known(&[1]),
-        },
-        Format::Tensor {
-            dtype: Some(DType::String),
-            shape: SymbolicShape::known(&[]),
-        },
+        Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(&[3, 5]) },
+        Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(&[0]) },
+        Format::Tensor { dtype: Some(DType::F64), shape: SymbolicShape::known(&[1]) },
+        Format::Tensor { dtype: Some(DType::String), shape: SymbolicShape::known(&[]) },
     ]
     .iter()
     .map(|format| payload(format, 0, random))
     .collect();
     for (hz, channels) in [(16_000, 1), (16_001, 1), (48_000, 7)] {
-        payloads.push(
-            Audio::new(vec![0.5; 7 * 160], channels, Rate::hz(hz).unwrap())
-                .unwrap()
-                .into(),
-        );
+        payloads.push(Audio::new(vec![0.5; 7 * 160], channels, Rate::hz(hz).unwrap()).unwrap().into());
     }
     payloads
 }
@@ -245,10 +181,7 @@ pub fn cut_at(packets: &[Packet], share: f64, seconds: f64) -> Vec<Packet> {
             _ => moved.push(packet.clone()),
         }
     }
-    for packet in moved
-        .iter_mut()
-        .filter(|packet| packet.start + TimeSpan::from_millis(1) >= moment)
-    {
+    for packet in moved.iter_mut().filter(|packet| packet.start + TimeSpan::from_millis(1) >= moment) {
         packet.start = packet.start + TimeSpan::from_seconds(seconds);
     }
     moved
@@ -275,20 +208,16 @@ pub fn poison(packets: &[Packet]) -> Vec<Packet> {
     let spoil = |values: &[f32], at: usize| -> Vec<f32> {
         let every = if at.is_multiple_of(2) { 2 } else { values.len().max(1) };
         let spoiled = |(n, value): (usize, &f32)| {
-            if n % every == 0 {
-                bad[(at + n) % bad.len()]
-            } else {
-                *value
-            }
+            if n % every == 0 { bad[(at + n) % bad.len()] } else { *value }
         };
         values.iter().enumerate().map(spoiled).collect()
     };
     let mut poisoned = packets.to_vec();
     for (at, packet) in poisoned.iter_mut().enumerate() {
         let payload: Payload = match &packet.payload {
-            Payload::Audio(audio) => Audio::new(spoil(audio.samples(), at), audio.channels(), audio.rate())
-                .unwrap()
-                .into(),
+            Payload::Audio(audio) => {
+                Audio::new(spoil(audio.samples(), at), audio.channels(), audio.rate()).unwrap().into()
+            }
             Payload::Tensor(tensor) => match tensor.as_slice::<f32>() {
                 Ok(values) => Tensor::new(tensor.shape().to_vec(), spoil(values, at)).unwrap().into(),
                 Err(_) => continue,

@@ -32,9 +32,7 @@ fn registry() -> &'static Registry {
 /// Every kind that takes packets, as its example configures it, with each choice of formats that it accepts.
 fn subjects() -> impl Iterator<Item = Subject> {
     fn runs(kind: &&'static Kind) -> bool {
-        let left_out = NOT_RUN
-            .iter()
-            .any(|(role, name, _)| (*role, *name) == (kind.role, kind.name));
+        let left_out = NOT_RUN.iter().any(|(role, name, _)| (*role, *name) == (kind.role, kind.name));
         let runnable = kind.role != Role::Model || left_out || require_runtime();
         kind.role != Role::Capture && !left_out && runnable
     }
@@ -53,30 +51,22 @@ fn check_solves_what_open_gives() {
 
 #[test]
 fn any_chunking_gives_the_same_results() {
-    subjects()
-        .filter(gives_results)
-        .for_each(|subject| promises::chunking(&subject));
+    subjects().filter(gives_results).for_each(|subject| promises::chunking(&subject));
 }
 
 #[test]
 fn any_random_chunking_gives_the_same_results() {
-    subjects()
-        .filter(gives_results)
-        .for_each(|subject| promises::random_chunking(&subject));
+    subjects().filter(gives_results).for_each(|subject| promises::random_chunking(&subject));
 }
 
 #[test]
 fn any_chunking_around_a_gap_gives_the_same_results() {
-    subjects()
-        .filter(gives_results)
-        .for_each(|subject| promises::chunking_around_a_gap(&subject));
+    subjects().filter(gives_results).for_each(|subject| promises::chunking_around_a_gap(&subject));
 }
 
 #[test]
 fn packets_without_frames_change_nothing() {
-    subjects()
-        .filter(gives_results)
-        .for_each(|subject| promises::empty_packets(&subject));
+    subjects().filter(gives_results).for_each(|subject| promises::empty_packets(&subject));
 }
 
 #[test]
@@ -101,10 +91,7 @@ fn names_are_unique_and_stand_in_the_table_of_their_role() {
         for kind in registry().kinds().filter(|kind| kind.role == role) {
             assert_eq!(kind.role, role, "{kind:?}");
             assert!(seen.insert((role.key(), kind.name)), "{kind:?} is there twice");
-            assert!(
-                kind.name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')),
-                "{kind:?}"
-            );
+            assert!(kind.name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')), "{kind:?}");
             assert!(
                 !kind.summary.is_empty() && !kind.summary.contains('\n') && !kind.summary.ends_with('.'),
                 "{kind:?}"
@@ -125,16 +112,10 @@ fn examples_are_whole_pipelines_that_name_their_kind() {
     for kind in registry().kinds() {
         example_stage(kind).unwrap_or_else(|why| panic!("the example of {kind:?}: {why}"));
         let pipeline = parse(&Source::new("example", kind.example)).unwrap();
-        assert!(
-            pipeline.get("percept").is_some() && pipeline.get("name").is_some(),
-            "{kind:?}"
-        );
+        assert!(pipeline.get("percept").is_some() && pipeline.get("name").is_some(), "{kind:?}");
         let stages = pipeline.get("stages").and_then(Node::as_sequence).unwrap();
         let has = |role: Role| stages.iter().any(|stage| stage.get(role.key()).is_some());
-        assert!(
-            has(Role::Capture) && has(Role::Sink),
-            "{kind:?}: its example has no capture or no sink"
-        );
+        assert!(has(Role::Capture) && has(Role::Sink), "{kind:?}: its example has no capture or no sink");
     }
 }
 
@@ -165,10 +146,7 @@ fn every_key_is_documented() {
         let mut found = Vec::new();
         undocumented(&schema, "", &mut found);
         assert!(found.is_empty(), "{kind:?}: keys without documentation: {found:?}");
-        assert!(
-            schema.get("description").is_some(),
-            "{kind:?}: the config struct has no documentation"
-        );
+        assert!(schema.get("description").is_some(), "{kind:?}: the config struct has no documentation");
         assert_eq!(
             schema.get("additionalProperties"),
             Some(&Json::Bool(false)),

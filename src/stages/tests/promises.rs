@@ -20,10 +20,7 @@ pub fn check_solves_what_open_gives(subject: &Subject) {
     let opened = rig.opened(0);
     assert_eq!(opened.len(), solved.len(), "{name}");
     for (solved, opened) in solved.iter().zip(opened) {
-        assert!(
-            solved.accepts(opened).is_ok(),
-            "{name}: solved {solved}, opened {opened}"
-        );
+        assert!(solved.accepts(opened).is_ok(), "{name}: solved {solved}, opened {opened}");
     }
     let ports: Vec<Format> = contract.inputs.iter().map(|port| port.format.clone()).collect();
     let unknown = subject.blueprint.outputs(&ports);
@@ -54,11 +51,7 @@ pub fn chunking(subject: &Subject) {
 /// The results are the same for any chunking at random.
 pub fn random_chunking(subject: &Subject) {
     let ports = subject.whole(2);
-    let config = ProptestConfig {
-        cases: 6,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() };
     let sizes = proptest::collection::vec(prop_oneof![1usize..40, 1usize..6000], 1..30);
     let run = |sizes: Vec<usize>| same_in_pieces(subject, &ports, &sizes).map_err(TestCaseError::fail);
     TestRunner::new(config).run(&sizes, run).unwrap();
@@ -66,11 +59,7 @@ pub fn random_chunking(subject: &Subject) {
 
 /// A gap splits a stream at the same place for any chunking.
 pub fn chunking_around_a_gap(subject: &Subject) {
-    let ports: Vec<_> = subject
-        .whole(4)
-        .iter()
-        .map(|packets| cut_at(packets, 0.6, 0.25))
-        .collect();
+    let ports: Vec<_> = subject.whole(4).iter().map(|packets| cut_at(packets, 0.6, 0.25)).collect();
     for size in [7, 160, 4801] {
         same_in_pieces(subject, &ports, &[size]).unwrap_or_else(|why| panic!("{why}"));
     }
@@ -106,11 +95,7 @@ pub fn isolation(subject: &Subject) {
     rig.run(0, &schedule(&clean));
     let expected = alone.seen(&rig, 0);
 
-    let poisoned: Vec<_> = subject
-        .whole(7)
-        .iter()
-        .map(|packets| poison(&cut(packets, &[480])))
-        .collect();
+    let poisoned: Vec<_> = subject.whole(7).iter().map(|packets| poison(&cut(packets, &[480]))).collect();
     let (clean, poisoned, wrong) = (schedule(&clean), schedule(&poisoned), payloads());
     let mut rig = subject.rig(&["clean", "poisoned"]);
     for at in 0..clean.len().max(poisoned.len()) {
@@ -143,16 +128,9 @@ pub fn wrong_payloads(subject: &Subject) {
         for payload in payloads() {
             let format = payload.format();
             let result: Result<(), StageError> =
-                subject
-                    .rig(&["a"])
-                    .try_feed(0, port, inputs::packet(0, 1_000_000, payload));
+                subject.rig(&["a"]).try_feed(0, port, inputs::packet(0, 1_000_000, payload));
             let refused = input.format.accepts(&format).is_err();
-            assert!(
-                !refused || result.is_err(),
-                "{} took {format} on `{}`",
-                subject.name(),
-                input.name
-            );
+            assert!(!refused || result.is_err(), "{} took {format} on `{}`", subject.name(), input.name);
         }
     }
 }

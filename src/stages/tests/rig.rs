@@ -59,27 +59,12 @@ impl Rig {
                 zero: ClockInstant::default(),
                 wall: None,
             };
-            let Opened { state, outputs } = stage
-                .open(&info, inputs)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let Opened { state, outputs } = stage.open(&info, inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
             let starts = vec![Timestamp::MIN; outputs.len()];
-            Stream {
-                info,
-                state,
-                opened: outputs,
-                starts,
-                promised: Timestamp::MIN,
-                given: Vec::new(),
-                ended: false,
-            }
+            Stream { info, state, opened: outputs, starts, promised: Timestamp::MIN, given: Vec::new(), ended: false }
         };
         let streams = names.iter().enumerate().map(&mut open).collect();
-        Rig {
-            stage,
-            name,
-            inputs: inputs.to_vec(),
-            streams,
-        }
+        Rig { stage, name, inputs: inputs.to_vec(), streams }
     }
 
     /// The formats of the outputs.
@@ -124,8 +109,7 @@ impl Rig {
 
     /// Ends the stream.
     pub fn flush(&mut self, stream: usize) {
-        self.try_flush(stream)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        self.try_flush(stream).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Ends a stream, which may fail.
@@ -162,39 +146,21 @@ impl Rig {
     /// The final results of a stream; with `joined`, sound that touches is one piece.
     pub fn seen(&self, stream: usize, joined: bool) -> Vec<Seen> {
         let mut all: Vec<Seen> = Vec::new();
-        let mut given: Vec<_> = self.streams[stream]
-            .given
-            .iter()
-            .filter(|(_, packet)| !packet.flags.partial)
-            .collect();
+        let mut given: Vec<_> = self.streams[stream].given.iter().filter(|(_, packet)| !packet.flags.partial).collect();
         given.sort_by_key(|(port, _)| *port);
         for (port, packet) in given {
             let content = match &packet.payload {
                 Payload::Audio(audio) if joined && audio.frames() == 0 => continue,
                 Payload::Audio(audio) => {
                     let samples = audio.samples().iter().map(|sample| sample.to_bits()).collect();
-                    Content::Audio {
-                        channels: audio.channels(),
-                        samples,
-                    }
+                    Content::Audio { channels: audio.channels(), samples }
                 }
                 other => Content::Other(format!("{other:?}")),
             };
-            let seen = Seen {
-                port: *port,
-                start: packet.start,
-                end: packet.end(),
-                gap: packet.flags.gap,
-                content,
-            };
+            let seen = Seen { port: *port, start: packet.start, end: packet.end(), gap: packet.flags.gap, content };
             match (all.last_mut(), seen) {
                 (
-                    Some(Seen {
-                        port,
-                        end,
-                        content: Content::Audio { samples, .. },
-                        ..
-                    }),
+                    Some(Seen { port, end, content: Content::Audio { samples, .. }, .. }),
                     Seen {
                         port: next_port,
                         start,
@@ -218,22 +184,11 @@ impl Stream {
     fn collect(&mut self, name: &str, mut out: Output) {
         for emitted in out.drain_emitted() {
             let (port, draft) = (emitted.port, emitted.draft);
-            let opened = self
-                .opened
-                .get(port)
-                .unwrap_or_else(|| panic!("{name}: there is no output port {port}"));
+            let opened = self.opened.get(port).unwrap_or_else(|| panic!("{name}: there is no output port {port}"));
             let format = draft.payload.format();
-            assert!(
-                opened.accepts(&format).is_ok(),
-                "{name}: opened with {opened}, gave {format}"
-            );
+            assert!(opened.accepts(&format).is_ok(), "{name}: opened with {opened}, gave {format}");
             assert!(draft.duration >= TimeSpan::ZERO, "{name}: gave a negative duration");
-            assert!(
-                draft.start >= self.starts[port],
-                "{name}: {} came after {}",
-                draft.start,
-                self.starts[port]
-            );
+            assert!(draft.start >= self.starts[port], "{name}: {} came after {}", draft.start, self.starts[port]);
             assert!(
                 draft.start >= self.promised,
                 "{name}: gave {} after promising that nothing before {} would come: hold_back is wrong",
@@ -255,20 +210,11 @@ pub fn difference(expected: &[Seen], found: &[Seen]) -> Result<(), String> {
             Content::Audio { channels, samples } => format!("{} samples of {channels} channels", samples.len()),
             Content::Other(text) => text.chars().take(200).collect(),
         };
-        format!(
-            "{}..{} ns, gap {}: {content}",
-            seen.start.as_nanos(),
-            seen.end.as_nanos(),
-            seen.gap
-        )
+        format!("{}..{} ns, gap {}: {content}", seen.start.as_nanos(), seen.end.as_nanos(), seen.gap)
     };
     for (at, (expected, found)) in expected.iter().zip(found).enumerate() {
         if expected != found {
-            return Err(format!(
-                "result {at} differs\n  expected {}\n  found    {}",
-                words(expected),
-                words(found)
-            ));
+            return Err(format!("result {at} differs\n  expected {}\n  found    {}", words(expected), words(found)));
         }
     }
     match expected.len() == found.len() {

@@ -29,14 +29,7 @@ impl Subject {
     pub fn new(role: Role, name: &str, formats: &[Format], make: Make) -> Subject {
         let folder = tempfile::tempdir().unwrap();
         let blueprint = make(folder.path());
-        Subject {
-            role,
-            blueprint,
-            formats: formats.to_vec(),
-            name: name.into(),
-            make,
-            folder,
-        }
+        Subject { role, blueprint, formats: formats.to_vec(), name: name.into(), make, folder }
     }
 
     /// The example of a kind, with each choice of formats that its ports and its `outputs` accept.
@@ -47,10 +40,7 @@ impl Subject {
         });
         let folder = tempfile::tempdir().unwrap();
         let choices = choices(&*make(folder.path()));
-        assert!(
-            !choices.is_empty(),
-            "{kind:?}: no formats were found that its ports and `outputs` accept"
-        );
+        assert!(!choices.is_empty(), "{kind:?}: no formats were found that its ports and `outputs` accept");
         let subject = |formats: &Vec<Format>| Subject::new(kind.role, &format!("{kind:?}"), formats, make.clone());
         choices.iter().map(subject).collect()
     }
@@ -93,12 +83,7 @@ impl Subject {
         let entries = std::fs::read_dir(self.folder.path()).unwrap().map(Result::unwrap);
         entries
             .filter(|entry| entry.path().is_file())
-            .map(|entry| {
-                (
-                    entry.file_name().to_string_lossy().into_owned(),
-                    std::fs::read(entry.path()).unwrap(),
-                )
-            })
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
             .collect()
     }
 }
@@ -107,20 +92,14 @@ impl Subject {
 pub fn example_stage(kind: &Kind) -> Result<(Source, Node), String> {
     let source = Source::new(format!("example of {}", kind.name), kind.example);
     let pipeline = parse(&source).map_err(|faults| faults.to_string())?;
-    let stages = pipeline
-        .get("stages")
-        .and_then(Node::as_sequence)
-        .ok_or("it has no list `stages`")?;
+    let stages = pipeline.get("stages").and_then(Node::as_sequence).ok_or("it has no list `stages`")?;
     let key = kind.role.key();
     // A model stage names a model; its card picks the kind.
     let is_kind = |stage: &&Node| match stage.get(key) {
         Some(name) => kind.role == Role::Model || name.as_str() == Some(kind.name),
         None => false,
     };
-    let stage = stages
-        .iter()
-        .find(is_kind)
-        .ok_or(format!("it has no `- {key}: {}`", kind.name))?;
+    let stage = stages.iter().find(is_kind).ok_or(format!("it has no `- {key}: {}`", kind.name))?;
     Ok((source, stage.clone()))
 }
 
@@ -128,28 +107,14 @@ pub fn example_stage(kind: &Kind) -> Result<(Source, Node), String> {
 fn example_blueprint(kind: &Kind, base: &Path) -> Result<Box<dyn Blueprint>, String> {
     let (source, stage) = example_stage(kind)?;
     let own = |name: &str| name != kind.role.key() && name != "id" && name != "from";
-    let keys = stage
-        .as_mapping()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| own(&key.name))
-        .cloned()
-        .collect();
+    let keys = stage.as_mapping().into_iter().flatten().filter(|(key, _)| own(&key.name)).cloned().collect();
     let node = Node::new(stage.span, Value::Mapping(keys));
-    let settings = Settings {
-        base_dir: base.to_owned(),
-        ..Settings::default()
-    };
+    let settings = Settings { base_dir: base.to_owned(), ..Settings::default() };
     let model = (kind.role == Role::Model).then(|| stage.get("model")).flatten();
     let node = match model.and_then(Node::as_str) {
         Some(name) => with_card(node, name, base),
         None => node,
     };
-    let context = ReadContext {
-        node: &node,
-        model,
-        source: &source,
-        settings: &settings,
-    };
+    let context = ReadContext { node: &node, model, source: &source, settings: &settings };
     (kind.read)(&context).map_err(|faults| faults.to_string())
 }

@@ -32,12 +32,7 @@ impl Scores {
             return Err("a NaN".to_owned());
         }
         // `max_by` gives the last of equals, hence the reversal.
-        let best = frame
-            .iter()
-            .copied()
-            .enumerate()
-            .rev()
-            .max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let best = frame.iter().copied().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let Some((symbol, score)) = best else {
             return Err("no score at all".to_owned());
         };
@@ -50,15 +45,11 @@ impl Scores {
                 -(sum.ln() as f32)
             }
             Scores::LogProbs if score > SLACK => {
-                return Err(format!(
-                    "the logarithm {score} of a probability; set `input: logits` if it is none"
-                ));
+                return Err(format!("the logarithm {score} of a probability; set `input: logits` if it is none"));
             }
             Scores::LogProbs => score,
             Scores::Probs if score > 1.0 + SLACK || score <= 0.0 => {
-                return Err(format!(
-                    "the highest probability {score}; set `input: logits` if it is none"
-                ));
+                return Err(format!("the highest probability {score}; set `input: logits` if it is none"));
             }
             Scores::Probs => score.ln(),
         };
@@ -103,12 +94,7 @@ impl Merger {
             open.log_probability = open.log_probability.max(log_probability);
             return None;
         }
-        let next = (symbol != self.blank).then_some(Merged {
-            symbol,
-            from: frame,
-            to,
-            log_probability,
-        });
+        let next = (symbol != self.blank).then_some(Merged { symbol, from: frame, to, log_probability });
         std::mem::replace(&mut self.open, next)
     }
 
@@ -127,11 +113,8 @@ mod tests {
         let mut merger = Merger::new(usize::from(b'-'));
         let mut result = String::new();
         for (frame, symbol) in path.bytes().enumerate() {
-            result.extend(
-                merger
-                    .step(frame as u64, usize::from(symbol), 0.0)
-                    .map(|merged| merged.symbol as u8 as char),
-            );
+            result
+                .extend(merger.step(frame as u64, usize::from(symbol), 0.0).map(|merged| merged.symbol as u8 as char));
         }
         result.extend(merger.finish().map(|merged| merged.symbol as u8 as char));
         result
@@ -140,15 +123,9 @@ mod tests {
     #[test]
     fn the_map_of_the_paper() {
         // Section 3.1 gives the first two.
-        for (path, expected) in [
-            ("a-ab-", "aab"),
-            ("-aa--abb", "aab"),
-            ("", ""),
-            ("---", ""),
-            ("aaa", "a"),
-            ("ab", "ab"),
-            ("a-a", "aa"),
-        ] {
+        for (path, expected) in
+            [("a-ab-", "aab"), ("-aa--abb", "aab"), ("", ""), ("---", ""), ("aaa", "a"), ("ab", "ab"), ("a-a", "aa")]
+        {
             assert_eq!(labelling(path), expected, "{path}");
         }
     }
@@ -159,12 +136,7 @@ mod tests {
         assert_eq!(merger.step(4, 2, -3.0), None);
         assert_eq!(merger.step(5, 2, -1.0), None);
         assert_eq!(merger.step(6, 2, -2.0), None);
-        let merged = Merged {
-            symbol: 2,
-            from: 4,
-            to: 7,
-            log_probability: -1.0,
-        };
+        let merged = Merged { symbol: 2, from: 4, to: 7, log_probability: -1.0 };
         assert_eq!(merger.open(), Some(&merged));
         assert_eq!(merger.step(7, 0, -0.1), Some(merged));
         assert_eq!(merger.finish(), None);
@@ -177,21 +149,14 @@ mod tests {
             (Scores::Logits, &[0.0, 0.0][..], (0, ln(0.5))),
             (Scores::Logits, &[1e30, -1e30, f32::NEG_INFINITY], (0, 0.0)),
             (Scores::Logits, &[ln(1.0), ln(3.0)], (1, ln(0.75))),
-            (
-                Scores::LogProbs,
-                &[f32::NEG_INFINITY, ln(0.25), ln(0.75)],
-                (2, ln(0.75)),
-            ),
+            (Scores::LogProbs, &[f32::NEG_INFINITY, ln(0.25), ln(0.75)], (2, ln(0.75))),
             (Scores::LogProbs, &[1e-6], (0, 0.0)),
             (Scores::Probs, &[0.25, 0.75, 0.0], (1, ln(0.75))),
             (Scores::Probs, &[1.0001, 0.0], (0, 0.0)),
         ] {
             let (symbol, log_probability) = scores.best(frame).unwrap();
             assert_eq!(symbol, expected.0, "{scores:?} {frame:?}");
-            assert!(
-                (log_probability - expected.1).abs() < 1e-6,
-                "{scores:?} {frame:?}: {log_probability}"
-            );
+            assert!((log_probability - expected.1).abs() < 1e-6, "{scores:?} {frame:?}: {log_probability}");
         }
     }
 

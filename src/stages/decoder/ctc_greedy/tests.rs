@@ -13,46 +13,22 @@ const ALPHABET: &str = "-ab|";
 
 fn stream(live: bool) -> StreamInfo {
     let (name, zero) = (Arc::from("test"), ClockInstant::default());
-    StreamInfo {
-        id: StreamId(0),
-        group: Arc::clone(&name),
-        name,
-        live,
-        zero,
-        wall: None,
-    }
+    StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live, zero, wall: None }
 }
 
 fn decoder(settings: CtcGreedy) -> CtcDecoder {
-    CtcGreedy {
-        space: "|".to_owned(),
-        ..settings
-    }
-    .with_tokens(Tokens::from_alphabet(ALPHABET))
-    .unwrap()
+    CtcGreedy { space: "|".to_owned(), ..settings }.with_tokens(Tokens::from_alphabet(ALPHABET)).unwrap()
 }
 
 fn streaming() -> CtcGreedy {
-    CtcGreedy {
-        streaming: true,
-        frame_ms: Some(20.0),
-        pause_ms: 100,
-        max_length_ms: 1000,
-        ..CtcGreedy::default()
-    }
+    CtcGreedy { streaming: true, frame_ms: Some(20.0), pause_ms: 100, max_length_ms: 1000, ..CtcGreedy::default() }
 }
 
 /// Log-probabilities whose best path is `path`; the later in the path, the surer.
 fn scores(path: &str, first: usize) -> Vec<f32> {
     let row = |(frame, symbol): (usize, char)| {
         let best = 1.0 - 0.4 / (first + frame + 1) as f32;
-        ALPHABET.chars().map(move |known| {
-            if known == symbol {
-                best.ln()
-            } else {
-                ((1.0 - best) / 3.0).ln()
-            }
-        })
+        ALPHABET.chars().map(move |known| if known == symbol { best.ln() } else { ((1.0 - best) / 3.0).ln() })
     };
     path.chars().enumerate().flat_map(row).collect()
 }
@@ -77,13 +53,7 @@ fn short(packets: &[(usize, Packet)]) -> Vec<(String, i64, i64, bool, u32)> {
     let ms = |time: Timestamp| time.as_nanos() / 1_000_000;
     let one = |(_, packet): &(usize, Packet)| {
         let text = packet.payload.text().unwrap().text.to_string();
-        (
-            text,
-            ms(packet.start),
-            ms(packet.end()),
-            packet.flags.partial,
-            packet.revision,
-        )
+        (text, ms(packet.start), ms(packet.end()), packet.flags.partial, packet.revision)
     };
     packets.iter().map(one).collect()
 }
@@ -99,19 +69,12 @@ fn an_utterance_is_spelled() {
     ] {
         let mut solo = open(CtcGreedy::default(), false);
         let mut packet = packet_at(1000, 80, Tensor::new(shape.clone(), scores(path, 0)).unwrap());
-        packet.flags = Flags {
-            partial: true,
-            gap: true,
-            late: false,
-        };
+        packet.flags = Flags { partial: true, gap: true, late: false };
         (packet.revision, packet.weights) = (3, 5);
         let found = solo.push(0, packet.clone()).unwrap();
         let [(0, text)] = &found[..] else { panic!("{found:?}") };
         assert_eq!(&*text.payload.text().unwrap().text, expected, "{shape:?} {path}");
-        assert_eq!(
-            (text.start, text.duration, text.flags),
-            (packet.start, packet.duration, packet.flags)
-        );
+        assert_eq!((text.start, text.duration, text.flags), (packet.start, packet.duration, packet.flags));
         assert_eq!((text.revision, text.weights), (3, 5));
         assert!(solo.flush().unwrap().is_empty());
     }
@@ -119,24 +82,12 @@ fn an_utterance_is_spelled() {
 
 #[test]
 fn pieces_have_times_and_probabilities() {
-    let ms = |piece: &Piece| {
-        (
-            piece.start.unwrap().as_nanos() / 1000,
-            piece.end.unwrap().as_nanos() / 1000,
-        )
-    };
+    let ms = |piece: &Piece| (piece.start.unwrap().as_nanos() / 1000, piece.end.unwrap().as_nanos() / 1000);
     for (frame_ms, expected) in [
         (None, [(1_000_000, 1_020_000), (1_030_000, 1_040_000)]),
         (Some(20.0), [(1_000_000, 1_040_000), (1_060_000, 1_080_000)]),
     ] {
-        let mut solo = open(
-            CtcGreedy {
-                frame_ms,
-                input: Scores::LogProbs,
-                ..CtcGreedy::default()
-            },
-            false,
-        );
+        let mut solo = open(CtcGreedy { frame_ms, input: Scores::LogProbs, ..CtcGreedy::default() }, false);
         let tensor = Tensor::new(vec![4, 4], scores("aa-b", 0)).unwrap();
         let found = solo.push(0, packet_at(1000, 40, tensor)).unwrap();
         let pieces = &found[0].1.payload.text().unwrap().pieces;
@@ -151,13 +102,7 @@ fn pieces_have_times_and_probabilities() {
 
 #[test]
 fn utterances_of_a_run_end_with_pauses_length_gaps_and_the_stream() {
-    let mut solo = open(
-        CtcGreedy {
-            partials: Partials::Always,
-            ..streaming()
-        },
-        false,
-    );
+    let mut solo = open(CtcGreedy { partials: Partials::Always, ..streaming() }, false);
     let mut told = Vec::new();
     for (path, first) in [("--aa", 0), ("ab--", 4), ("--", 8), ("---b", 10), ("bb-b", 14)] {
         told.extend(solo.push(0, frames(path, first)).unwrap());
@@ -186,11 +131,7 @@ fn utterances_of_a_run_end_with_pauses_length_gaps_and_the_stream() {
     let mut solo = open(streaming(), true);
     let mut told = solo.push(0, frames(&"ab".repeat(40), 0)).unwrap();
     told.extend(solo.flush().unwrap());
-    let finals: Vec<_> = short(&told)
-        .into_iter()
-        .filter(|one| !one.3)
-        .map(|one| (one.0.len(), one.1, one.2))
-        .collect();
+    let finals: Vec<_> = short(&told).into_iter().filter(|one| !one.3).map(|one| (one.0.len(), one.1, one.2)).collect();
     assert_eq!(finals, [(50, 0, 1000), (30, 1000, 1600)]);
 }
 
@@ -253,21 +194,12 @@ fn bad_packets_are_skipped_and_change_nothing() {
         (Payload::from(tensor(&[2, 5], 0.0)), "expected scores of shape [T, 4]"),
         (tensor(&[2, 2, 4], 0.0).into(), "expected scores of shape [T, 4]"),
         (tensor(&[4], 0.0).into(), "expected scores of shape [T, 4]"),
-        (
-            tensor(&[1, 4], f32::NAN).into(),
-            "frame 0 of the packet at 00:00.040 has a NaN",
-        ),
-        (
-            Tensor::new(vec![1, 4], vec![0i64; 4]).unwrap().into(),
-            "expected a tensor of f32",
-        ),
+        (tensor(&[1, 4], f32::NAN).into(), "frame 0 of the packet at 00:00.040 has a NaN"),
+        (Tensor::new(vec![1, 4], vec![0i64; 4]).unwrap().into(), "expected a tensor of f32"),
         (Text::default().into(), "expected a payload of tensor"),
     ] {
         let error = solo.push(0, packet_at(40, 20, payload)).unwrap_err();
-        assert!(
-            matches!(error, StageError::Skip(_)) && error.to_string().contains(words),
-            "{error}"
-        );
+        assert!(matches!(error, StageError::Skip(_)) && error.to_string().contains(words), "{error}");
     }
     assert!(solo.push(0, frames("b", 2)).unwrap().is_empty());
     assert_eq!(short(&solo.flush().unwrap()), [("ab".to_owned(), 0, 60, false, 1)]);
@@ -277,10 +209,7 @@ fn bad_packets_are_skipped_and_change_nothing() {
 fn shapes_are_solved_or_refused() {
     let shape = |dims: &[Option<usize>]| {
         let dims = dims.iter().map(|dim| dim.map_or(Dim::Any, Dim::Known)).collect();
-        Format::Tensor {
-            dtype: Some(DType::F32),
-            shape: SymbolicShape::Ranked(dims),
-        }
+        Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::Ranked(dims) }
     };
     let decoder = decoder(CtcGreedy::default());
     for (format, fits) in [
@@ -292,13 +221,7 @@ fn shapes_are_solved_or_refused() {
         (shape(&[None, Some(5)]), false),
         (shape(&[None, None, Some(3)]), false),
         (shape(&[Some(4)]), false),
-        (
-            Format::Tensor {
-                dtype: Some(DType::I64),
-                shape: SymbolicShape::Unranked,
-            },
-            false,
-        ),
+        (Format::Tensor { dtype: Some(DType::I64), shape: SymbolicShape::Unranked }, false),
         (Format::Text, false),
     ] {
         let found = decoder.outputs(std::slice::from_ref(&format));
@@ -314,18 +237,12 @@ fn keys_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tokens.txt"), "<blank>\na\nb\n").unwrap();
     std::fs::write(folder.path().join("binary.txt"), b"\xff\xfe").unwrap();
-    let settings = Settings {
-        base_dir: folder.path().to_owned(),
-        ..Settings::default()
-    };
+    let settings = Settings { base_dir: folder.path().to_owned(), ..Settings::default() };
     for (yaml, words) in [
         ("{tokens: tokens.txt}", None),
         ("{alphabet: _ab, blank: 2, streaming: true, frame_ms: 20}", None),
         ("{}", Some("missing-key")),
-        (
-            "{tokens: tokens.txt, alphabet: ab}",
-            Some("both `tokens` and `alphabet`"),
-        ),
+        ("{tokens: tokens.txt, alphabet: ab}", Some("both `tokens` and `alphabet`")),
         ("{tokens: nowhere.txt}", Some("missing-file")),
         ("{tokens: binary.txt}", Some("not UTF-8")),
         ("{tokens: tokens.txt, blank: 3}", Some("one of the 3 tokens")),
@@ -338,12 +255,7 @@ fn keys_are_checked() {
     ] {
         let source = Source::new("test.yaml", yaml);
         let node = parse(&source).unwrap();
-        let context = ReadContext {
-            node: &node,
-            model: None,
-            source: &source,
-            settings: &settings,
-        };
+        let context = ReadContext { node: &node, model: None, source: &source, settings: &settings };
         match ((KIND.read)(&context), words) {
             (Ok(_), None) => {}
             (Err(faults), Some(words)) => {
@@ -353,10 +265,6 @@ fn keys_are_checked() {
             (found, _) => panic!("{yaml}: {found:?}"),
         }
     }
-    let bad = CtcGreedy {
-        blank: 9,
-        ..CtcGreedy::default()
-    }
-    .with_tokens(Tokens::from_alphabet("ab"));
+    let bad = CtcGreedy { blank: 9, ..CtcGreedy::default() }.with_tokens(Tokens::from_alphabet("ab"));
     assert!(matches!(bad, Err(CtcError::Settings { key: "blank", .. })));
 }

@@ -60,16 +60,10 @@ impl Tokens {
 
     /// The tokens of a file, see [`Tokens::from_text`].
     pub fn read(path: &Path) -> Result<Self, TokensError> {
-        let read = |error| TokensError::Read {
-            path: path.to_owned(),
-            error,
-        };
+        let read = |error| TokensError::Read { path: path.to_owned(), error };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
         if bytes > MAX_BYTES {
-            return Err(TokensError::TooLarge {
-                path: path.to_owned(),
-                bytes,
-            });
+            return Err(TokensError::TooLarge { path: path.to_owned(), bytes });
         }
         let text = String::from_utf8(std::fs::read(path).map_err(read)?);
         let text = text.map_err(|error| TokensError::NotText {
@@ -133,21 +127,11 @@ mod tests {
             ("a 0\nb 2", &["a 0", "b 2"]),
         ] {
             let tokens = Tokens::from_text(text);
-            assert_eq!(
-                tokens.0.iter().map(|token| &**token).collect::<Vec<_>>(),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(tokens.0.iter().map(|token| &**token).collect::<Vec<_>>(), expected, "{text:?}");
         }
         let tokens = Tokens::from_alphabet("_äb|").with_spaces("|");
-        assert_eq!(
-            tokens.0.iter().map(|token| &**token).collect::<Vec<_>>(),
-            ["_", "ä", "b", " "]
-        );
-        assert_eq!(
-            Tokens::from_alphabet("a").with_spaces("").get(0).map(|token| &**token),
-            Some("a")
-        );
+        assert_eq!(tokens.0.iter().map(|token| &**token).collect::<Vec<_>>(), ["_", "ä", "b", " "]);
+        assert_eq!(Tokens::from_alphabet("a").with_spaces("").get(0).map(|token| &**token), Some("a"));
     }
 
     #[test]
@@ -157,10 +141,7 @@ mod tests {
         assert!(matches!(Tokens::read(&path), Err(TokensError::Read { .. })));
         assert!(matches!(Tokens::read(folder.path()), Err(TokensError::Read { .. })));
         std::fs::write(&path, b"a\nb\xff").unwrap();
-        assert!(matches!(
-            Tokens::read(&path),
-            Err(TokensError::NotText { offset: 3, .. })
-        ));
+        assert!(matches!(Tokens::read(&path), Err(TokensError::NotText { offset: 3, .. })));
         std::fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         assert!(matches!(Tokens::read(&path), Err(TokensError::TooLarge { .. })));
         std::fs::write(&path, "a\nb\n").unwrap();

@@ -74,10 +74,7 @@ impl Listening {
     pub fn look_at_clock(&mut self, now: Timestamp, out: &mut Output) {
         let silent = now - self.newest;
         if self.live && self.segmenter.is_in_utterance() && silent > self.stall {
-            out.event(
-                EventKind::Notice,
-                format!("nothing came for {silent}: the utterance in progress is ended"),
-            );
+            out.event(EventKind::Notice, format!("nothing came for {silent}: the utterance in progress is ended"));
             self.end_speech(Timestamp::MAX);
             self.tell(out);
         }
@@ -105,12 +102,7 @@ impl Listening {
             out.event(EventKind::Notice, message);
         }
         let probability = if probability.is_finite() { probability } else { 0.0 };
-        self.voice.push_back(Voice {
-            start,
-            end,
-            probability,
-            gap: packet.flags.gap,
-        });
+        self.voice.push_back(Voice { start, end, probability, gap: packet.flags.gap });
         self.heard(end, out);
         Ok(())
     }
@@ -171,11 +163,7 @@ impl Listening {
                     self.segmenter.finish(reached.min(total), &mut self.found);
                     self.segmenter.skip_to(begin);
                 }
-                let window = Window {
-                    begin,
-                    end,
-                    probability: window.probability,
-                };
+                let window = Window { begin, end, probability: window.probability };
                 self.segmenter.window(window, end.min(total), &mut self.found);
             }
             self.voice.pop_front();
@@ -187,8 +175,7 @@ impl Listening {
         self.advance(true, before);
         let (reached, total) = (self.segmenter.reached(), self.sound.len());
         let judged = total.saturating_sub(reached) <= self.unjudged;
-        self.segmenter
-            .finish(if judged { total } else { reached }, &mut self.found);
+        self.segmenter.finish(if judged { total } else { reached }, &mut self.found);
     }
 
     /// Ends the present run of sound; what starts at `before` or later belongs to the next.
@@ -204,13 +191,7 @@ impl Listening {
 
     /// Emits what was found, and forgets the sound that is needed no more.
     fn tell(&mut self, out: &mut Output) {
-        for Found {
-            start,
-            end,
-            partial,
-            revision,
-        } in self.found.drain(..)
-        {
+        for Found { start, end, partial, revision } in self.found.drain(..) {
             let audio = Audio::mono(self.sound.copy(start..end), self.timeline.rate());
             let draft = Draft::new(self.timeline.time_of(start), self.timeline.span(start, end), audio);
             out.emit(0, draft.partial(partial).revision(revision));

@@ -67,15 +67,7 @@ struct Spoken {
 
 impl Spoken {
     fn new(speech: u64, start: u64) -> Self {
-        Spoken {
-            speech,
-            start,
-            silence: None,
-            settled: false,
-            revision: 0,
-            partial_due: 0,
-            eager_given: false,
-        }
+        Spoken { speech, start, silence: None, settled: false, revision: 0, partial_due: 0, eager_given: false }
     }
 
     /// Whether there will be an utterance whatever comes.
@@ -100,13 +92,7 @@ pub(super) struct Segmenter {
 impl Segmenter {
     /// In silence, at position 0.
     pub fn new(limits: Limits) -> Self {
-        Segmenter {
-            limits,
-            spoken: None,
-            windows: VecDeque::new(),
-            floor: 0,
-            reached: 0,
-        }
+        Segmenter { limits, spoken: None, windows: VecDeque::new(), floor: 0, reached: 0 }
     }
 
     /// Where the newest window ended: the next one begins there unless something is missing.
@@ -129,11 +115,7 @@ impl Segmenter {
 
     /// Takes the next window, whose sound up to `read` is there: up to its end, or less in the last one of a stream.
     pub fn window(&mut self, window: Window, read: u64, found: &mut Vec<Found>) {
-        let Window {
-            begin,
-            end,
-            probability,
-        } = window;
+        let Window { begin, end, probability } = window;
         self.windows.push_back(window);
         self.reached = end;
         let limits = self.limits;
@@ -144,11 +126,7 @@ impl Segmenter {
         if let Some(mut spoken) = self.spoken.take() {
             self.spoken = if spoken.settled || probability >= limits.threshold_off {
                 spoken.settled |= end - spoken.speech >= limits.min_speech;
-                if spoken.settled {
-                    self.speech(spoken, window, read, found)
-                } else {
-                    Some(spoken)
-                }
+                if spoken.settled { self.speech(spoken, window, read, found) } else { Some(spoken) }
             } else {
                 None
             };
@@ -161,11 +139,7 @@ impl Segmenter {
 
     /// A window while speech runs; gives what runs on after it.
     fn speech(&mut self, mut spoken: Spoken, window: Window, read: u64, found: &mut Vec<Found>) -> Option<Spoken> {
-        let Window {
-            begin,
-            end,
-            probability,
-        } = window;
+        let Window { begin, end, probability } = window;
         if probability >= self.limits.threshold_off {
             spoken.silence = None;
             spoken.eager_given = false;
@@ -182,19 +156,10 @@ impl Segmenter {
             && let Some(cut) = self.cut(spoken.start)
         {
             let revision = spoken.revision + 1;
-            found.push(Found {
-                start: spoken.start,
-                end: cut,
-                partial: false,
-                revision,
-            });
+            found.push(Found { start: spoken.start, end: cut, partial: false, revision });
             self.floor = cut;
             let silence = spoken.silence.map(|silence| silence.max(cut));
-            spoken = Spoken {
-                silence,
-                settled: true,
-                ..Spoken::new(cut, cut)
-            };
+            spoken = Spoken { silence, settled: true, ..Spoken::new(cut, cut) };
         }
         if read == end && spoken.is_certain() {
             self.partial(&mut spoken, end, found);
@@ -208,30 +173,20 @@ impl Segmenter {
         if spoken.eager_given {
             return;
         }
-        let eager = spoken
-            .silence
-            .zip(self.limits.eager_after)
-            .and_then(|(silence, after)| {
-                let last = silence.saturating_add(self.limits.pad_after);
-                (end - silence >= after && last <= end).then_some(last)
-            });
+        let eager = spoken.silence.zip(self.limits.eager_after).and_then(|(silence, after)| {
+            let last = silence.saturating_add(self.limits.pad_after);
+            (end - silence >= after && last <= end).then_some(last)
+        });
         spoken.eager_given = eager.is_some();
         if eager.is_none() && end < spoken.partial_due {
             return;
         }
         let every = every.max(1);
-        spoken.partial_due = spoken
-            .speech
-            .saturating_add(((end - spoken.speech) / every + 1).saturating_mul(every));
+        spoken.partial_due = spoken.speech.saturating_add(((end - spoken.speech) / every + 1).saturating_mul(every));
         let end = eager.unwrap_or(end);
         if end > spoken.start {
             spoken.revision += 1;
-            found.push(Found {
-                start: spoken.start,
-                end,
-                partial: true,
-                revision: spoken.revision,
-            });
+            found.push(Found { start: spoken.start, end, partial: true, revision: spoken.revision });
         }
     }
 
@@ -244,23 +199,14 @@ impl Segmenter {
         };
         let lowest = |a: &&Window, b: &&Window| a.probability.total_cmp(&b.probability);
         // `min_by` gives the first of equals.
-        self.windows
-            .iter()
-            .filter(late)
-            .min_by(lowest)
-            .map(|window| window.begin)
+        self.windows.iter().filter(late).min_by(lowest).map(|window| window.begin)
     }
 
     /// The speech ended at `speech_end`, and there is sound up to `read`.
     fn close(&mut self, spoken: Spoken, speech_end: u64, read: u64, found: &mut Vec<Found>) {
         let end = speech_end.saturating_add(self.limits.pad_after).min(read);
         if speech_end > spoken.speech && end > spoken.start {
-            found.push(Found {
-                start: spoken.start,
-                end,
-                partial: false,
-                revision: spoken.revision + 1,
-            });
+            found.push(Found { start: spoken.start, end, partial: false, revision: spoken.revision + 1 });
             self.floor = end;
         }
     }

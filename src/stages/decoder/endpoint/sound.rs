@@ -54,13 +54,9 @@ mod tests {
         sound.push(&[3.0, 4.0]);
         sound.forget_before(2);
         assert_eq!((sound.len(), sound.kept()), (5, 3));
-        for (range, samples) in [
-            (2..5, vec![2.0, 3.0, 4.0]),
-            (0..3, vec![2.0]),
-            (4..9, vec![4.0]),
-            (0..1, vec![]),
-            (7..9, vec![]),
-        ] {
+        for (range, samples) in
+            [(2..5, vec![2.0, 3.0, 4.0]), (0..3, vec![2.0]), (4..9, vec![4.0]), (0..1, vec![]), (7..9, vec![])]
+        {
             assert_eq!(sound.copy(range.clone()), samples, "{range:?}");
         }
         sound.forget_before(99);

@@ -11,22 +11,12 @@ use crate::units::{ClockInstant, TimeSpan};
 
 fn open(settings: Transcribe) -> Solo {
     let (name, zero) = (Arc::from("test"), ClockInstant::default());
-    let stream = StreamInfo {
-        id: StreamId(0),
-        group: Arc::clone(&name),
-        name,
-        live: true,
-        zero,
-        wall: None,
-    };
+    let stream = StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live: true, zero, wall: None };
     Solo::open(&settings, stream, vec![Format::Text]).unwrap()
 }
 
 fn text(text: &str) -> Text {
-    Text {
-        text: text.into(),
-        pieces: Arc::default(),
-    }
+    Text { text: text.into(), pieces: Arc::default() }
 }
 
 /// Text whose pieces are given, each with a probability.
@@ -40,10 +30,7 @@ fn pieces(pieces: &[(&str, f32)]) -> Text {
             end: None,
         })
         .collect();
-    Text {
-        text: pieces.iter().map(|piece| &*piece.text).collect::<String>().into(),
-        pieces,
-    }
+    Text { text: pieces.iter().map(|piece| &*piece.text).collect::<String>().into(), pieces }
 }
 
 fn packet(start_ms: i64, partial: bool, revision: u32, payload: impl Into<Payload>) -> Packet {
@@ -62,66 +49,30 @@ fn run(settings: Transcribe, inputs: &[(i64, bool, &str)]) -> Vec<(u64, bool, St
         let input = packet(*start, *partial, revision, text(words));
         for (_, found) in solo.push(0, input.clone()).unwrap() {
             let transcript = found.payload.transcript().unwrap().clone();
-            assert_eq!(
-                (found.start, found.duration, found.revision),
-                (input.start, input.duration, revision)
-            );
+            assert_eq!((found.start, found.duration, found.revision), (input.start, input.duration, revision));
             assert_eq!((found.flags.partial, transcript.is_final), (*partial, !*partial));
             told.push((transcript.utterance, transcript.is_final, transcript.text.to_string()));
         }
     }
-    told.extend(
-        solo.flush()
-            .unwrap()
-            .iter()
-            .map(|_| (0, false, "from flush".to_owned())),
-    );
+    told.extend(solo.flush().unwrap().iter().map(|_| (0, false, "from flush".to_owned())));
     told
 }
 
 /// Inputs of a case, as of [`run`], and what comes of them.
-type Case<'a> = (
-    &'a str,
-    Transcribe,
-    &'a [(i64, bool, &'a str)],
-    &'a [(u64, bool, &'a str)],
-);
+type Case<'a> = (&'a str, Transcribe, &'a [(i64, bool, &'a str)], &'a [(u64, bool, &'a str)]);
 
 #[test]
 fn utterances_are_numbered_and_settled() {
     let default = Transcribe::default();
-    let all = Transcribe {
-        drop_empty: false,
-        ..default.clone()
-    };
-    let agreed = Transcribe {
-        partials: Settling::Agreed,
-        ..default.clone()
-    };
+    let all = Transcribe { drop_empty: false, ..default.clone() };
+    let agreed = Transcribe { partials: Settling::Agreed, ..default.clone() };
     let cases: &[Case<'_>] = &[
-        (
-            "trimmed",
-            default.clone(),
-            &[(0, false, "  Hello  world. ")],
-            &[(0, true, "Hello  world.")],
-        ),
+        ("trimmed", default.clone(), &[(0, false, "  Hello  world. ")], &[(0, true, "Hello  world.")]),
         (
             "one start is one utterance",
             default.clone(),
-            &[
-                (0, true, "a"),
-                (0, true, "a b"),
-                (0, false, "a b c"),
-                (9, true, "d"),
-                (9, false, "d"),
-            ],
-            &[
-                (0, false, "a"),
-                (0, false, "a b"),
-                (0, true, "a b c"),
-                (1, false, "d"),
-                (1, true, "d"),
-            ],
+            &[(0, true, "a"), (0, true, "a b"), (0, false, "a b c"), (9, true, "d"), (9, false, "d")],
+            &[(0, false, "a"), (0, false, "a b"), (0, true, "a b c"), (1, false, "d"), (1, true, "d")],
         ),
         (
             "a final one ends it",
@@ -138,13 +89,7 @@ fn utterances_are_numbered_and_settled() {
         (
             "what is empty takes no number",
             default.clone(),
-            &[
-                (0, true, " "),
-                (0, false, ""),
-                (5, false, "b"),
-                (8, false, " "),
-                (9, false, "c"),
-            ],
+            &[(0, true, " "), (0, false, ""), (5, false, "b"), (8, false, " "), (9, false, "c")],
             &[(0, true, "b"), (1, true, "c")],
         ),
         (
@@ -167,10 +112,7 @@ fn utterances_are_numbered_and_settled() {
         ),
         (
             "loops are let through",
-            Transcribe {
-                max_repeats: 0,
-                ..default.clone()
-            },
+            Transcribe { max_repeats: 0, ..default.clone() },
             &[(0, false, "no no no no no")],
             &[(0, true, "no no no no no")],
         ),
@@ -196,19 +138,14 @@ fn utterances_are_numbered_and_settled() {
     ];
     for (name, settings, inputs, expected) in cases {
         let found = run(settings.clone(), inputs);
-        let found: Vec<_> = found
-            .iter()
-            .map(|(number, is_final, text)| (*number, *is_final, &**text))
-            .collect();
+        let found: Vec<_> = found.iter().map(|(number, is_final, text)| (*number, *is_final, &**text)).collect();
         assert_eq!(found, *expected, "{name}");
     }
 }
 
 fn transcript(settings: Transcribe, partial: bool, text: Text) -> Option<Transcript> {
     let found = open(settings).push(0, packet(0, partial, 0, text)).unwrap();
-    found
-        .first()
-        .map(|(_, packet)| packet.payload.transcript().unwrap().clone())
+    found.first().map(|(_, packet)| packet.payload.transcript().unwrap().clone())
 }
 
 #[test]
@@ -221,15 +158,10 @@ fn confidence_is_the_geometric_mean() {
         (pieces(&[("a", 1.5)]), Some(1.0)),
         (pieces(&[("a", f32::NAN), ("b", 0.5)]), None),
         // A loop does not count more often than it is told.
-        (
-            pieces(&[("no", 0.1), (" no", 0.1), (" no", 0.1), (" no", 1.0), (" no", 1.0)]),
-            Some(0.1),
-        ),
+        (pieces(&[("no", 0.1), (" no", 0.1), (" no", 0.1), (" no", 1.0), (" no", 1.0)]), Some(0.1)),
     ] {
         let given = if given.text.is_empty() { text("a") } else { given };
-        let found = transcript(Transcribe::default(), false, given.clone())
-            .unwrap()
-            .confidence;
+        let found = transcript(Transcribe::default(), false, given.clone()).unwrap().confidence;
         match (found, expected) {
             (Some(found), Some(expected)) => assert!((found - expected).abs() < 1e-6, "{given:?}: {found}"),
             (found, expected) => assert_eq!(found, expected, "{given:?}"),
@@ -239,17 +171,11 @@ fn confidence_is_the_geometric_mean() {
 
 #[test]
 fn text_of_little_confidence_counts_as_empty() {
-    let settings = Transcribe {
-        min_confidence: 0.5,
-        ..Transcribe::default()
-    };
+    let settings = Transcribe { min_confidence: 0.5, ..Transcribe::default() };
     assert!(transcript(settings.clone(), false, pieces(&[("a", 0.49)])).is_none());
     assert!(transcript(settings.clone(), true, pieces(&[("a", 0.49)])).is_none());
     assert!(transcript(settings.clone(), false, pieces(&[("a", 0.51)])).is_some());
-    assert!(
-        transcript(settings.clone(), false, text("a")).is_some(),
-        "nothing is known of it"
-    );
+    assert!(transcript(settings.clone(), false, text("a")).is_some(), "nothing is known of it");
     let mut solo = open(settings);
     solo.push(0, packet(0, true, 1, pieces(&[("a", 0.9)]))).unwrap();
     let found = solo.push(0, packet(0, false, 2, pieces(&[("b", 0.1)]))).unwrap();
@@ -260,32 +186,9 @@ fn text_of_little_confidence_counts_as_empty() {
 
 #[test]
 fn pieces_go_with_their_words() {
-    let one = |text: Text| {
-        transcript(
-            Transcribe {
-                max_repeats: 1,
-                ..Transcribe::default()
-            },
-            false,
-            text,
-        )
-        .unwrap()
-    };
-    let spelled = |found: &Transcript| {
-        found
-            .pieces
-            .iter()
-            .map(|piece| piece.text.to_string())
-            .collect::<Vec<_>>()
-    };
-    let found = one(pieces(&[
-        (" so", 1.0),
-        (" lo", 1.0),
-        ("ng", 1.0),
-        (" lo", 1.0),
-        ("ng", 1.0),
-        (" bye", 1.0),
-    ]));
+    let one = |text: Text| transcript(Transcribe { max_repeats: 1, ..Transcribe::default() }, false, text).unwrap();
+    let spelled = |found: &Transcript| found.pieces.iter().map(|piece| piece.text.to_string()).collect::<Vec<_>>();
+    let found = one(pieces(&[(" so", 1.0), (" lo", 1.0), ("ng", 1.0), (" lo", 1.0), ("ng", 1.0), (" bye", 1.0)]));
     assert_eq!(
         (&*found.text, spelled(&found)),
         ("so long bye", [" so", " lo", "ng", " bye"].map(String::from).to_vec())
@@ -294,10 +197,7 @@ fn pieces_go_with_their_words() {
     let found = one(pieces(&[("no n", 1.0), ("o yes", 1.0)]));
     assert_eq!((&*found.text, found.pieces.len()), ("no yes", 2));
     // Pieces that don't spell the text are left alone.
-    let found = one(Text {
-        text: "no no".into(),
-        ..pieces(&[("x", 1.0)])
-    });
+    let found = one(Text { text: "no no".into(), ..pieces(&[("x", 1.0)]) });
     assert_eq!((&*found.text, found.pieces.len()), ("no", 1));
 }
 
@@ -317,11 +217,7 @@ fn what_is_no_text_is_skipped() {
 #[test]
 fn flags_and_weights_are_kept() {
     let mut input = packet(0, true, 4, text("a"));
-    input.flags = Flags {
-        partial: true,
-        gap: true,
-        late: true,
-    };
+    input.flags = Flags { partial: true, gap: true, late: true };
     input.weights = 9;
     let found = open(Transcribe::default()).push(0, input.clone()).unwrap().remove(0).1;
     assert_eq!((found.flags, found.weights), (input.flags, 9));
@@ -332,10 +228,7 @@ fn keys_are_checked() {
     let settings = Settings::default();
     for (yaml, fits) in [
         ("{}", true),
-        (
-            "{min_confidence: 0.5, max_repeats: 0, drop_empty: false, partials: agreed}",
-            true,
-        ),
+        ("{min_confidence: 0.5, max_repeats: 0, drop_empty: false, partials: agreed}", true),
         ("{min_confidence: 2}", false),
         ("{min_confidence: -0.1}", false),
         ("{max_repeats: -1}", false),
@@ -344,12 +237,7 @@ fn keys_are_checked() {
     ] {
         let source = Source::new("test.yaml", yaml);
         let node = parse(&source).unwrap();
-        let context = ReadContext {
-            node: &node,
-            model: None,
-            source: &source,
-            settings: &settings,
-        };
+        let context = ReadContext { node: &node, model: None, source: &source, settings: &settings };
         assert_eq!((KIND.read)(&context).is_ok(), fits, "{yaml}");
     }
 }

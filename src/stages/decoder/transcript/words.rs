@@ -8,9 +8,7 @@ pub(super) const LONGEST_PHRASE: usize = 6;
 /// Where the words of `text` lie: runs of characters that are no white space.
 fn words(text: &str) -> Vec<Range<usize>> {
     let begin = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
-    text.split_whitespace()
-        .map(|word| begin(word)..begin(word) + word.len())
-        .collect()
+    text.split_whitespace().map(|word| begin(word)..begin(word) + word.len()).collect()
 }
 
 /// What counts when words are compared: lower case, without punctuation around it; of a word that is nothing but
@@ -73,11 +71,7 @@ fn without_repetitions(kept: &[usize], bare: &[String], most: usize) -> Vec<usiz
 
 /// The part of `text` up to the end of the last word that it has in common with `other`, both read from the left.
 pub(super) fn agreed<'a>(text: &'a str, other: &str) -> &'a str {
-    let common = text
-        .split_whitespace()
-        .zip(other.split_whitespace())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let common = text.split_whitespace().zip(other.split_whitespace()).take_while(|(a, b)| a == b).count();
     match common.checked_sub(1).and_then(|last| words(text).into_iter().nth(last)) {
         Some(last) => &text[..last.end],
         None => "",
@@ -108,11 +102,7 @@ mod tests {
             ("no no no no", 3, "no no no"),
             (" no no no no no way", 3, " no no no way"),
             ("No, no. NO no", 3, "No, no. NO"),
-            (
-                "thank you thank you thank you thank you so much",
-                2,
-                "thank you thank you so much",
-            ),
+            ("thank you thank you thank you thank you so much", 2, "thank you thank you so much"),
             // Seven words are no phrase, six are.
             ("a b c d e f g a b c d e f g", 1, "a b c d e f g a b c d e f g"),
             ("a b c d e f a b c d e f", 1, "a b c d e f"),

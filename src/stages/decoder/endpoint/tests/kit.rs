@@ -48,19 +48,10 @@ pub fn heard(
 ) -> Heard {
     let audio = payload.audio().unwrap();
     let (first, end) = (rate.index_at(start), rate.index_at(start + duration));
-    assert_eq!(
-        (rate.time_of(first), rate.span(first, end)),
-        (start, duration),
-        "times come from sample counts"
-    );
+    assert_eq!((rate.time_of(first), rate.span(first, end)), (start, duration), "times come from sample counts");
     let expected: Vec<f32> = (first..end).map(|index| index as f32).collect();
     assert_eq!(&**audio.samples(), &expected[..], "the samples of {first}..{end}");
-    Heard {
-        start: first,
-        end,
-        partial,
-        revision,
-    }
+    Heard { start: first, end, partial, revision }
 }
 
 /// A stream of test sound at `rate` whose samples are their positions, and voice windows of 512 samples at 16 kHz.
@@ -75,12 +66,7 @@ pub struct Script {
 
 impl Script {
     pub fn new(total: u64, voice: &[f32]) -> Self {
-        Script {
-            rate: hz(16_000),
-            cuts: (0..total).step_by(160).collect(),
-            total,
-            voice: voice.to_vec(),
-        }
+        Script { rate: hz(16_000), cuts: (0..total).step_by(160).collect(), total, voice: voice.to_vec() }
     }
 
     pub fn window(&self, k: usize) -> (Timestamp, TimeSpan) {
@@ -113,20 +99,14 @@ impl Script {
 
     /// What comes out, checking on the way that no promise of `hold_back` is broken and that memory is bounded.
     pub fn run(&self, settings: &Endpoint, live: bool) -> Vec<Heard> {
-        let mut stage = Endpointer {
-            settings: settings.clone(),
-        };
+        let mut stage = Endpointer { settings: settings.clone() };
         let mut state = stage.open(&stream(live), &formats(self.rate)).unwrap().state;
         let mut promised = Timestamp::MIN;
         let mut last = Timestamp::MIN;
         let mut out = Output::new();
         let mut result = Vec::new();
         let packets = self.packets();
-        let longest = packets
-            .iter()
-            .map(|(_, packet)| packet.payload.audio_frames())
-            .max()
-            .unwrap_or(0);
+        let longest = packets.iter().map(|(_, packet)| packet.payload.audio_frames()).max().unwrap_or(0);
         let ms = settings.max_length_ms + settings.pad_before_ms + settings.stall_ms;
         let bound = u64::from(ms) * self.rate.as_hz() as u64 / 1000 + 4 * WINDOW + 2 * longest;
         for step in packets.into_iter().map(Some).chain([None]) {
@@ -139,19 +119,10 @@ impl Script {
                 }
                 None => stage.flush(&mut state, &mut out).unwrap(),
             }
-            for Draft {
-                start,
-                duration,
-                payload,
-                flags,
-                revision,
-                ..
-            } in out.drain_emitted().map(|emitted| emitted.draft)
+            for Draft { start, duration, payload, flags, revision, .. } in
+                out.drain_emitted().map(|emitted| emitted.draft)
             {
-                assert!(
-                    start >= last && start >= promised,
-                    "{start} after {last} and the promise of {promised}"
-                );
+                assert!(start >= last && start >= promised, "{start} after {last} and the promise of {promised}");
                 last = start;
                 result.push(heard(self.rate, start, duration, &payload, flags.partial, revision));
             }
@@ -162,19 +133,12 @@ impl Script {
 }
 
 pub fn finals(heard: Vec<Heard>) -> Vec<(u64, u64)> {
-    heard
-        .into_iter()
-        .filter(|one| !one.partial)
-        .map(|one| (one.start, one.end))
-        .collect()
+    heard.into_iter().filter(|one| !one.partial).map(|one| (one.start, one.end)).collect()
 }
 
 /// `count` windows of each probability.
 pub fn stretches(stretches: &[(f32, usize)]) -> Vec<f32> {
-    stretches
-        .iter()
-        .flat_map(|&(level, count)| vec![level; count])
-        .collect()
+    stretches.iter().flat_map(|&(level, count)| vec![level; count]).collect()
 }
 
 /// Runs packets through the stage as they are and gives the utterances and the events of it.
@@ -188,17 +152,11 @@ impl Run {
     pub fn new(settings: Endpoint, live: bool) -> Self {
         let mut stage = Endpointer { settings };
         let state = stage.open(&stream(live), &formats(hz(16_000))).unwrap().state;
-        Run {
-            stage,
-            state,
-            out: Output::new(),
-        }
+        Run { stage, state, out: Output::new() }
     }
 
     pub fn push(&mut self, port: usize, packet: Packet) {
-        self.stage
-            .process(&mut self.state, Input { port, packet }, &mut self.out)
-            .unwrap();
+        self.stage.process(&mut self.state, Input { port, packet }, &mut self.out).unwrap();
     }
 
     pub fn push_all(&mut self, script: &Script) {
@@ -222,12 +180,7 @@ impl Run {
         self.out
             .drain_emitted()
             .filter(|emitted| !emitted.draft.flags.partial)
-            .map(|emitted| {
-                (
-                    ms(emitted.draft.start),
-                    ms(emitted.draft.start + emitted.draft.duration),
-                )
-            })
+            .map(|emitted| (ms(emitted.draft.start), ms(emitted.draft.start + emitted.draft.duration)))
             .collect()
     }
 

@@ -24,18 +24,9 @@ fn partial_results_come_at_their_windows() {
         expected
     };
     let default = Endpoint::default();
-    let always = Endpoint {
-        partials: Partials::Always,
-        ..default.clone()
-    };
-    let never = Endpoint {
-        partials: Partials::Never,
-        ..default.clone()
-    };
-    let not_eager = Endpoint {
-        eager_final: false,
-        ..default.clone()
-    };
+    let always = Endpoint { partials: Partials::Always, ..default.clone() };
+    let never = Endpoint { partials: Partials::Never, ..default.clone() };
+    let not_eager = Endpoint { eager_final: false, ..default.clone() };
     // The silence's 200 ms of padding are there at the end of window 46; nothing more comes while the silence runs.
     let eager: Vec<u64> = regular.iter().copied().chain([last]).collect();
     let going_on: Vec<u64> = regular.iter().copied().chain([window(48)]).collect();
@@ -60,17 +51,9 @@ fn the_eager_result_holds_the_finals_sound_and_comes_once_a_silence() {
         (900, vec![]),
     ] {
         let voice = stretches(&[(1.0, 20), (0.0, 13), (1.0, 10), (0.0, 30)]);
-        let settings = Endpoint {
-            pad_after_ms: after,
-            partial_every_ms: 60_000,
-            ..Endpoint::default()
-        };
+        let settings = Endpoint { pad_after_ms: after, partial_every_ms: 60_000, ..Endpoint::default() };
         let heard = Script::new(WINDOW * 73, &voice).run(&settings, true);
-        let eager: Vec<_> = heard
-            .iter()
-            .filter(|one| one.partial && one.revision > 1)
-            .map(|one| one.end)
-            .collect();
+        let eager: Vec<_> = heard.iter().filter(|one| one.partial && one.revision > 1).map(|one| one.end).collect();
         let expected: Vec<u64> = expected.iter().map(|(window, pad)| WINDOW * window + pad).collect();
         assert_eq!(eager, expected, "{after} ms");
         let last = heard.last().unwrap();
@@ -84,29 +67,9 @@ fn the_eager_result_holds_the_finals_sound_and_comes_once_a_silence() {
 #[test]
 fn speech_that_goes_on_after_a_cut_is_told_at_once() {
     let voice = stretches(&[(1.0, 30), (0.6, 1), (1.0, 40)]);
-    let settings = Endpoint {
-        max_length_ms: 1000,
-        partial_every_ms: 60_000,
-        ..Endpoint::default()
-    };
+    let settings = Endpoint { max_length_ms: 1000, partial_every_ms: 60_000, ..Endpoint::default() };
     let heard = Script::new(WINDOW * 71, &voice).run(&settings, true);
     let cut = WINDOW * 30;
-    assert_eq!(
-        heard[1],
-        Heard {
-            start: 0,
-            end: cut,
-            partial: false,
-            revision: 2
-        }
-    );
-    assert_eq!(
-        heard[2],
-        Heard {
-            start: cut,
-            end: WINDOW * 32,
-            partial: true,
-            revision: 1
-        }
-    );
+    assert_eq!(heard[1], Heard { start: 0, end: cut, partial: false, revision: 2 });
+    assert_eq!(heard[2], Heard { start: cut, end: WINDOW * 32, partial: true, revision: 1 });
 }

@@ -87,11 +87,7 @@ fn the_recordings_are_cut_as_in_the_reference() {
     assert_eq!(reference.endpoint.settings(), Endpoint::default());
     for clip in &reference.clips {
         let found = finals(Script::new(clip.samples, &clip.voice).run(&Endpoint::default(), false));
-        let expected: Vec<_> = clip
-            .segments
-            .iter()
-            .map(|segment| (segment.start, segment.end))
-            .collect();
+        let expected: Vec<_> = clip.segments.iter().map(|segment| (segment.start, segment.end)).collect();
         assert_eq!(found, expected, "{}", clip.name);
     }
     assert_eq!(reference.clips.len(), 11);
@@ -101,17 +97,10 @@ fn the_recordings_are_cut_as_in_the_reference() {
 fn the_whole_stream_in_one_packet_or_in_samples_gives_the_same() {
     let frozen = frozen();
     for case in frozen.cases.iter().step_by(9) {
-        let settings = Endpoint {
-            partials: Partials::Always,
-            ..frozen.settings[case.settings].settings()
-        };
+        let settings = Endpoint { partials: Partials::Always, ..frozen.settings[case.settings].settings() };
         let mut script = Script::new(case.samples, &case.voice);
         let expected = script.run(&settings, true);
-        for cuts in [
-            Vec::new(),
-            (0..case.samples).collect(),
-            (0..case.samples).step_by(4801).collect(),
-        ] {
+        for cuts in [Vec::new(), (0..case.samples).collect(), (0..case.samples).step_by(4801).collect()] {
             script.cuts = cuts;
             assert_eq!(script.run(&settings, true), expected);
         }
@@ -121,12 +110,8 @@ fn the_whole_stream_in_one_packet_or_in_samples_gives_the_same() {
 /// Probabilities in stretches, as a voice gate gives them.
 fn voices() -> impl Strategy<Value = Vec<f32>> {
     let level = prop::sample::select(vec![0.02f32, 0.3, 0.35, 0.45, 0.5, 0.95]);
-    prop::collection::vec((level, 1usize..30), 0..10).prop_map(|stretches| {
-        stretches
-            .into_iter()
-            .flat_map(|(level, count)| vec![level; count])
-            .collect()
-    })
+    prop::collection::vec((level, 1usize..30), 0..10)
+        .prop_map(|stretches| stretches.into_iter().flat_map(|(level, count)| vec![level; count]).collect())
 }
 
 proptest! {

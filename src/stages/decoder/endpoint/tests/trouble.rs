@@ -13,11 +13,7 @@ fn the_clock_ends_an_utterance_when_nothing_comes() {
     let mut run = Run::new(Endpoint::default(), true);
     run.push_all(&speaking);
     run.tick(2600);
-    assert_eq!(
-        run.finals(),
-        [],
-        "1000 ms after the sound's end at 1600 ms it may still go on"
-    );
+    assert_eq!(run.finals(), [], "1000 ms after the sound's end at 1600 ms it may still go on");
     run.tick(2601);
     assert_eq!(run.finals(), [(120, 1600)]);
     assert_eq!(run.events().len(), 1);
@@ -26,10 +22,8 @@ fn the_clock_ends_an_utterance_when_nothing_comes() {
     // The sound comes back where it ended: the state machine goes on from silence, and no sound is given twice.
     let voice = stretches(&[(0.0, 50), (1.0, 10), (0.0, 20)]);
     let all = Script::new(WINDOW * 80, &voice);
-    for (port, packet) in all
-        .packets()
-        .into_iter()
-        .filter(|(_, packet)| packet.start >= Timestamp::from_nanos(1_600_000_000))
+    for (port, packet) in
+        all.packets().into_iter().filter(|(_, packet)| packet.start >= Timestamp::from_nanos(1_600_000_000))
     {
         run.push(port, packet);
     }
@@ -120,11 +114,7 @@ fn a_gate_that_falls_silent_ends_speech_and_bounds_memory() {
         let mut script = Script::new(16_000 * 120, &stretches(&[(1.0, 100)]));
         script.cuts = (0..script.total).step_by(cut).collect();
         // `run` checks the bound.
-        assert_eq!(
-            finals(script.run(&Endpoint::default(), false)),
-            [(0, WINDOW * 100)],
-            "packets of {cut}"
-        );
+        assert_eq!(finals(script.run(&Endpoint::default(), false)), [(0, WINDOW * 100)], "packets of {cut}");
     }
     // No voice at all.
     assert_eq!(Script::new(16_000 * 60, &[]).run(&Endpoint::default(), true), []);
@@ -146,32 +136,15 @@ fn a_probability_that_is_no_number_is_silence_and_told_once() {
 fn sound_is_passed_on_as_it_is() {
     let blueprint = Endpoint::default();
     let mut solo = Solo::open(&blueprint, stream(false), formats(hz(16_000))).unwrap();
-    let voice = Packet::new(
-        StreamId(0),
-        Timestamp::ZERO,
-        TimeSpan::from_millis(32),
-        Tensor::scalar(1.0f32),
-    );
+    let voice = Packet::new(StreamId(0), Timestamp::ZERO, TimeSpan::from_millis(32), Tensor::scalar(1.0f32));
     solo.push(VOICE, voice).unwrap();
-    let empty = Packet::new(
-        StreamId(0),
-        Timestamp::ZERO,
-        TimeSpan::ZERO,
-        Audio::mono(vec![], hz(16_000)),
-    );
+    let empty = Packet::new(StreamId(0), Timestamp::ZERO, TimeSpan::ZERO, Audio::mono(vec![], hz(16_000)));
     solo.push(AUDIO, empty).unwrap();
     let samples = vec![f32::NAN; 512];
-    let sound = Packet::new(
-        StreamId(0),
-        Timestamp::ZERO,
-        TimeSpan::from_millis(32),
-        Audio::mono(samples, hz(16_000)),
-    );
+    let sound = Packet::new(StreamId(0), Timestamp::ZERO, TimeSpan::from_millis(32), Audio::mono(samples, hz(16_000)));
     solo.push(AUDIO, sound).unwrap();
     let flushed = solo.flush().unwrap();
-    let [(0, utterance)] = &flushed[..] else {
-        panic!("{flushed:?}")
-    };
+    let [(0, utterance)] = &flushed[..] else { panic!("{flushed:?}") };
     let audio = utterance.payload.audio().unwrap();
     assert!(audio.frames() == 512 && audio.samples().iter().all(|sample| sample.is_nan()));
     assert!(!utterance.flags.partial && utterance.revision == 1);
@@ -185,56 +158,18 @@ fn bad_packets_are_errors_and_change_nothing() {
     let mut run = Run::new(Endpoint::default(), false);
     run.push_all(&Script::new(WINDOW * 20, &stretches(&[(1.0, 20)])));
     for (port, packet, words) in [
-        (
-            VOICE,
-            packet(span, Tensor::from_vec(vec![0.5f32, 0.5]).into()),
-            "found tensor f32 [2]",
-        ),
-        (
-            VOICE,
-            packet(span, Tensor::from_vec(Vec::<f32>::new()).into()),
-            "found tensor f32 [0]",
-        ),
+        (VOICE, packet(span, Tensor::from_vec(vec![0.5f32, 0.5]).into()), "found tensor f32 [2]"),
+        (VOICE, packet(span, Tensor::from_vec(Vec::<f32>::new()).into()), "found tensor f32 [0]"),
         (VOICE, packet(span, Tensor::scalar(1i64).into()), "found tensor i64"),
-        (
-            VOICE,
-            packet(TimeSpan::ZERO, Tensor::scalar(1f32).into()),
-            "without duration",
-        ),
-        (
-            VOICE,
-            packet(TimeSpan::from_nanos(-5), Tensor::scalar(1f32).into()),
-            "without duration",
-        ),
-        (
-            VOICE,
-            packet(span, Audio::mono(vec![0.0], rate).into()),
-            "expected a payload of tensor",
-        ),
-        (
-            AUDIO,
-            packet(span, Tensor::scalar(1f32).into()),
-            "expected a payload of audio",
-        ),
-        (
-            AUDIO,
-            packet(span, Audio::mono(vec![0.0], hz(8000)).into()),
-            "found audio 8000 Hz",
-        ),
-        (
-            AUDIO,
-            packet(span, Audio::new(vec![0.0; 2], 2, rate).unwrap().into()),
-            "2 channels",
-        ),
+        (VOICE, packet(TimeSpan::ZERO, Tensor::scalar(1f32).into()), "without duration"),
+        (VOICE, packet(TimeSpan::from_nanos(-5), Tensor::scalar(1f32).into()), "without duration"),
+        (VOICE, packet(span, Audio::mono(vec![0.0], rate).into()), "expected a payload of tensor"),
+        (AUDIO, packet(span, Tensor::scalar(1f32).into()), "expected a payload of audio"),
+        (AUDIO, packet(span, Audio::mono(vec![0.0], hz(8000)).into()), "found audio 8000 Hz"),
+        (AUDIO, packet(span, Audio::new(vec![0.0; 2], 2, rate).unwrap().into()), "2 channels"),
     ] {
-        let error = run
-            .stage
-            .process(&mut run.state, Input { port, packet }, &mut run.out)
-            .unwrap_err();
-        assert!(
-            matches!(error, StageError::Skip(_)) && error.to_string().contains(words),
-            "{error}"
-        );
+        let error = run.stage.process(&mut run.state, Input { port, packet }, &mut run.out).unwrap_err();
+        assert!(matches!(error, StageError::Skip(_)) && error.to_string().contains(words), "{error}");
     }
     assert_eq!(run.finals(), []);
     run.flush();
@@ -258,11 +193,7 @@ fn absurd_times_are_survived() {
         run.stage.tick(&mut run.state, Timestamp::MAX, &mut run.out).unwrap();
     }
     run.flush();
-    assert!(
-        run.out
-            .drain_emitted()
-            .all(|emitted| emitted.draft.payload.audio_frames() > 0)
-    );
+    assert!(run.out.drain_emitted().all(|emitted| emitted.draft.payload.audio_frames() > 0));
 }
 
 #[test]
@@ -275,41 +206,23 @@ fn voice_without_sound_is_refused_in_the_end() {
     for k in 0..MAX_WAITING as i64 {
         run.push(VOICE, packet(k));
     }
-    let input = Input {
-        port: VOICE,
-        packet: packet(MAX_WAITING as i64),
-    };
+    let input = Input { port: VOICE, packet: packet(MAX_WAITING as i64) };
     let error = run.stage.process(&mut run.state, input, &mut run.out).unwrap_err();
     assert!(error.to_string().contains("windows wait for sound"), "{error}");
 }
 
 #[test]
 fn formats_are_solved_or_refused_with_help() {
-    let voice = |dtype, sizes: &[usize]| Format::Tensor {
-        dtype: Some(dtype),
-        shape: SymbolicShape::known(sizes),
-    };
+    let voice = |dtype, sizes: &[usize]| Format::Tensor { dtype: Some(dtype), shape: SymbolicShape::known(sizes) };
     let good = voice(DType::F32, &[1, 1]);
     let sound = Format::audio(Some(hz(8000)), Some(1));
     for (inputs, expected) in [
         ([good.clone(), sound.clone()], Ok(sound.clone())),
-        (
-            [Format::ANY_TENSOR, Format::ANY_AUDIO],
-            Ok(Format::audio(None, Some(1))),
-        ),
-        (
-            [voice(DType::F32, &[2]), sound.clone()],
-            Err("voice: connect a voice gate"),
-        ),
-        (
-            [voice(DType::F64, &[1]), sound.clone()],
-            Err("voice: connect a voice gate"),
-        ),
+        ([Format::ANY_TENSOR, Format::ANY_AUDIO], Ok(Format::audio(None, Some(1)))),
+        ([voice(DType::F32, &[2]), sound.clone()], Err("voice: connect a voice gate")),
+        ([voice(DType::F64, &[1]), sound.clone()], Err("voice: connect a voice gate")),
         ([sound.clone(), sound.clone()], Err("voice: connect a voice gate")),
-        (
-            [good.clone(), Format::audio(Some(hz(8000)), Some(2))],
-            Err("audio: insert `- preprocess: mono`"),
-        ),
+        ([good.clone(), Format::audio(Some(hz(8000)), Some(2))], Err("audio: insert `- preprocess: mono`")),
         ([good.clone(), good.clone()], Err("audio: connect the sound")),
     ] {
         match (Endpoint::default().outputs(&inputs), expected) {
@@ -322,14 +235,9 @@ fn formats_are_solved_or_refused_with_help() {
             (found, expected) => panic!("{inputs:?}: expected {expected:?}, found {found:?}"),
         }
     }
-    let mut stage = Endpointer {
-        settings: Endpoint::default(),
-    };
+    let mut stage = Endpointer { settings: Endpoint::default() };
     for format in [Format::ANY_AUDIO, Format::audio(Some(hz(1)), Some(2)), Format::Text] {
-        assert!(matches!(
-            stage.open(&stream(true), &[Format::Any, format]),
-            Err(StageError::EndStream(_))
-        ));
+        assert!(matches!(stage.open(&stream(true), &[Format::Any, format]), Err(StageError::EndStream(_))));
     }
 }
 
@@ -337,12 +245,7 @@ fn read(yaml: &str) -> Result<Box<dyn Blueprint>, Faults> {
     let source = Source::new("test.yaml", yaml);
     let node = parse(&source).unwrap();
     let settings = Settings::default();
-    (KIND.read)(&ReadContext {
-        node: &node,
-        model: None,
-        source: &source,
-        settings: &settings,
-    })
+    (KIND.read)(&ReadContext { node: &node, model: None, source: &source, settings: &settings })
 }
 
 #[test]
@@ -362,14 +265,8 @@ fn keys_are_checked() {
         ("{min_silence: 3}", "min_silence_ms"),
     ] {
         let faults = read(yaml).unwrap_err().to_string();
-        assert!(
-            faults.contains(words) && faults.contains("test.yaml:1:"),
-            "{yaml}: {faults}"
-        );
+        assert!(faults.contains(words) && faults.contains("test.yaml:1:"), "{yaml}: {faults}");
     }
-    let bad = Endpoint {
-        threshold_on: 0.1,
-        ..Endpoint::default()
-    };
+    let bad = Endpoint { threshold_on: 0.1, ..Endpoint::default() };
     assert!(matches!(bad.build(), Err(StageError::Fatal(_))));
 }

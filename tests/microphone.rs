@@ -4,6 +4,7 @@
 //! process with that environment.
 
 #![cfg(all(target_os = "linux", feature = "microphone"))]
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::fs::File;
 use std::io::Write;

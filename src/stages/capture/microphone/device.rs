@@ -89,12 +89,13 @@ fn hint(busy: &bool) -> &'static str {
     if *busy { "; close the program that has it" } else { "" }
 }
 
-/// The devices that can record. Opens none; empty when the system has no sound at all.
+/// The devices that can record. Opens none; empty when the system has no sound at all. ALSA's `null`, which records
+/// nothing, is left out.
 pub fn list() -> Vec<Device> {
     let host = cpal::default_host();
     let default = host.default_input_device().and_then(|device| device.id().ok()).map(|id| id.id().to_owned());
     let Ok(devices) = host.input_devices() else { return Vec::new() };
-    devices.filter_map(|device| describe(&device, default.as_deref())).collect()
+    devices.filter_map(|device| describe(&device, default.as_deref())).filter(|device| device.id != "null").collect()
 }
 
 fn describe(device: &cpal::Device, default: Option<&str>) -> Option<Device> {
@@ -136,7 +137,12 @@ fn choose(wanted: &str, devices: &[Device]) -> Option<usize> {
 
 /// Whether the device that is wished for is there; opens nothing.
 pub(super) fn look_for(wanted: Option<&str>) -> Result<(), DeviceError> {
-    find(wanted).map(|_| ())
+    find(wanted)?;
+    // A system without any device still claims to have a default one.
+    if wanted.is_none() && list().is_empty() {
+        return Err(DeviceError::NoDefault { found: Vec::new() });
+    }
+    Ok(())
 }
 
 /// What is wished of a device.

@@ -98,7 +98,8 @@ async fn what_ends_too_early_ends_cleanly_and_is_told() {
     failing.error = Some(io::ErrorKind::PermissionDenied);
     let odd = [bytes(0..300), vec![1, 2, 3]].concat();
     let raw = Stdin::raw(SampleFormat::S16le, 1000, 2);
-    let cases: Vec<(&str, Stdin, Box<dyn Read + Send + Sync>, Option<&str>, Option<&str>)> = vec![
+    type Case = (&'static str, Stdin, Bytes, Option<&'static str>, Option<&'static str>);
+    let cases: Vec<Case> = vec![
         ("half a wav", Stdin::file(), Box::new(io::Cursor::new(half)), Some("truncated after"), None),
         (
             "odd bytes",

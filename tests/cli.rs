@@ -1,4 +1,5 @@
 //! The program as a user meets it: what they type, what they read, and the exit code that a script sees.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -31,7 +31,6 @@ impl Bench {
                 .ok()
                 .map(|found| found.library),
             model_threads: Some(1),
-            ..Settings::default()
         };
         Bench { folder, settings }
     }

@@ -64,7 +64,7 @@ fn unfold(dims: &[Dim], count: usize) -> Result<Vec<usize>, String> {
     let unknown = dims.iter().filter(|dim| dim.known().is_none()).count();
     let fits = match unknown {
         0 => known == count,
-        1 => known > 0 && count % known == 0,
+        1 => known > 0 && count.is_multiple_of(known),
         _ => {
             return Err(format!("expected lists nested as deep as shape {shape}, found a flat one"));
         }

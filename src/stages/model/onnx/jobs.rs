@@ -126,7 +126,7 @@ impl StreamState {
     pub fn drop_jobs(&mut self, count: usize) {
         let dropped = self.jobs.drain(..count.min(self.jobs.len()));
         // First states that a dropped job was to begin with are due to the next one.
-        let fresh = dropped.fold(false, |fresh, job| fresh || job.fresh);
+        let fresh = dropped.filter(|job| job.fresh).count() > 0;
         self.lost = true;
         match self.jobs.front_mut() {
             Some(next) => next.fresh |= fresh,

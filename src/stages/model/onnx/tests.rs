@@ -241,7 +241,7 @@ impl Many {
     fn call(&mut self, packets: Vec<(usize, Packet)>) -> Results {
         let mut outs: Vec<Output> = packets.iter().map(|_| Output::new()).collect();
         let mut items = Vec::new();
-        for ((place, state), out) in self.states.iter_mut().enumerate().zip(&mut outs).map(|(a, b)| (a, b)) {
+        for ((place, state), out) in self.states.iter_mut().enumerate().zip(&mut outs) {
             let Some((_, packet)) = packets.iter().find(|(stream, _)| *stream == place) else {
                 continue;
             };

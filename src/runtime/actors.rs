@@ -62,7 +62,8 @@ struct StageArgs {
 struct StageState {
     unit: Unit,
     generation: u64,
-    cancelled_call: bool,
+    /// When the call that was asked to come back began; 0: none was.
+    cancelled_call: i64,
 }
 
 const FINISHED: &str = "finished";
@@ -114,7 +115,7 @@ impl Actor for StageActor {
                 }
             }
         }
-        Ok(StageState { unit, generation, cancelled_call: false })
+        Ok(StageState { unit, generation, cancelled_call: 0 })
     }
 
     async fn handle(
@@ -141,19 +142,18 @@ impl Actor for StageActor {
 }
 
 /// Looks at the call under way. Past its deadline it is cancelled; some time later the answer is why it is abandoned.
-fn overdue(shared: &StageShared, cancelled: &mut bool) -> Option<String> {
+fn overdue(shared: &StageShared, cancelled: &mut i64) -> Option<String> {
     let started = shared.call_started.load(Ordering::Acquire);
     let deadline = shared.plan.contract.deadline?;
     if started == 0 {
-        *cancelled = false;
         return None;
     }
     let took = shared.watch.now().since(ClockInstant::from_nanos(started));
     if took.to_std() < deadline {
         return None;
     }
-    if !*cancelled {
-        *cancelled = true;
+    if *cancelled != started {
+        *cancelled = started;
         shared.cancel_call();
         return None;
     }
@@ -263,8 +263,7 @@ impl PipelineState {
         let generation = match &unit {
             Unit::Stage(shared) => {
                 let mut core = shared.lock();
-                core.generation += 1;
-                core.generation
+                shared.next_generation(&mut core)
             }
             Unit::Capture(_) => 0,
         };

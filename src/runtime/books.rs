@@ -155,7 +155,15 @@ impl Books {
     pub fn unplanned_losses(&self) -> u64 {
         self.stages
             .iter()
-            .map(|stage| stage.skipped + stage.lost + stage.refused + stage.samples_overrun + stage.blocks_damaged)
+            // A restart costs at least the state of the stream that it befell.
+            .map(|stage| {
+                stage.skipped
+                    + stage.lost
+                    + stage.refused
+                    + stage.restarts
+                    + stage.samples_overrun
+                    + stage.blocks_damaged
+            })
             .sum()
     }
 

@@ -41,7 +41,7 @@ pub(crate) enum Delivery {
     /// No later packet of the stream starts before `at`.
     Watermark { stream: StreamId, at: Timestamp },
     /// The stream is over on all links.
-    Close { stream: StreamId, failed: bool },
+    Close { stream: StreamId, capture: usize, failed: bool },
     /// The stream cannot go on: link `full` is at its byte bound while nothing comes on link `starving`.
     Starved { stream: StreamId, full: usize, starving: usize },
 }
@@ -244,7 +244,7 @@ impl Inbox {
             self.settle(&mut shared);
             if !out.is_empty() {
                 Poll::Ready(true)
-            } else if shared.links.iter().all(|link| link.finished) && shared.streams.is_empty() {
+            } else if self.is_finished(&shared) {
                 Poll::Ready(false)
             } else {
                 match &shared.reader {
@@ -271,8 +271,19 @@ impl Inbox {
 
     /// Hands out whatever comes of `stream` from now on without order: its stage has given it up.
     pub(crate) fn fail(&self, stream: StreamId) {
-        if let Some(lane) = self.lock().streams.get_mut(&stream) {
-            lane.failed = true;
+        let mut shared = self.lock();
+        let Shared { streams, ready, reader, .. } = &mut *shared;
+        let Some(lane) = streams.get_mut(&stream) else { return };
+        lane.failed = true;
+        // What waited for its order can be handed out now.
+        if !lane.listed {
+            lane.listed = true;
+            ready.push_back(stream);
+        }
+        let reader = reader.take();
+        drop(shared);
+        if let Some(reader) = reader {
+            reader.wake();
         }
     }
 
@@ -359,6 +370,12 @@ impl Inbox {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nothing can come any more. What closes a cycle is not awaited: its writer ends after this reader.
+    fn is_finished(&self, shared: &Shared) -> bool {
+        let awaited = |(end, link): (&LinkEnd, &LinkSpec)| end.finished || link.settings.feedback;
+        shared.streams.is_empty() && shared.links.iter().zip(&self.spec.links).all(awaited)
+    }
+
     fn settle(&self, shared: &mut Shared) {
         self.memory.settle(std::mem::take(&mut shared.put_in), std::mem::take(&mut shared.took_out));
     }
@@ -367,17 +384,20 @@ impl Inbox {
     fn accept(&self, shared: &mut Shared, link: usize, stream: StreamId, item: Item) -> Result<(), Item> {
         let spec = &self.spec.links[link];
         let Shared { streams, ready, links, put_in, took_out, .. } = shared;
-        if let Item::Open { capture, .. } | Item::Close { capture, .. } = &item {
+        if let Item::Open { capture, .. } | Item::Close { capture, .. } = &item
+            && !spec.settings.feedback
+        {
             let lane = streams.entry(stream).or_insert_with(|| Lane::new(&self.spec.links, *capture));
             if let Item::Open { info, .. } = &item {
                 lane.live = info.live;
             }
         }
         let Some(lane) = streams.get_mut(&stream) else {
-            // Only after a cancel: nobody reads the stream any more.
+            // Nobody reads the stream any more: after a cancel, or fed back after its end.
             if let Item::Packet(packet) = &item {
-                links[link].book.cancelled += 1;
-                links[link].book.frames_removed += packet.payload.audio_frames();
+                let book = &mut links[link].book;
+                book.frames_removed += packet.payload.audio_frames();
+                *(if spec.settings.feedback { &mut book.dropped } else { &mut book.cancelled }) += 1;
             }
             return Ok(());
         };
@@ -487,9 +507,9 @@ impl Inbox {
                 }
             }
             self.wake_writers(lane, links, woken);
-            if closed {
+            if closed && !lane.begin_again(&self.spec.links) {
                 streams.remove(&stream);
-            } else if more {
+            } else if closed || more {
                 lane.listed = true;
                 ready.push_back(stream);
             }
@@ -516,17 +536,20 @@ impl Inbox {
         if let Some((full, starving)) = lane.starved.take() {
             return Found::Delivery(Delivery::Starved { stream, full, starving });
         }
-        for queue in &mut lane.queues {
-            queue.settle();
+        for (queue, link) in lane.queues.iter_mut().zip(&self.spec.links) {
+            queue.settle(link.settings.feedback);
         }
-        if lane
-            .queues
-            .iter()
-            .zip(&self.spec.links)
-            .all(|(queue, link)| queue.phase == Phase::Closed || (link.settings.feedback && !queue.has_packet()))
-        {
+        let over = |(queue, link): (&Queue, &LinkSpec)| queue.phase == Phase::Closed || link.settings.feedback;
+        if lane.queues.iter().zip(&self.spec.links).all(over) {
+            for ((queue, link), end) in lane.queues.iter_mut().zip(&self.spec.links).zip(links.iter_mut()) {
+                if link.settings.feedback {
+                    let rest = queue.drop_all();
+                    *took_out += account_removed(end, &rest);
+                    end.book.dropped += rest.len() as u64;
+                }
+            }
             let failed = lane.queues.iter().any(|queue| queue.close_failed);
-            return Found::Delivery(Delivery::Close { stream, failed });
+            return Found::Delivery(Delivery::Close { stream, capture: lane.capture, failed });
         }
         if let Some(open) = self.open(lane) {
             return Found::Delivery(open);
@@ -564,7 +587,8 @@ impl Inbox {
         let mut formats = vec![Format::Any; self.spec.ports];
         let mut opened = None;
         for (queue, link) in lane.queues.iter_mut().zip(&self.spec.links) {
-            if matches!(queue.items.front(), Some(Item::Open { .. }))
+            if awaited(link)
+                && matches!(queue.items.front(), Some(Item::Open { .. }))
                 && let Some(Item::Open { info, format, .. }) = queue.items.pop_front()
             {
                 queue.phase = Phase::Open;
@@ -638,6 +662,20 @@ impl Lane {
         }
     }
 
+    /// After its end, whether the stream begins again: it was given up and reopened before the end was read.
+    fn begin_again(&mut self, links: &[LinkSpec]) -> bool {
+        let again = self.queues.iter().any(|queue| matches!(queue.items.front(), Some(Item::Open { .. })));
+        if again {
+            for (queue, link) in self.queues.iter_mut().zip(links) {
+                queue.phase = if link.captures.contains(&self.capture) { Phase::New } else { Phase::Closed };
+                queue.close_failed = false;
+                queue.bound = Timestamp::MIN;
+            }
+            self.failed = false;
+        }
+        again
+    }
+
     /// The link whose first packet is next: the earliest start, the earlier port where starts are equal; none while
     /// another link may still bring an earlier one.
     fn next_link(&self, links: &[LinkSpec]) -> Option<usize> {
@@ -693,18 +731,34 @@ impl Queue {
         }
     }
 
-    /// Takes watermarks and the end out of the queue's head.
-    fn settle(&mut self) {
-        while let Some(Item::Watermark(_) | Item::Close { .. }) = self.items.front() {
+    /// Takes watermarks and the end out of the queue's head; of a link that closes a cycle all but the packets.
+    fn settle(&mut self, feedback: bool) {
+        while feedback || self.phase != Phase::Closed {
+            match self.items.front() {
+                Some(Item::Watermark(_) | Item::Close { .. }) => {}
+                Some(Item::Open { .. }) if feedback => {}
+                _ => return,
+            }
             match self.items.pop_front() {
                 Some(Item::Watermark(at)) => self.bound = self.bound.max(at),
-                Some(Item::Close { failed, .. }) => {
+                Some(Item::Close { failed, .. }) if !feedback => {
                     self.phase = Phase::Closed;
                     self.close_failed |= failed;
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Empties the queue.
+    fn drop_all(&mut self) -> Vec<Packet> {
+        let is_packet = |item: Item| match item {
+            Item::Packet(packet) => Some(packet),
+            _ => None,
+        };
+        self.packets = 0;
+        self.bytes = 0;
+        self.items.drain(..).filter_map(is_packet).collect()
     }
 
     /// Whether `bytes` more would be too many. An empty queue takes any packet, so that progress is never impossible.

@@ -6,8 +6,8 @@
 //! |---|---|---|
 //! | `percept_packets_in_total` | counter | packets that entered the stage |
 //! | `percept_packets_out_total` | counter | packets that it wrote |
-//! | `percept_packets_dropped_total` | counter, `reason` | skipped, late, lost, refused, cancelled; on links: overflow, superseded |
-//! | `percept_process_seconds` | histogram | time of a call into the stage |
+//! | `percept_packets_dropped_total` | counter, `reason` | skipped, late, lost, refused; on links: overflow, superseded |
+//! | `percept_process_seconds` | histogram | time of a call into the stage; a stage on the pool is timed by rounds of up to 128 calls, each counted at their mean |
 //! | `percept_calls_total` | counter | calls into the stage: with batching fewer than packets |
 //! | `percept_batch_size` | histogram | packets in a call |
 //! | `percept_restarts_total` | counter | restarts of the stage |

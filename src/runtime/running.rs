@@ -326,6 +326,8 @@ impl Drop for Running {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+        // The actors may have had no time to say so; a report that is there already stays.
+        self.shared.complete(Outcome::Cancelled { reason: "it was dropped while it ran".to_owned() });
     }
 }
 
@@ -478,6 +480,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
             watermarks: needs[index],
             cancelled: AtomicBool::new(false),
             call_started: AtomicI64::new(0),
+            generation: AtomicU64::new(0),
             canceller: Mutex::default(),
             core: Mutex::new(Core::new(book, Writer::new(outlets(index)))),
             plan: planned,

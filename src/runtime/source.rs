@@ -99,7 +99,15 @@ pub(crate) async fn run(shared: Arc<CaptureShared>) -> Exit {
                 let shared = shared.clone();
                 // Numbered here, so that numbers follow the capture's order however the streams' tasks run.
                 let id = StreamId(shared.next_stream.fetch_add(1, Ordering::Relaxed));
-                streams.spawn(async move { read_stream(&shared, id, source).await });
+                streams.spawn(async move {
+                    if let Err(panic) = guarded(read_stream(&shared, id, source)).await {
+                        let why = format!("the capture panicked over it: {}", panic_text(&*panic));
+                        shared.hub.failed(&shared.plan.id, format!("{id}").into(), &why);
+                        let mut writer = Writer::new(shared.outlets.clone());
+                        writer.close(id, shared.index, true);
+                        poll_fn(|cx| if writer.flush(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending }).await;
+                    }
+                });
             }
             Ok(Ok(None)) => break Exit::Finished,
             Ok(Err(StageError::Fatal(error))) => break Exit::Crashed(chain(&*error)),

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -63,6 +63,8 @@ pub(crate) struct StageShared {
     pub cancelled: AtomicBool,
     /// When the call under way began, on the watch; 0 when none is.
     pub call_started: AtomicI64,
+    /// The present generation, for a look without the lock.
+    pub generation: AtomicU64,
     /// Asks the call under way to come back, for stages that can.
     pub canceller: Mutex<Option<Canceller>>,
     pub core: Mutex<Core>,
@@ -116,14 +118,22 @@ struct Lent {
     closed: bool,
     /// The newest input's start: no later input starts before it.
     reached: Timestamp,
-    last_emitted: bool,
+}
+
+/// What a round has to tell, once it counts.
+enum Notice {
+    /// The stream goes on no further. Without a reason where another stage has told it.
+    Failed { info: Arc<StreamInfo>, why: Option<String> },
+    /// It came to its end, but not whole.
+    Broken { info: Arc<StreamInfo>, why: String },
+    Skipped { info: Arc<StreamInfo>, at: Timestamp, why: String },
 }
 
 /// What a round has to write, in order.
 enum Outcome {
     Open { info: Arc<StreamInfo>, capture: usize, formats: Vec<Format> },
-    Packet { stream: StreamId, origin: Origin, emitted: Emitted },
-    Packets { stream: StreamId, origin: Origin, emitted: Vec<Emitted> },
+    Packet { stream: StreamId, origin: Option<Origin>, emitted: Emitted },
+    Packets { stream: StreamId, origin: Option<Origin>, emitted: Vec<Emitted> },
     Watermark { stream: StreamId, at: Timestamp },
     Close { stream: StreamId, capture: usize, failed: bool },
 }
@@ -169,6 +179,7 @@ impl StageShared {
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         let mut core = self.lock();
+        self.next_generation(&mut core);
         core.cancel();
         let waker = core.waker.take();
         drop(core);
@@ -189,14 +200,29 @@ impl StageShared {
     /// Takes the stage away from a worker that does not come back from its call. What it was working on is lost.
     pub(crate) fn abandon(&self) -> u64 {
         let mut core = self.lock();
-        core.generation += 1;
+        let generation = self.next_generation(&mut core);
         core.book.abandoned += 1;
         self.call_started.store(0, Ordering::Release);
         let in_flight = std::mem::take(&mut core.in_flight);
         let (packets, rest): (Vec<_>, Vec<_>) =
             in_flight.into_iter().partition(|delivery| matches!(delivery, Delivery::Packet(_)));
         core.book.lost += packets.len() as u64;
+        for delivery in &rest {
+            // Its end may have been in that call: what was left of it is gone.
+            if let Delivery::Close { stream, .. } = delivery
+                && let Some(entry) = core.streams.get(stream)
+            {
+                self.hub.stream_failed(&self.plan.id, &entry.info, "what was left of it is lost in a call that did not come back");
+            }
+        }
         core.pending.splice(0..0, rest);
+        generation
+    }
+
+    /// Begins the next generation.
+    pub(crate) fn next_generation(&self, core: &mut Core) -> u64 {
+        core.generation += 1;
+        self.generation.store(core.generation, Ordering::Release);
         core.generation
     }
 }
@@ -217,12 +243,12 @@ impl Core {
     }
 
     fn cancel(&mut self) {
-        self.generation += 1;
-        for delivery in self.pending.drain(..).chain(self.in_flight.drain(..)) {
-            if matches!(delivery, Delivery::Packet(_)) {
-                self.book.cancelled += 1;
-            }
-        }
+        let is_packet = |delivery: &Delivery| matches!(delivery, Delivery::Packet(_));
+        let pending = self.pending.drain(..).filter(is_packet).count() as u64;
+        let in_flight = self.in_flight.drain(..).filter(is_packet).count() as u64;
+        // What is pending was taken off the count of what entered, to enter again.
+        self.book.entered += pending;
+        self.book.cancelled += pending + in_flight;
         self.writer.cancel();
         self.streams.clear();
         self.held = 0;
@@ -251,6 +277,8 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
         out: Output::new(),
         results: Vec::new(),
         events: Vec::new(),
+        notices: Vec::new(),
+        taken: 0,
         tally: StageBook::default(),
         tick: None,
         shared,
@@ -287,6 +315,10 @@ struct Worker {
     out: Output,
     results: Vec<Outcome>,
     events: Vec<(Arc<StreamInfo>, Event)>,
+    /// Streams given up in this round, and packets skipped: told when it is committed.
+    notices: Vec<Notice>,
+    /// Packets that this round took.
+    taken: u64,
     /// Counts of this round, added to the book when it is committed.
     tally: StageBook,
     tick: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -309,23 +341,26 @@ impl Worker {
         for (stream, info, inputs) in lost {
             let opened = self.call(|| stage.open(&info, &inputs));
             let mut core = shared.present(self.generation)?;
-            match opened {
+            let (failure, crash) = match opened {
                 Ok(Ok(opened)) => {
                     if let Some(entry) = core.streams.get_mut(&stream) {
                         entry.state = Some(opened.state);
                     }
+                    continue;
                 }
-                Ok(Err(error)) => {
-                    let capture = core.streams.get_mut(&stream).map(|entry| {
-                        entry.failed = true;
-                        entry.capture
-                    });
-                    core.writer.close(stream, capture.unwrap_or_default(), true);
-                    drop(core);
-                    self.shared.inbox.fail(stream);
-                    self.shared.hub.stream_failed(&self.shared.plan.id, &info, &chain(&error));
-                }
-                Err(panic) => return Err(Exit::Crashed(panic)),
+                Ok(Err(error)) => (chain(&error), None),
+                Err(panic) => (panic.clone(), Some(panic)),
+            };
+            if let Some(entry) = core.streams.get_mut(&stream) {
+                entry.failed = true;
+                let capture = entry.capture;
+                core.writer.close(stream, capture, true);
+            }
+            drop(core);
+            self.shared.inbox.fail(stream);
+            self.shared.hub.stream_failed(&self.shared.plan.id, &info, &failure);
+            if let Some(panic) = crash {
+                return Err(Exit::Crashed(panic));
             }
         }
         Ok(())
@@ -347,6 +382,17 @@ impl Worker {
         }
         let empty = core.writer.flush(Some(cx.waker()));
         core.release_held(&shared.inbox, empty);
+        if shared.plan.contract.tick.is_some() {
+            // Before the packets: a stage that is never idle hears the clock too.
+            drop(core);
+            if let Poll::Ready(wake) = self.poll_tick(cx) {
+                return Poll::Ready(wake);
+            }
+            core = match shared.present(self.generation) {
+                Ok(core) => core,
+                Err(exit) => return Poll::Ready(Wake::Exit(exit)),
+            };
+        }
         let mut finished = false;
         if core.pending.is_empty() {
             let contract = &shared.plan.contract;
@@ -368,8 +414,7 @@ impl Worker {
             core.done = true;
             return Poll::Ready(Wake::Exit(Exit::Finished));
         }
-        drop(core);
-        self.poll_tick(cx)
+        Poll::Pending
     }
 
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
@@ -399,13 +444,16 @@ impl Worker {
         let clock = self.shared.clock.clone();
         let mut deadline = Box::pin(async move { clock.sleep_until(clock.now().after(batch.wait)).await });
         poll_fn(|cx| {
-            let room = wanted - self.deliveries.len();
-            if self.shared.inbox.poll_take(cx, self.deliveries.len() + room, 1, &mut self.deliveries).is_ready()
-                && self.deliveries.len() >= wanted
-            {
-                return Poll::Ready(());
+            loop {
+                let before = self.deliveries.len();
+                let ready = self.shared.inbox.poll_take(cx, wanted, 1, &mut self.deliveries).is_ready();
+                if self.deliveries.len() >= wanted || (ready && self.deliveries.len() == before) {
+                    return Poll::Ready(());
+                }
+                if !ready {
+                    return deadline.as_mut().poll(cx);
+                }
             }
-            deadline.as_mut().poll(cx)
         })
         .await;
     }
@@ -479,6 +527,7 @@ impl Worker {
         }
         let packets = self.deliveries.iter().filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
         core.book.entered += packets as u64;
+        self.taken = packets as u64;
         if shared.plan.contract.placement == Placement::Thread {
             core.in_flight.clone_from(&self.deliveries);
         }
@@ -492,9 +541,13 @@ impl Worker {
         let mut core = match shared.present(self.generation) {
             Ok(core) => core,
             Err(exit) => {
-                // What this generation was working on has been accounted for by whoever took the stage away.
+                // What a thread was working on has been accounted for by whoever took the stage away.
+                if shared.plan.contract.placement == Placement::Inline {
+                    shared.lock().book.cancelled += self.taken;
+                }
                 self.results.clear();
                 self.events.clear();
+                self.notices.clear();
                 self.tally = StageBook::default();
                 return Err(exit);
             }
@@ -517,11 +570,11 @@ impl Worker {
             match result {
                 Outcome::Open { info, capture, formats } => core.writer.open(&info, capture, &formats),
                 Outcome::Packet { stream, origin, emitted } => {
-                    written.add(core.writer.write(stream, Some(origin), std::iter::once(emitted), 1));
+                    written.add(core.writer.write(stream, origin, std::iter::once(emitted), 1));
                 }
                 Outcome::Packets { stream, origin, emitted } => {
                     let count = emitted.len();
-                    written.add(core.writer.write(stream, Some(origin), emitted.into_iter(), count));
+                    written.add(core.writer.write(stream, origin, emitted.into_iter(), count));
                 }
                 Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
                 Outcome::Close { stream, capture, failed } => core.writer.close(stream, capture, failed),
@@ -537,6 +590,18 @@ impl Worker {
             core.hold_waiting(&shared.inbox);
         }
         drop(core);
+        for notice in self.notices.drain(..) {
+            match notice {
+                Notice::Failed { info, why } => {
+                    shared.inbox.fail(info.id);
+                    if let Some(why) = why {
+                        shared.hub.stream_failed(&shared.plan.id, &info, &why);
+                    }
+                }
+                Notice::Broken { info, why } => shared.hub.stream_failed(&shared.plan.id, &info, &why),
+                Notice::Skipped { info, at, why } => shared.hub.skipped(&shared.plan.id, &info, at, &why),
+            }
+        }
         for (info, event) in self.events.drain(..) {
             shared.hub.event(&shared.plan.id, &info, event);
         }
@@ -565,16 +630,21 @@ impl Worker {
                 Ok(())
             }
             Delivery::Open { info, capture, formats, broken } => self.open(stage, lent, info, capture, formats, broken),
-            Delivery::Close { stream, failed } => {
-                let Some(at) = position(lent, stream) else { return Ok(()) };
+            Delivery::Close { stream, capture, failed } => {
+                let Some(at) = position(lent, stream) else {
+                    // It ended before it could open here; who reads on must know.
+                    self.results.push(Outcome::Close { stream, capture, failed });
+                    return Ok(());
+                };
                 let lent = &mut lent[at].1;
                 lent.closed = true;
                 if lent.failed {
                     return Ok(());
                 }
                 let flushed = self.flush(stage, lent);
+                let failed = failed || !matches!(flushed, Ok(true));
                 self.results.push(Outcome::Close { stream, capture: lent.capture, failed });
-                flushed
+                flushed.map(|_| ())
             }
             Delivery::Starved { stream, full, starving } => {
                 if let Some(at) = position(lent, stream) {
@@ -606,7 +676,7 @@ impl Worker {
             Some(at) => {
                 // The same stream in another format: what is left of the old one comes out first.
                 if !lent[at].1.failed {
-                    self.flush(stage, &mut lent[at].1)?;
+                    let _whole = self.flush(stage, &mut lent[at].1)?;
                 }
                 at
             }
@@ -622,19 +692,39 @@ impl Worker {
         lent.reached = Timestamp::MIN;
         lent.state = None;
         if broken {
-            self.close_failed(lent);
+            self.close_failed(lent, None);
             return Ok(());
         }
-        let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
-        match self.call(|| stage.open(&info, &inputs))? {
-            Ok(Opened { state, outputs }) => {
-                lent.state = Some(state);
-                self.results.push(Outcome::Open { info, capture, formats: outputs });
-            }
-            Err(StageError::Fatal(error)) => return Err(chain(&*error)),
-            Err(error) => self.give_up(lent, &chain(&error)),
+        let info = lent.info.clone();
+        match self.open_state(stage, lent)? {
+            Some(outputs) => self.results.push(Outcome::Open { info, capture, formats: outputs }),
+            None => debug_assert!(lent.failed),
         }
         Ok(())
+    }
+
+    /// Makes a stream's state. A stage that cannot open a stream gives it up; one that panics over it is rebuilt besides.
+    fn open_state(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<Option<Vec<Format>>, String> {
+        let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
+        match self.call(|| stage.open(&info, &inputs)) {
+            Ok(Ok(Opened { state, outputs })) => {
+                lent.state = Some(state);
+                Ok(Some(outputs))
+            }
+            Ok(Err(StageError::Fatal(error))) => {
+                let text = chain(&*error);
+                self.give_up(lent, &text);
+                Err(text)
+            }
+            Ok(Err(error)) => {
+                self.give_up(lent, &chain(&error));
+                Ok(None)
+            }
+            Err(panic) => {
+                self.give_up(lent, &panic);
+                Err(panic)
+            }
+        }
     }
 
     fn process(&mut self, stage: &mut StageObject, lent: &mut Lent, input: Input) -> Result<(), String> {
@@ -646,7 +736,7 @@ impl Worker {
         let mut out = std::mem::take(&mut self.out);
         let result = self.call(|| stage.process(&mut state, input, &mut out));
         self.tally.calls += 1;
-        self.collect(lent, place.origin, &mut out);
+        self.collect(lent, Some(place.origin), &mut out);
         self.out = out;
         match result {
             Ok(result) => {
@@ -697,7 +787,7 @@ impl Worker {
         let mut crash = Ok(());
         for ((at, place, state, mut out), result) in places.into_iter().zip(results) {
             let lent = &mut lent[at].1;
-            self.collect(lent, place.origin, &mut out);
+            self.collect(lent, Some(place.origin), &mut out);
             lent.state = Some(state);
             crash = crash.and(self.settle(stage, lent, place, result));
         }
@@ -725,17 +815,13 @@ impl Worker {
                 match error {
                     StageError::Skip(_) => {
                         self.tally.skipped += 1;
-                        self.shared.hub.skipped(&self.shared.plan.id, &lent.info, place.start, &text);
+                        self.skip(lent, place.start, text);
                     }
                     StageError::ResetStream(_) => {
                         self.tally.skipped += 1;
-                        self.shared.hub.skipped(&self.shared.plan.id, &lent.info, place.start, &text);
+                        self.skip(lent, place.start, text);
                         lent.state = None;
-                        let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
-                        match self.call(|| stage.open(&info, &inputs))? {
-                            Ok(opened) => lent.state = Some(opened.state),
-                            Err(error) => self.give_up(lent, &chain(&error)),
-                        }
+                        self.open_state(stage, lent)?;
                     }
                     StageError::EndStream(_) => {
                         self.tally.skipped += 1;
@@ -749,9 +835,7 @@ impl Worker {
             }
         }
         lent.reached = lent.reached.max(place.start);
-        if !lent.last_emitted {
-            self.promise(stage, lent, place.start);
-        }
+        self.promise(stage, lent, place.start);
         Ok(())
     }
 
@@ -768,18 +852,22 @@ impl Worker {
         self.results.push(Outcome::Watermark { stream: lent.info.id, at });
     }
 
-    fn flush(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<(), String> {
-        let Some(mut state) = lent.state.take() else { return Ok(()) };
+    /// Flushes a stream's state; whether all of it came out.
+    fn flush(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<bool, String> {
+        let Some(mut state) = lent.state.take() else { return Ok(true) };
         let mut out = std::mem::take(&mut self.out);
         let result = self.call(|| stage.flush(&mut state, &mut out));
-        self.collect(lent, Origin::default(), &mut out);
+        self.collect(lent, None, &mut out);
         self.out = out;
-        match result? {
-            Ok(()) => {}
-            Err(StageError::Fatal(error)) => return Err(chain(&*error)),
-            Err(error) => self.shared.hub.stream_failed(&self.shared.plan.id, &lent.info, &chain(&error)),
-        }
-        Ok(())
+        let (why, flushed) = match result {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(StageError::Fatal(error))) => (chain(&*error), Err(chain(&*error))),
+            Ok(Err(error)) => (chain(&error), Ok(false)),
+            Err(panic) => (panic.clone(), Err(panic)),
+        };
+        let why = format!("what was left of it at its end is lost: {why}");
+        self.notices.push(Notice::Broken { info: lent.info.clone(), why });
+        flushed
     }
 
     fn tick_streams(&mut self, stage: &mut StageObject) -> Result<(), Exit> {
@@ -798,11 +886,13 @@ impl Worker {
             let mut out = std::mem::take(&mut self.out);
             let time = lent.info.time_at(now);
             let result = self.call(|| stage.tick(&mut state, time, &mut out));
-            self.collect(lent, Origin::default(), &mut out);
+            self.collect(lent, None, &mut out);
             self.out = out;
             match result {
                 Ok(Ok(())) => lent.state = Some(state),
                 Ok(Err(StageError::Fatal(error))) => crash = Some(chain(&*error)),
+                Ok(Err(StageError::EndStream(error))) => self.give_up(lent, &chain(&*error)),
+                Ok(Err(StageError::ResetStream(_))) => crash = self.open_state(stage, lent).err(),
                 Ok(Err(error)) => {
                     lent.state = Some(state);
                     let message = format!("tick: {}", chain(&error));
@@ -821,25 +911,27 @@ impl Worker {
 
     /// Calls into the stage; a panic comes back as its text.
     fn call<T>(&self, call: impl FnOnce() -> T) -> Result<T, String> {
-        let watched = self.shared.plan.contract.placement == Placement::Thread;
-        if watched {
-            self.shared.call_started.store(self.shared.watch.now().as_nanos().max(1), Ordering::Release);
+        if self.shared.plan.contract.placement == Placement::Inline {
+            return catch_unwind(AssertUnwindSafe(call)).map_err(|panic| format!("panicked: {}", panic_text(&*panic)));
         }
+        let started = self.shared.watch.now().as_nanos().max(1);
+        self.shared.call_started.store(started, Ordering::Release);
         let result = catch_unwind(AssertUnwindSafe(call));
-        if watched {
-            self.shared.call_started.store(0, Ordering::Release);
+        // Only its own mark: an abandoned thread that comes back must not take away its successor's.
+        let _ = self.shared.call_started.compare_exchange(started, 0, Ordering::AcqRel, Ordering::Acquire);
+        if self.shared.generation.load(Ordering::Acquire) != self.generation {
+            return Err("it came back after it was abandoned".to_owned());
         }
         result.map_err(|panic| format!("panicked: {}", panic_text(&*panic)))
     }
 
     /// Moves what a call emitted into the round's results.
-    fn collect(&mut self, lent: &mut Lent, origin: Origin, out: &mut Output) {
-        lent.last_emitted = !out.emitted().is_empty();
+    fn collect(&mut self, lent: &mut Lent, origin: Option<Origin>, out: &mut Output) {
         let stream = lent.info.id;
         if out.emitted().len() == 1 {
             let single = |emitted| Outcome::Packet { stream, origin, emitted };
             self.results.extend(out.drain_emitted().map(single));
-        } else if lent.last_emitted {
+        } else if !out.emitted().is_empty() {
             self.results.push(Outcome::Packets { stream, origin, emitted: out.drain_emitted().collect() });
         }
         for event in out.drain_events() {
@@ -849,14 +941,18 @@ impl Worker {
 
     /// Ends a stream that cannot go on, and says so.
     fn give_up(&mut self, lent: &mut Lent, why: &str) {
-        self.shared.hub.stream_failed(&self.shared.plan.id, &lent.info, why);
-        self.close_failed(lent);
+        self.close_failed(lent, Some(why.to_owned()));
     }
 
-    fn close_failed(&mut self, lent: &mut Lent) {
+    /// Says of a packet that it was skipped.
+    fn skip(&mut self, lent: &Lent, at: Timestamp, why: String) {
+        self.notices.push(Notice::Skipped { info: lent.info.clone(), at, why });
+    }
+
+    fn close_failed(&mut self, lent: &mut Lent, why: Option<String>) {
         lent.failed = true;
         lent.state = None;
-        self.shared.inbox.fail(lent.info.id);
+        self.notices.push(Notice::Failed { info: lent.info.clone(), why });
         self.results.push(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
     }
 }
@@ -905,7 +1001,6 @@ impl StreamEntry {
             failed: self.failed,
             closed: false,
             reached: Timestamp::MIN,
-            last_emitted: false,
         }
     }
 }
@@ -920,7 +1015,6 @@ impl Lent {
             failed: false,
             closed: false,
             reached: Timestamp::MIN,
-            last_emitted: false,
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::tensor::{DType, Dim, Element, SymbolicShape, Tensor, bf16, f16};
 pub const MAX_ELEMENTS: usize = 1 << 24;
 
 /// The tensor that `value` means for `port`: a number, true or false, or text; or lists of them, nested as deep as the
-/// shape or flat. A single value fills the whole shape, where unknown sizes are 1. A flat list settles one unknown size.
+/// shape or flat. A single value fills the whole shape, where unknown sizes are 1. A flat list settles one unknown
+/// size.
 ///
 /// Fails with what was expected and what was found, in words.
 pub fn tensor(value: &Json, port: &Port) -> Result<Tensor, String> {
@@ -64,7 +65,7 @@ fn unfold(dims: &[Dim], count: usize) -> Result<Vec<usize>, String> {
     let unknown = dims.iter().filter(|dim| dim.known().is_none()).count();
     let fits = match unknown {
         0 => known == count,
-        1 => known > 0 && count % known == 0,
+        1 => known > 0 && count.is_multiple_of(known),
         _ => {
             return Err(format!("expected lists nested as deep as shape {shape}, found a flat one"));
         }

@@ -2,6 +2,7 @@
 //! beside a bare tokio channel that does the same, in turn, in one process.
 //!
 //! `cargo bench --bench links`. Prints medians over rounds; asserts nothing.
+#![allow(clippy::unwrap_used, reason = "a bench stops where something is wrong")]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
 //! Bad input, each with the message that a user gets and the exit code that a script gets.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 mod common;
 

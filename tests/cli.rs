@@ -1,4 +1,5 @@
 //! The program as a user meets it: what they type, what they read, and the exit code that a script sees.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -213,7 +214,7 @@ fn pipelines_are_drawn_or_refused() {
                 place
                     .percept(&["graph", "example.yaml", "--format", "mermaid"])
                     .code(0)
-                    .prints(&["flowchart LR\n", " --> "]);
+                    .prints(&["flowchart LR\n", "-->"]);
                 place.percept(&["graph", "example.yaml", "--format", "dot"]).code(0).prints(&["digraph \"", " -> "]);
             }
             // What the example names, a recording or a model, is not on this machine.

@@ -1,4 +1,5 @@
 //! Speech from end to end: recordings in, the reference's words and times out, however the sound was cut.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
 mod common;
 

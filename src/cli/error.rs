@@ -37,14 +37,6 @@ pub enum CliError {
     /// ONNX Runtime, or a model on it.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// Something must be fetched or installed first.
-    #[error("{message}")]
-    Missing {
-        /// What.
-        message: String,
-        /// What to type.
-        help: Option<String>,
-    },
     /// The work failed.
     #[error("{message}")]
     Failed {
@@ -77,15 +69,10 @@ impl CliError {
         CliError::Failed { message: message.into(), help: None }
     }
 
-    /// Something to fetch or install first.
-    pub(super) fn missing(message: impl Into<String>) -> CliError {
-        CliError::Missing { message: message.into(), help: None }
-    }
-
     /// Says what to do.
     pub(super) fn help(mut self, text: impl Into<String>) -> CliError {
         match &mut self {
-            CliError::Usage { help, .. } | CliError::Failed { help, .. } | CliError::Missing { help, .. } => {
+            CliError::Usage { help, .. } | CliError::Failed { help, .. } => {
                 *help = Some(text.into());
             }
             _ => {}
@@ -116,7 +103,7 @@ impl CliError {
                 CardError::NoPython { .. } | CardError::NoProgram { .. } | CardError::Platform { .. } => Exit::Missing,
                 _ => Exit::Failed,
             },
-            CliError::NoRuntime(_) | CliError::Missing { .. } => Exit::Missing,
+            CliError::NoRuntime(_) => Exit::Missing,
             CliError::Inference(error) => match error {
                 InferenceError::RuntimeTooOld { .. }
                 | InferenceError::RuntimeUnusable { .. }
@@ -150,9 +137,7 @@ impl CliError {
                 }
                 let lines = text::wrap(&message, terminal.width.saturating_sub(7));
                 terminal.line(&format!("{}: {}", terminal.bad("error"), lines.join("\n       ")));
-                if let CliError::Usage { help: Some(help), .. }
-                | CliError::Failed { help: Some(help), .. }
-                | CliError::Missing { help: Some(help), .. } = other
+                if let CliError::Usage { help: Some(help), .. } | CliError::Failed { help: Some(help), .. } = other
                 {
                     let lines = text::wrap(help, terminal.width.saturating_sub(8));
                     terminal.line(&format!("{}: {}", terminal.name(" help"), lines.join("\n       ")));
@@ -191,7 +176,6 @@ mod tests {
             (CardError::NoPython { package: "x".into(), tried: vec![] }.into(), Exit::Missing),
             (NotFound { attempts: vec![] }.into(), Exit::Missing),
             (InferenceError::FeatureMissing { feature: "onnxruntime" }.into(), Exit::Missing),
-            (CliError::missing("m"), Exit::Missing),
             (CliError::failed("m"), Exit::Failed),
             (CliError::Output(io::ErrorKind::BrokenPipe.into()), Exit::Done),
             (CliError::Output(io::ErrorKind::StorageFull.into()), Exit::Failed),

@@ -169,9 +169,12 @@ pub(super) mod tests {
         }
     }
 
-    /// A plan of `(id, role, kind, inputs, outputs)` and `(from, output, to, input)`.
+    /// `(id, role, kind, inputs, outputs)`.
+    type Sketch<'a> = (&'a str, Role, &'a str, &'a [&'a str], &'a [(&'a str, Format)]);
+
+    /// A plan of stages and `(from, output, to, input)`.
     pub(crate) fn plan(
-        stages: &[(&str, Role, &str, &[&str], &[(&str, Format)])],
+        stages: &[Sketch<'_>],
         links: &[(usize, usize, usize, usize)],
     ) -> Plan {
         let planned = stages.iter().map(|(id, role, kind, inputs, outputs)| {

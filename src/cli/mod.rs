@@ -2,7 +2,7 @@
 //!
 //! A verb is a file with `pub(super) struct Args` (clap's derive) and `pub(super) fn run(&Args, &Global) -> Result<Exit,
 //! CliError>`, and two lines here: a variant of `Verb` and an arm of `dispatch`. What a verb finds goes to the standard
-//! output through [`output`]; notes, progress and errors go to the standard error. [`Exit`] is the table of exit codes.
+//! output through `output`; notes, progress and errors go to the standard error. [`Exit`] is the table of exit codes.
 
 mod check;
 mod completions;

@@ -498,7 +498,7 @@ impl Inbox {
 
     /// Wakes writers that waited on a queue of this lane and would now be let in.
     fn wake_writers(&self, lane: &mut Lane, links: &mut [LinkEnd], woken: &mut Vec<Waker>) {
-        for link in 0..lane.queues.len() {
+        for (link, end) in links.iter_mut().enumerate() {
             if !lane.queues[link].writer_waits {
                 continue;
             }
@@ -506,7 +506,7 @@ impl Inbox {
             let room = !lane.queues[link].is_over(settings, 0, &self.memory);
             if room || lane.starving_link(link, &self.spec.links).is_some() {
                 lane.queues[link].writer_waits = false;
-                woken.append(&mut links[link].writers);
+                woken.append(&mut end.writers);
             }
         }
     }

@@ -274,7 +274,7 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
             }
         }
         rounds += 1;
-        if rounds % ROUNDS_BEFORE_YIELD == 0 && worker.shared.plan.contract.placement == Placement::Inline {
+        if rounds.is_multiple_of(ROUNDS_BEFORE_YIELD) && worker.shared.plan.contract.placement == Placement::Inline {
             tokio::task::yield_now().await;
         }
     }

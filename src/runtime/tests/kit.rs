@@ -18,13 +18,19 @@ use crate::units::{TimeSpan, Timestamp};
 /// What one call does.
 pub type Process = Arc<dyn Fn(&mut Vec<i64>, i64, &Input, &mut Output) -> Result<(), StageError> + Send + Sync>;
 
+/// What the end of a stream does.
+pub type Flush = Arc<dyn Fn(&mut Vec<i64>, &mut Output) + Send + Sync>;
+
+/// What the beginning of a stream does.
+pub type Open = Arc<dyn Fn(&StreamInfo) -> Result<(), StageError> + Send + Sync>;
+
 /// A blueprint made of closures.
 #[derive(Clone)]
 pub struct Made {
     pub contract: Contract,
     pub process: Process,
-    pub flush: Arc<dyn Fn(&mut Vec<i64>, &mut Output) + Send + Sync>,
-    pub open: Arc<dyn Fn(&StreamInfo) -> Result<(), StageError> + Send + Sync>,
+    pub flush: Flush,
+    pub open: Open,
     pub builds: Arc<AtomicUsize>,
 }
 

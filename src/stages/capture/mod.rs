@@ -2,7 +2,7 @@
 //!
 //! | from | kind |
 //! |---|---|
-//! | files, folders, globs | [`file`] |
+//! | files, folders, globs | [`mod@file`] |
 //! | another program, through a pipe | [`stdin`] |
 //! | this program | [`push`] |
 //! | a sound card | [`microphone`] (feature `microphone`) |

@@ -69,7 +69,6 @@ impl ModelFiles {
     ///
     /// Codes: `not-fetched` where it has to be fetched first, `model-file` where the card lacks the role, or the file
     /// is not there or not the one that the card means.
-    #[allow(clippy::result_large_err, reason = "asked a few times when a pipeline is read, never for a packet")]
     pub fn file(&self, role: &str) -> Result<PathBuf, Fault> {
         let card = match &self.model {
             Model::File(path) if role == GRAPH_ROLE => return Ok(path.clone()),

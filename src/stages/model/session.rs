@@ -59,7 +59,6 @@ impl Runtime {
     }
 
     /// The same for a stage being read. Code `no-provider` where its list of providers is empty.
-    #[allow(clippy::result_large_err, reason = "asked a few times when a pipeline is read, never for a packet")]
     pub fn read(context: &ReadContext<'_>, options: SessionOptions) -> Result<Runtime, Fault> {
         if options.providers.is_empty() {
             return Err(context

@@ -3,7 +3,7 @@
 //! What most models of speech and sound hear instead of samples: the energy in bands as wide as the ear's. The settings
 //! must be those that the model was trained with; `preset` names a family (`whisper`: librosa's features, `kaldi`:
 //! Kaldi's filterbank, of sherpa, WeNet and torchaudio's `kaldi.fbank`), and each key changes one setting of it. The mathematics is
-//! [`dsp::LogMel`](crate::dsp::LogMel), checked against both toolkits.
+//! [`crate::dsp::LogMel`], checked against both toolkits.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -146,7 +146,7 @@ pub struct LogMelKeys {
     /// true for kaldi.
     #[serde(default)]
     pub int16_scale: Option<bool>,
-    /// Gives blocks of this many frames as tensors [frames, bands]. Left out: each frame by itself, as a tensor [bands].
+    /// Gives blocks of this many frames as tensors `[frames, bands]`. Left out: each frame by itself, as a tensor `[bands]`.
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_536))]
     pub frames: Option<usize>,

@@ -58,12 +58,15 @@ impl Default for Console {
     }
 }
 
+/// A screen on whatever can be written.
+type AnyScreen = Screen<Box<dyn Write + Send>>;
+
 /// The screen, which outlives a stage that is restarted. Standard output, unless it was made with another.
 #[derive(Clone, Default)]
-struct SharedScreen(Arc<OnceLock<Mutex<Screen<Box<dyn Write + Send>>>>>);
+struct SharedScreen(Arc<OnceLock<Mutex<AnyScreen>>>);
 
 impl SharedScreen {
-    fn lock(&self) -> MutexGuard<'_, Screen<Box<dyn Write + Send>>> {
+    fn lock(&self) -> MutexGuard<'_, AnyScreen> {
         let screen = self.0.get_or_init(|| Mutex::new(Screen::new(Box::new(io::stdout()), stdout_terminal())));
         // A screen is consistent between any two of its steps; at worst a line is left on the terminal.
         screen.lock().unwrap_or_else(PoisonError::into_inner)

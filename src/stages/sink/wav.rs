@@ -128,7 +128,7 @@ enum Writing {
     /// A file for each packet.
     Numbered(Arc<Mutex<Numbering>>),
     /// A file for all packets, once there is one.
-    Whole { stream: StreamInfo, file: Option<WholeFile> },
+    Whole { stream: StreamInfo, file: Option<Box<WholeFile>> },
 }
 
 struct WholeFile {
@@ -139,7 +139,7 @@ struct WholeFile {
 
 impl WavStage {
     /// A file for sound like this that nobody has written before in this pipeline.
-    fn begin(&self, stream: &StreamInfo, rate: Rate, channels: u16) -> Result<WholeFile, SinkError> {
+    fn begin(&self, stream: &StreamInfo, rate: Rate, channels: u16) -> Result<Box<WholeFile>, SinkError> {
         let Wav { path, base, files, format } = &self.0;
         let mut writer = None;
         files.fresh(&path::for_stream(base, path, stream), stream, |path| {
@@ -147,10 +147,10 @@ impl WavStage {
             Ok::<_, SinkError>(Numbering::new(path))
         })?;
         let writer = writer.expect("what was claimed was made");
-        Ok(WholeFile { writer, rate, channels })
+        Ok(Box::new(WholeFile { writer, rate, channels }))
     }
 
-    fn append(&self, stream: &StreamInfo, file: &mut Option<WholeFile>, audio: &Audio) -> Result<(), SinkError> {
+    fn append(&self, stream: &StreamInfo, file: &mut Option<Box<WholeFile>>, audio: &Audio) -> Result<(), SinkError> {
         let (rate, channels) = (audio.rate(), audio.channels());
         let fits = |file: &WholeFile| file.rate == rate && file.channels == channels;
         let current = match file.take() {
@@ -177,7 +177,7 @@ fn create(path: &Path, rate: Rate, channels: u16, format: WavSampleFormat) -> Re
     Ok(WavWriter::create(path, rate, channels, format)?)
 }
 
-fn finish(file: Option<WholeFile>) -> Result<(), SinkError> {
+fn finish(file: Option<Box<WholeFile>>) -> Result<(), SinkError> {
     file.map_or(Ok(0), |file| file.writer.finalize())?;
     Ok(())
 }

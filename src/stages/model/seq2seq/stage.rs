@@ -53,7 +53,7 @@ pub enum Seq2SeqError {
 
 /// How many utterances, partial ones included, a stage has turned into text, over all streams and restarts.
 ///
-/// It is the stage's [`handle`](Blueprint::handle).
+/// It is the stage's [`handle`](crate::stage::Blueprint::handle).
 #[derive(Debug, Default)]
 pub struct Counts {
     decoded: AtomicU64,

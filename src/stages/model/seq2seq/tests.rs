@@ -18,7 +18,7 @@ fn card() -> String {
     let text = cards[0].card.replace("name: moonshine-tiny", "name: own");
     let own = |line: &&str| {
         let line = line.trim_start();
-        !line.starts_with("from: {download") && !(line.starts_with("sha256: ") || line.starts_with("bytes: "))
+        !(line.starts_with("from: {download") || line.starts_with("sha256: ") || line.starts_with("bytes: "))
     };
     let (head, rest) = text.split_once("  downloads:").unwrap();
     let files = rest.split_once("files:").unwrap().1;
@@ -137,7 +137,7 @@ fn sound_that_the_model_cannot_hear() {
         (Format::audio(rate(44_100), Some(2)), &["`- preprocess: mono`", "`sample_rate_hz: 16000`"]),
         (Format::Text, &[]),
     ] {
-        let faults = plan.outputs(&[format.clone()]).unwrap_err();
+        let faults = plan.outputs(std::slice::from_ref(&format)).unwrap_err();
         let [fault] = &faults[..] else { panic!("{faults:?}") };
         assert_eq!((fault.port.as_str(), fault.expected.as_str()), ("audio", "audio 16000 Hz, 1 channel"));
         assert_eq!(fault.found, format.to_string());

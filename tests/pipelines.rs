@@ -1,0 +1,116 @@
+//! Every pipeline that comes with percept is checked, and run where its models are at hand; so are the examples and the
+//! blocks of the README.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{models_are_here, percept, records, root, run};
+use percept::pipeline::PipelineFile;
+use percept::stages::REGISTRY;
+
+fn pipelines() -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(root().join("pipelines"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    files
+}
+
+#[test]
+fn every_pipeline_is_without_fault_and_can_be_drawn() {
+    if !models_are_here() {
+        return;
+    }
+    for path in pipelines() {
+        let (code, _, stderr) = run(percept().arg("check").arg(&path));
+        assert_eq!(code, 0, "{}\n{stderr}", path.display());
+        for format in ["text", "mermaid", "dot"] {
+            let (code, stdout, stderr) = run(percept().arg("graph").arg(&path).args(["--format", format]));
+            assert_eq!(code, 0, "{}\n{stderr}", path.display());
+            assert!(stdout.lines().count() > 3, "{stdout}");
+        }
+    }
+}
+
+#[test]
+fn files_become_subtitles_and_utterances() {
+    if !models_are_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // The sinks write beside the pipeline, so it is copied.
+    for name in ["subtitles", "utterances"] {
+        fs::copy(root().join(format!("pipelines/{name}.yaml")), folder.path().join(format!("{name}.yaml"))).unwrap();
+        let file = folder.path().join(format!("{name}.yaml"));
+        let (code, _, stderr) = run(percept().arg("run").arg(file).args(["--input", "tests/data/speech"]));
+        assert_eq!(code, 0, "{name}\n{stderr}");
+        assert!(stderr.contains("10 streams"), "{stderr}");
+    }
+    let written = |extension: &str| {
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect::<Vec<_>>()
+    };
+    let subtitles = written("srt");
+    assert_eq!(subtitles.len(), 10, "one for each recording: {subtitles:?}");
+    let amiable = subtitles.iter().find(|path| path.display().to_string().contains("0930")).unwrap();
+    let text = fs::read_to_string(amiable).unwrap();
+    assert!(text.starts_with("1\n00:00:0") && text.contains(" --> ") && text.contains("amiable himself"), "{text}");
+    let lines = records(&folder.path().join("utterances.jsonl"));
+    assert_eq!(written("wav").len(), lines.len(), "a file and a line for each utterance");
+    for line in &lines {
+        assert!(line["end_s"].as_f64().unwrap() > line["start_s"].as_f64().unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn the_readme_s_pipeline_is_the_one_that_comes_with_percept() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.trim_end().to_owned()).collect()
+    };
+    let file = fs::read_to_string(root().join("pipelines/speech.yaml")).unwrap();
+    assert_eq!(lines(block), lines(&file));
+}
+
+#[test]
+fn the_readme_shows_what_the_program_prints() {
+    if !models_are_here() {
+        return;
+    }
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let shown: Vec<_> = readme.lines().filter(|line| line.starts_with("[00:")).collect();
+    let (code, stdout, stderr) =
+        run(percept().args(["run", "pipelines/speech.yaml", "--input", "examples/recordings/two_cities.wav"]));
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), shown);
+}
+
+#[test]
+fn every_kind_s_example_is_a_pipeline() {
+    for kind in REGISTRY.kinds() {
+        let file = PipelineFile::parse(format!("example of {}", kind.name), kind.example);
+        assert!(file.is_ok(), "{kind:?}: {}", file.unwrap_err());
+    }
+}
+
+#[test]
+fn the_examples_run() {
+    if !models_are_here() {
+        return;
+    }
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_percept"));
+    let examples = program.parent().unwrap().join("examples");
+    for (name, says) in [("custom_stage", "[0.2, -0.4, 0.6]"), ("robot", "does: Fetch(\"clubs\")")] {
+        let (code, stdout, stderr) = run(Command::new(examples.join(name)).current_dir(root()));
+        assert_eq!(code, 0, "{name}: {stderr}");
+        assert!(stdout.contains(says), "{name}: {stdout}");
+    }
+}

@@ -67,8 +67,8 @@ impl ModelFiles {
 
     /// Where the file of `role` is. A file without a card has only the role [`GRAPH_ROLE`].
     ///
-    /// Codes: `not-fetched` where it has to be fetched first, `model-file` where the card lacks the role, or the file is
-    /// not there or not the one that the card means.
+    /// Codes: `not-fetched` where it has to be fetched first, `model-file` where the card lacks the role, or the file
+    /// is not there or not the one that the card means.
     pub fn file(&self, role: &str) -> Result<PathBuf, Fault> {
         let card = match &self.model {
             Model::File(path) if role == GRAPH_ROLE => return Ok(path.clone()),

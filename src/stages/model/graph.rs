@@ -40,10 +40,12 @@ impl Graph {
             Err(error) if is_ort_format(&error) => {
                 let Some(stated) = stated else {
                     return Err(files
-                        .fault("ort-ports", format!("the ports of {} are not known before it runs", graph.path.display()))
+                        .fault("ort-ports", format!("the ports of `{}` are not known before it runs", graph.model))
                         .expected("a card that states them, or an .onnx file")
                         .found("an .ort file, which only ONNX Runtime reads")
-                        .help(format!("state them in a card.yaml (`ports: {{{role}: …}}`), or name the .onnx file it was made from"))
+                        .help(format!(
+                            "state them in a card.yaml (`ports: {{{role}: …}}`), or name the .onnx file it comes from"
+                        ))
                         .into());
                 };
                 graph.inputs = from_card(&stated.inputs);

@@ -4,8 +4,8 @@
 //! # What goes in
 //!
 //! Every input of the graph is filled by one of three things: packets (`input`, `inputs`), a constant (`constants`), or
-//! what an output of the last run gave (`state`: zeros at a stream's start and after a gap; each stream has its own). The
-//! names are the graph's; a card gives them as defaults.
+//! what an output of the last run gave (`state`: zeros at a stream's start and after a gap; each stream has its own).
+//! The names are the graph's; a card gives them as defaults.
 //!
 //! An input that packets fill is a port of the stage, and takes
 //!
@@ -28,18 +28,21 @@
 //! # Several streams in one call
 //!
 //! With `batch: {max: 8, wait_ms: 5}` items of several streams, states too, are put together along their batch axes,
-//! where the card says that this changes nothing (`batch: exact`). Items of different shapes run apart. When such a call
-//! fails, each is run alone, so that an error is that of its own stream.
+//! where the card says that this changes nothing (`batch: exact`). Items of different shapes run apart. When such a
+//! call fails, each is run alone, so that an error is that of its own stream.
 //!
 //! # Errors
 //!
 //! A packet or window that does not fit, a run that fails and one that is cancelled are skipped: a failed run gives no
-//! state, so the stream goes on with the one it had. Sound that is not finite is skipped as well, and so are tensors with
-//! NaN where there is a state that would carry it on. A device that is lost is fatal: the stage is built anew.
+//! state, so the stream goes on with the one it had. Sound that is not finite is skipped as well, and so are tensors
+//! with NaN where there is a state that would carry it on. A device that is lost is fatal: the stage is built anew.
 
+mod axes;
+mod binder;
 mod binding;
 mod config;
 mod constant;
+mod facts;
 mod formats;
 mod jobs;
 mod run;

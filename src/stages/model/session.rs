@@ -19,8 +19,8 @@ const LIBRARY: (&str, &str) = ("onnxruntime", "library");
 
 /// How a stage runs its models: where ONNX Runtime is looked for, the shared pool, and the stage's own options.
 ///
-/// A kind's config takes the options in as `#[serde(flatten)] session: SessionOptions`; `deny_unknown_fields` then stands
-/// in a `schemars` attribute, since serde cannot have both, and check goes by the schema.
+/// A kind's config takes the options in as `#[serde(flatten)] session: SessionOptions`; `deny_unknown_fields` then
+/// stands in a `schemars` attribute, since serde cannot have both, and check goes by the schema.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     explicit: Option<PathBuf>,
@@ -118,8 +118,8 @@ impl Runtime {
     }
 
     /// What of this machine stands in the way of running these graphs: no library, or one that will not do; a provider
-    /// that is not there; an `.ort` file that is not what its card says. A provider that another one takes the place of,
-    /// where that is allowed, is a warning.
+    /// that is not there; an `.ort` file that is not what its card says. A provider that another one takes the place
+    /// of, where that is allowed, is a warning.
     ///
     /// Models are loaded only where nothing less tells: for providers other than the processor, and `.ort` files.
     pub fn probe(&self, graphs: &[&Graph]) -> Vec<Fault> {
@@ -185,9 +185,9 @@ fn fault(error: &InferenceError) -> Fault {
 
 /// What a failed run means for the stream and the stage.
 ///
-/// A run that fails gives no state, so the stream's stays as it was, and only the packet is lost: *skip*. That holds for
-/// a wrong input, for a failure inside the graph and for a run that was cancelled. A device that reports that it is lost
-/// fails every later run as well: *fatal*, and the stage is built anew.
+/// A run that fails gives no state, so the stream's stays as it was, and only the packet is lost: *skip*. That holds
+/// for a wrong input, for a failure inside the graph and for a run that was cancelled. A device that reports that it is
+/// lost fails every later run as well: *fatal*, and the stage is built anew.
 pub fn run_error(error: InferenceError, provider: Provider) -> StageError {
     match &error {
         InferenceError::Failed { reason, .. } | InferenceError::Unreadable { reason, .. }
@@ -207,8 +207,8 @@ fn device_lost(reason: &str) -> bool {
         && !reason.contains("out of memory")
 }
 
-/// A handle with which the runtime breaks off a session's run that takes too long. The session refuses runs from then on,
-/// until [`allow_runs`].
+/// A handle with which the runtime breaks off a session's run that takes too long. The session refuses runs from then
+/// on, until [`allow_runs`].
 pub fn canceller(session: &dyn Session) -> Canceller {
     let canceller = session.canceller();
     Canceller::new(move || canceller.cancel())
@@ -262,7 +262,8 @@ mod tests {
         let runtime = Runtime::new(bench.settings(), SessionOptions::default());
         for (width, sound) in [(4, true), (5, false)] {
             let ports = format!(
-                "ports: {{model: {{inputs: [{{name: x, dtype: f32, shape: [1, {width}]}}], outputs: [{{name: y, dtype: f32}}]}}}}\n"
+                "ports: {{model: {{inputs: [{{name: x, dtype: f32, shape: [1, {width}]}}], \
+                 outputs: [{{name: y, dtype: f32}}]}}}}\n"
             );
             let graph = graph(&bench, "relu.ort", &ports);
             let faults = runtime.probe(&[&graph]);

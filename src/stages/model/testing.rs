@@ -57,7 +57,8 @@ impl Bench {
         path
     }
 
-    /// Reads a stage of `kind` from its keys as YAML, `model` first. Keys of the card come in as a pipeline brings them.
+    /// Reads a stage of `kind` from its keys as YAML, `model` first. Keys of the card come in as a pipeline brings
+    /// them.
     pub fn read(&self, kind: &Kind, yaml: &str) -> Result<Box<dyn Blueprint>, Faults> {
         self.context(yaml, |context| (kind.read)(context))
     }
@@ -94,8 +95,8 @@ pub fn with_card(own: Node, model: &str, base: &Path) -> Node {
     Node::new(own.span, config::Value::Mapping(entries))
 }
 
-/// Whether ONNX Runtime is on this machine. Where it is not the test fails, unless `PERCEPT_ALLOW_MISSING_RUNTIME=1` lets
-/// it pass unproven (`false`).
+/// Whether ONNX Runtime is on this machine. Where it is not the test fails, unless `PERCEPT_ALLOW_MISSING_RUNTIME=1`
+/// lets it pass unproven (`false`).
 pub fn require_runtime() -> bool {
     let settings = Settings { model_threads: Some(1), ..Settings::default() };
     match Runtime::new(&settings, SessionOptions::default()).initialize() {

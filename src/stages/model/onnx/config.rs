@@ -43,7 +43,8 @@ pub struct OnnxConfig {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub sample_rate_hz: Option<u32>,
-    /// New samples that a run takes: sound is cut into windows. Default: the card's, else a run takes a packet as it is.
+    /// New samples that a run takes: sound is cut into windows. Default: the card's, else a run takes a packet as it
+    /// is.
     #[serde(default)]
     #[schemars(range(min = 1, max = 16_777_216))]
     pub window_samples: Option<u32>,

@@ -9,7 +9,8 @@ use crate::tensor::{DType, Dim, Element, SymbolicShape, Tensor, bf16, f16};
 pub const MAX_ELEMENTS: usize = 1 << 24;
 
 /// The tensor that `value` means for `port`: a number, true or false, or text; or lists of them, nested as deep as the
-/// shape or flat. A single value fills the whole shape, where unknown sizes are 1. A flat list settles one unknown size.
+/// shape or flat. A single value fills the whole shape, where unknown sizes are 1. A flat list settles one unknown
+/// size.
 ///
 /// Fails with what was expected and what was found, in words.
 pub fn tensor(value: &Json, port: &Port) -> Result<Tensor, String> {

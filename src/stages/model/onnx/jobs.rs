@@ -48,8 +48,8 @@ pub enum JobError {
     },
     /// Numbers that are none.
     #[error(
-        "port `{port}` of model `{model}`: what starts at {start} holds {what}; it was not run, since the model would carry \
-         it on or answer with nothing else"
+        "port `{port}` of model `{model}`: what starts at {start} holds {what}; it was not run, since \
+         the model would carry it on or answer with nothing else"
     )]
     NotFinite {
         /// The model's name.
@@ -124,9 +124,8 @@ impl StreamState {
 
     /// Gives up the first `count` jobs; what comes out next has a gap before it.
     pub fn drop_jobs(&mut self, count: usize) {
-        let dropped = self.jobs.drain(..count.min(self.jobs.len()));
         // First states that a dropped job was to begin with are due to the next one.
-        let fresh = dropped.filter(|job| job.fresh).count() > 0;
+        let fresh = self.jobs.drain(..count.min(self.jobs.len())).any(|job| job.fresh);
         self.lost = true;
         match self.jobs.front_mut() {
             Some(next) => next.fresh |= fresh,

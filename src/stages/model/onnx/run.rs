@@ -23,8 +23,8 @@ pub enum RunError {
     },
     /// An output has no batch axis where one was to be taken away.
     #[error(
-        "output `{output}` of model `{model}` came out as {found:?}, expected {expected} at its batch axis {axis}; name the \
-         right one with `batch_axis: {{{output}: N}}`, or null if it has none"
+        "output `{output}` of model `{model}` came out as {found:?}, expected {expected} at its batch axis \
+         {axis}; name the right one with `batch_axis: {{{output}: N}}`, or null if it has none"
     )]
     BatchAxis {
         /// The model's name.

@@ -419,7 +419,8 @@ fn small_graphs() {
         ),
         (
             "a state that grows from nothing",
-            "model: cache.onnx\nstate: {past: present}\nstate_shape: {past: [1, 0, 2]}\noutput: sum\nbatch_axis: {sum: null}\n",
+            "model: cache.onnx\nstate: {past: present}\nstate_shape: {past: [1, 0, 2]}\noutput: sum\n\
+             batch_axis: {sum: null}\n",
             &[(&[1, 2], &[1., 2.], &[], &[3.]), (&[1, 2], &[3., 4.], &[], &[10.])],
         ),
         ("no axis at all", "model: scalar.onnx\n", &[(&[], &[3.], &[], &[-3.])]),

@@ -118,3 +118,34 @@ fn beyond_the_byte_bound_the_stream_fails_and_both_paths_are_named() {
     let why = &report.failures[0].why;
     assert!(why.contains("count → join.fast") && why.contains("middle → join.slow"), "{why}");
 }
+
+/// What a later stage feeds back is read while the stream lasts, and holds up neither the stream nor the end.
+#[test]
+fn a_cycle_with_feedback_ends() {
+    let order = Order::default();
+    let seen = order.clone();
+    let contract = Contract::new().input("in", Format::Any).input("back", Format::Any).output("out").inline();
+    let adder = Made::new(contract, move |_, value, input, out| {
+        seen.lock().unwrap().push((input.port, value));
+        if input.port == 0 {
+            out.emit(0, draft(value));
+        }
+        Ok(())
+    });
+    let mut planner = Planner::new()
+        .stage("count", Role::Capture, Count { streams: 2, packets: 300, every: None })
+        .stage("adder", Role::Preprocess, adder)
+        .stage("echo", Role::Preprocess, pass())
+        .stage("sink", Role::Sink, collect(&Seen::default()))
+        .link(0, 1, 0)
+        .link(1, 2, 0)
+        .link(2, 3, 0);
+    let feedback = LinkSettings { feedback: true, overflow: Overflow::DropOldest, ..LinkSettings::default() };
+    planner = planner.link_with(2, 1, 1, feedback);
+    let report = planner.run();
+    assert_eq!(report.outcome, Outcome::Finished);
+    assert!(report.is_clean(), "{report:#?}");
+    let order = order.lock().unwrap();
+    assert_eq!(order.iter().filter(|(port, _)| *port == 0).count(), 600);
+    assert!(order.iter().any(|(port, _)| *port == 1), "something came back");
+}

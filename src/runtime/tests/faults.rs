@@ -148,3 +148,33 @@ fn a_start_that_goes_back_is_refused_and_counted() {
     assert!(!report.is_clean());
     assert_eq!(seen.lock().unwrap()["s0"].len(), 19);
 }
+
+#[test]
+fn a_panic_at_the_end_or_the_beginning_of_a_stream_is_that_streams_failure() {
+    for at_end in [true, false] {
+        let middle = Made::new(io(), |_, value, _, out| {
+            out.emit(0, draft(value));
+            Ok(())
+        });
+        let middle = match at_end {
+            true => middle.at_flush(|state, _| assert!(state.capacity() > 1_000_000, "the end is too much")),
+            false => middle.at_open(|info| {
+                assert!(&*info.name != "s1", "s1 is too much");
+                Ok(())
+            }),
+        };
+        let streams = if at_end { 1 } else { 3 };
+        let (report, seen) = run(middle, streams, 50);
+        assert_eq!(report.outcome, Outcome::Finished, "{report:#?}");
+        assert_eq!(report.failed_streams, 1, "{report:#?}");
+        assert!(report.failures[0].why.contains("too much"), "{report:#?}");
+        assert!(!report.is_clean());
+        assert!(report.books.imbalances().is_empty(), "{report:#?}");
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen["s0"], up_to(50));
+        if !at_end {
+            assert_eq!(seen["s2"], up_to(50));
+            assert!(!seen.contains_key("s1"));
+        }
+    }
+}

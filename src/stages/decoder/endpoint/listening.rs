@@ -36,6 +36,8 @@ pub(super) struct Listening {
     found: Vec<Found>,
     /// The end of the newest packet on either port.
     newest: Timestamp,
+    /// What was the newest at the last look that found something new, and when that was by the clock.
+    last_look: Option<(Timestamp, Timestamp)>,
     told_bad_probability: bool,
 }
 
@@ -54,6 +56,7 @@ impl Listening {
             segmenter: Segmenter::new(limits),
             found: Vec::new(),
             newest: Timestamp::MIN,
+            last_look: None,
             told_bad_probability: false,
         }
     }
@@ -70,13 +73,20 @@ impl Listening {
         self.begun.then(|| self.timeline.time_of(from))
     }
 
-    /// Ends the utterance in progress when nothing has come for too long.
+    /// Ends the utterance in progress when nothing has come for too long, by the clock alone: sound may lag behind it, by
+    /// the time that a device took to start or by its own idea of a second.
     pub fn look_at_clock(&mut self, now: Timestamp, out: &mut Output) {
-        let silent = now - self.newest;
-        if self.live && self.segmenter.is_in_utterance() && silent > self.stall {
-            out.event(EventKind::Notice, format!("nothing came for {silent}: the utterance in progress is ended"));
-            self.end_speech(Timestamp::MAX);
-            self.tell(out);
+        match self.last_look {
+            Some((newest, since)) if newest == self.newest => {
+                let silent = now - since;
+                if self.live && self.segmenter.is_in_utterance() && silent > self.stall {
+                    let message = format!("nothing came for {silent}: the utterance in progress is ended");
+                    out.event(EventKind::Notice, message);
+                    self.end_speech(Timestamp::MAX);
+                    self.tell(out);
+                }
+            }
+            _ => self.last_look = Some((self.newest, now)),
         }
     }
 

@@ -12,6 +12,7 @@ fn the_clock_ends_an_utterance_when_nothing_comes() {
     let speaking = Script::new(WINDOW * 50, &stretches(&[(0.0, 10), (1.0, 40)]));
     let mut run = Run::new(Endpoint::default(), true);
     run.push_all(&speaking);
+    run.tick(1600);
     run.tick(2600);
     assert_eq!(run.finals(), [], "1000 ms after the sound's end at 1600 ms it may still go on");
     run.tick(2601);
@@ -30,6 +31,22 @@ fn the_clock_ends_an_utterance_when_nothing_comes() {
     assert_eq!(run.finals(), [(1600, 2120)]);
     run.tick(60_000);
     assert!(run.out.is_empty(), "silence needs no clock");
+}
+
+/// A microphone opens late, or counts a shorter second than the clock: what comes is never taken for silence.
+#[test]
+fn sound_that_lags_behind_the_clock_is_not_cut() {
+    let mut run = Run::new(Endpoint::default(), true);
+    let script = Script::new(WINDOW * 200, &stretches(&[(1.0, 200)]));
+    for (count, (port, packet)) in script.packets().into_iter().enumerate() {
+        let lag = 30_000 + count as i64;
+        let now = packet.start.as_nanos() / 1_000_000 + lag;
+        run.push(port, packet);
+        run.tick(now);
+    }
+    run.flush();
+    assert_eq!(run.finals(), [(0, 6400)]);
+    assert_eq!(run.events().len(), 0);
 }
 
 #[test]

@@ -73,8 +73,7 @@ docs: ## the documentation builds without a warning
 architecture: ## floors, fences and the top level
 	$(CARGO) test $(LOCKED) --test architecture
 
-# Python with the peers and the folder of their models, prepared unless PERCEPT_BENCH_PEERS=0 or PERCEPT_BENCH_PYTHON
-# names one that has them.
+# The peers' Python is prepared unless PERCEPT_BENCH_PEERS is 0, or PERCEPT_BENCH_PYTHON names one that has them.
 bench: build ## the benchmarks beside their peers, printed as tables (PERCEPT_BENCH_PEERS=0: without peers)
 	@echo 'percept setup pipelines/speech.yaml'; "$(TARGET_DIR)/release/percept" setup pipelines/speech.yaml
 ifneq ($(PERCEPT_BENCH_PEERS),0)

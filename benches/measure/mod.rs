@@ -2,7 +2,7 @@
 //! tell it in a line of JSON. Linux only: the figures are read under `/proc`.
 #![allow(dead_code, reason = "each bench uses a part")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -83,6 +83,15 @@ impl Reading {
         self.threads.iter().map(|(_, used)| used).sum()
     }
 
+    /// CPU time in seconds by the name of the thread.
+    pub fn by_thread(&self) -> BTreeMap<&str, f64> {
+        let mut by_thread = BTreeMap::new();
+        for (name, used) in &self.threads {
+            *by_thread.entry(name.as_str()).or_default() += used.as_secs_f64();
+        }
+        by_thread
+    }
+
     /// CPU time of the thread of the stage `stage` in the pipeline `pipeline`.
     pub fn cpu_of(&self, pipeline: &str, stage: &str) -> Duration {
         // Linux keeps 15 bytes of a thread's name.
@@ -132,8 +141,8 @@ impl Peers {
             return None;
         }
         // This program lies in TARGET/release/deps.
-        let here = std::env::current_exe().ok()?;
-        let folder = here.ancestors().nth(3)?.join("peers");
+        let here = std::env::current_exe().unwrap_or_default();
+        let folder = here.ancestors().nth(3).unwrap_or(Path::new(".")).join("peers");
         let or = |name: &str, default: PathBuf| std::env::var_os(name).map_or(default, PathBuf::from);
         let python = or("PERCEPT_BENCH_PYTHON", folder.join("venv/bin/python"));
         let wheels = or("PERCEPT_BENCH_WHEELS", folder.join("wheels"));

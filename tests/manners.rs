@@ -166,7 +166,9 @@ fn metrics_are_served_while_it_runs() {
         }
         std::thread::sleep(Duration::from_millis(100));
     };
-    for name in ["percept_process_seconds_bucket", "percept_queue_depth", "percept_latency_seconds", "percept_queued_bytes"] {
+    for name in
+        ["percept_process_seconds_bucket", "percept_queue_depth", "percept_latency_seconds", "percept_queued_bytes"]
+    {
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
     child.kill().unwrap();

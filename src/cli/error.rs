@@ -137,8 +137,7 @@ impl CliError {
                 }
                 let lines = text::wrap(&message, terminal.width.saturating_sub(7));
                 terminal.line(&format!("{}: {}", terminal.bad("error"), lines.join("\n       ")));
-                if let CliError::Usage { help: Some(help), .. } | CliError::Failed { help: Some(help), .. } = other
-                {
+                if let CliError::Usage { help: Some(help), .. } | CliError::Failed { help: Some(help), .. } = other {
                     let lines = text::wrap(help, terminal.width.saturating_sub(8));
                     terminal.line(&format!("{}: {}", terminal.name(" help"), lines.join("\n       ")));
                 }

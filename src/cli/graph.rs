@@ -173,10 +173,7 @@ pub(super) mod tests {
     type Sketch<'a> = (&'a str, Role, &'a str, &'a [&'a str], &'a [(&'a str, Format)]);
 
     /// A plan of stages and `(from, output, to, input)`.
-    pub(crate) fn plan(
-        stages: &[Sketch<'_>],
-        links: &[(usize, usize, usize, usize)],
-    ) -> Plan {
+    pub(crate) fn plan(stages: &[Sketch<'_>], links: &[(usize, usize, usize, usize)]) -> Plan {
         let planned = stages.iter().map(|(id, role, kind, inputs, outputs)| {
             let contract = inputs.iter().fold(Contract::new(), |contract, input| contract.input(*input, Format::Any));
             let contract = outputs.iter().fold(contract, |contract, (name, _)| contract.output(*name));

@@ -102,15 +102,9 @@ impl PipelineFile {
         };
         let text = |text: &str| argument(&option, Value::String(text.to_owned()));
         let key = |name: &str| Key { origin: Some(option.clone()), ..Key::new(name, whole) };
-        let list: Vec<Node> = paths
-            .iter()
-            .map(|path| {
-                // Relative to where the user stands, not to the pipeline's folder.
-                let absolute =
-                    std::path::absolute(path).map_or_else(|_| path.clone(), |path| path.display().to_string());
-                text(&absolute)
-            })
-            .collect();
+        // Paths as they were typed, since they name the streams; they start where the user stands.
+        let list: Vec<Node> = paths.iter().map(|path| text(path)).collect();
+        let here = std::env::current_dir().unwrap_or_default().display().to_string();
         let path = match <[Node; 1]>::try_from(list) {
             Ok([only]) => only,
             Err(list) => argument(&option, Value::Sequence(list)),
@@ -120,6 +114,8 @@ impl PipelineFile {
                 (key(Role::Capture.key()), text("file")),
                 (key("id"), text(&id)),
                 (key("path"), path.clone()),
+                (key("folder"), text(&here)),
+                (key("folder"), text(&here)),
             ]);
         }
         Ok(())

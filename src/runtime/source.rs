@@ -105,7 +105,8 @@ pub(crate) async fn run(shared: Arc<CaptureShared>) -> Exit {
                         shared.hub.failed(&shared.plan.id, format!("{id}").into(), &why);
                         let mut writer = Writer::new(shared.outlets.clone());
                         writer.close(id, shared.index, true);
-                        poll_fn(|cx| if writer.flush(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending }).await;
+                        poll_fn(|cx| if writer.flush(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending })
+                            .await;
                     }
                 });
             }

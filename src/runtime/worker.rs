@@ -123,10 +123,20 @@ struct Lent {
 /// What a round has to tell, once it counts.
 enum Notice {
     /// The stream goes on no further. Without a reason where another stage has told it.
-    Failed { info: Arc<StreamInfo>, why: Option<String> },
+    Failed {
+        info: Arc<StreamInfo>,
+        why: Option<String>,
+    },
     /// It came to its end, but not whole.
-    Broken { info: Arc<StreamInfo>, why: String },
-    Skipped { info: Arc<StreamInfo>, at: Timestamp, why: String },
+    Broken {
+        info: Arc<StreamInfo>,
+        why: String,
+    },
+    Skipped {
+        info: Arc<StreamInfo>,
+        at: Timestamp,
+        why: String,
+    },
 }
 
 /// What a round has to write, in order.
@@ -212,7 +222,11 @@ impl StageShared {
             if let Delivery::Close { stream, .. } = delivery
                 && let Some(entry) = core.streams.get(stream)
             {
-                self.hub.stream_failed(&self.plan.id, &entry.info, "what was left of it is lost in a call that did not come back");
+                self.hub.stream_failed(
+                    &self.plan.id,
+                    &entry.info,
+                    "what was left of it is lost in a call that did not come back",
+                );
             }
         }
         core.pending.splice(0..0, rest);

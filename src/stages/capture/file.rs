@@ -80,8 +80,10 @@ impl From<Vec<String>> for Paths {
 #[non_exhaustive]
 pub struct File {
     /// A file; a folder, of which the files are taken whose names look like sound; a glob such as `talks/**/*.flac`, of
-    /// which all files are taken; or a list of them. Relative paths start at the pipeline's folder.
+    /// which all files are taken; or a list of them. A stream is named by its path as it is written here.
     pub path: Paths,
+    /// The folder that relative paths start at, itself relative to the pipeline's. Default: the pipeline's folder.
+    pub folder: Option<PathBuf>,
     /// Whether the folders in a folder are read too. Default: false.
     #[serde(default)]
     pub recursive: bool,
@@ -142,6 +144,7 @@ impl File {
     pub fn new(path: impl Into<Paths>) -> Self {
         File {
             path: path.into(),
+            folder: None,
             recursive: false,
             packet_ms: packet_ms(),
             realtime: false,
@@ -212,7 +215,8 @@ fn read_headers(files: &[FoundFile]) -> (Format, Vec<(usize, Fault)>) {
 
 impl Resolve for File {
     fn resolve(mut self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
-        self.base.clone_from(&context.settings.base_dir);
+        let own = self.folder.clone().unwrap_or_default();
+        self.base = context.settings.resolve(own);
         let paths = context.node.get("path").unwrap_or(context.node);
         let nodes = paths.as_sequence().unwrap_or(std::slice::from_ref(paths));
         self.places = nodes.iter().map(|node| (node.span, node.source(context.source).clone())).collect();

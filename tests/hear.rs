@@ -51,7 +51,7 @@ const FIRST_WORD_ENDS_MS: [(&str, u64); 10] = [
 const ROUNDS: usize = 2;
 const AWAY: Duration = Duration::from_secs(3);
 /// After each recording, and before the first of a round.
-const PAUSE: Duration = Duration::from_millis(900);
+const PAUSE: Duration = Duration::from_millis(800);
 /// `endpoint`'s.
 const MIN_SILENCE: Duration = Duration::from_millis(500);
 /// How long the voice gate's windows are, and from which probability on it counts as voice: see reference.json.
@@ -60,7 +60,7 @@ const VOICE: f64 = 0.35;
 /// Frames written at a time: 10 ms.
 const STEP: usize = RATE / 100;
 /// When nothing came for so long, nothing more will.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
 /// Frames that a device may swallow while it is opened again.
 const REOPENING: u64 = RATE as u64 / 2;
 

@@ -1,15 +1,12 @@
 //! The microphone for real, without hardware: an ALSA device whose sound comes out of a FIFO at the pace of a clock.
-//!
-//! ALSA reads its configuration from the environment before anything else, so each test runs itself again as a child
-//! process with that environment.
 
 #![cfg(all(target_os = "linux", feature = "microphone"))]
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
-use std::fs::File;
+#[path = "common/virtual_microphone.rs"]
+mod virtual_microphone;
+
 use std::io::Write;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -17,44 +14,15 @@ use std::time::{Duration, Instant};
 use percept::stage::{Blueprint, Capture, CaptureContext, Draft, Event, EventKind, Flow, Output, Runnable, Source};
 use percept::stages::capture::microphone::{Microphone, list};
 use percept::units::SystemClock;
+use virtual_microphone::{FIFO_DEVICE, FILE_DEVICE, RATE, bytes, fifo};
 
-/// Set in a child: the folder of its devices.
-const FOLDER: &str = "PERCEPT_TEST_MICROPHONE";
-const ALSA: &str = "/usr/share/alsa/alsa.conf";
-const RATE: usize = 16_000;
 /// Frames that the device delivers at a time.
 const STEP: usize = 320;
 
-/// Runs the named test of this file again, with an ALSA device `micfifo` that reads `mic.fifo`, and one `micfile` that
-/// reads `mic.raw` as fast as it can. True in the child.
+/// True in the child, where the devices are: the FIFO's, and a file's whose ten seconds number their frames.
 fn in_child(test: &str) -> bool {
-    if std::env::var_os(FOLDER).is_some() {
-        return true;
-    }
-    assert!(Path::new(ALSA).exists(), "{ALSA} is missing: install libasound2-data");
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let device = |name: &str, input: &str, hint: &str| {
-        format!(
-            "pcm.{name} {{ type file  slave.pcm \"null\"  file /dev/null  infile \"{}\"  format \"raw\"  \
-             hint {{ show on  description \"{hint}\" }} }}\n",
-            path(input)
-        )
-    };
-    let devices = device("micfifo", "mic.fifo", "fifo microphone") + &device("micfile", "mic.raw", "file microphone");
-    std::fs::write(path("asound.conf"), devices).unwrap();
-    assert!(Command::new("mkfifo").arg(path("mic.fifo")).status().unwrap().success());
-    let sound: Vec<u8> = (0..RATE * 10).flat_map(|frame| sample(frame).to_le_bytes()).collect();
-    std::fs::write(path("mic.raw"), sound).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder.path())
-        .env("ALSA_CONFIG_PATH", format!("{ALSA}:{}", path("asound.conf")))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "the child failed:\n{text}");
-    false
+    let sound: Vec<f32> = (0..RATE * 10).map(sample).collect();
+    virtual_microphone::in_child(test, &sound).is_none()
 }
 
 /// The sample of a frame: its number, exactly.
@@ -68,18 +36,16 @@ fn number(sample: f32) -> usize {
 
 /// Feeds the FIFO in steps of 20 ms by the clock, as many as asked for, numbering the frames on and on.
 fn feeder() -> mpsc::Sender<usize> {
-    let path = Path::new(&std::env::var_os(FOLDER).unwrap()).join("mic.fifo");
-    // Open for reading too: the device opens and closes it while it is looked at.
-    let mut fifo = File::options().read(true).write(true).open(path).unwrap();
+    let mut fifo = fifo();
     let (sender, steps) = mpsc::channel::<usize>();
     std::thread::spawn(move || {
         let mut frame = 0;
         for count in steps {
             let begun = Instant::now();
             for step in 0..count {
-                let bytes: Vec<u8> = (frame..frame + STEP).flat_map(|frame| sample(frame).to_le_bytes()).collect();
+                let sound: Vec<f32> = (frame..frame + STEP).map(sample).collect();
                 frame += STEP;
-                fifo.write_all(&bytes).unwrap();
+                fifo.write_all(&bytes(&sound)).unwrap();
                 let due = begun + Duration::from_millis(20) * (step as u32 + 1);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
@@ -150,7 +116,7 @@ async fn a_paced_device_is_recorded_exactly_taken_away_and_given_back() {
         return;
     }
     let known = list();
-    assert!(known.iter().any(|device| device.id == "micfifo" && device.name == "fifo microphone"), "{known:?}");
+    assert!(known.iter().any(|device| device.id == FIFO_DEVICE && device.name == "fifo microphone"), "{known:?}");
     let feed = feeder();
     let mut recording = Recording::start(&microphone("fifo microphone")).await;
     assert!(recording.source.info().live);
@@ -188,7 +154,7 @@ async fn a_device_that_is_too_fast_is_bounded_and_its_loss_counted() {
     if !in_child("a_device_that_is_too_fast_is_bounded_and_its_loss_counted") {
         return;
     }
-    let mut microphone = microphone("micfile");
+    let mut microphone = microphone(FILE_DEVICE);
     microphone.buffer_ms = 100;
     let mut recording = Recording::start(&microphone).await;
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -26,7 +26,9 @@
 //!
 //! All revisions of an utterance share their start. The first partial one comes as soon as a candidate is speech, the
 //! next at each window that ends `partial_every_ms`, 2 · `partial_every_ms`, … after the begin of the speech, each with
-//! the sound from the utterance's start to the end of that window. There is none at the window that ends the utterance.
+//! the sound from the utterance's start to the end of that window. Once the speech is longer than ten such distances, the
+//! next one comes when it has grown by a tenth, since a model that reads the whole utterance again takes longer and longer.
+//! There is none at the window that ends the utterance.
 //!
 //! With `eager_final`, once a silence has lasted 96 ms and the padding after it is there, one partial result holds
 //! exactly the sound that the final one will have if the silence goes on, and no other follows while it does. A
@@ -79,7 +81,7 @@ pub struct Endpoint {
     /// Sound that an utterance holds after its speech, in milliseconds, as far as it is there when the utterance ends.
     #[schemars(range(max = 10_000))]
     pub pad_after_ms: u32,
-    /// Distance of partial results, in milliseconds of the stream.
+    /// Distance of partial results, in milliseconds of the stream; a tenth of the utterance where that is more.
     #[schemars(range(min = 20, max = 60_000))]
     pub partial_every_ms: u32,
     /// Which streams get partial results.

@@ -181,7 +181,8 @@ impl Segmenter {
         if eager.is_none() && end < spoken.partial_due {
             return;
         }
-        let every = every.max(1);
+        // An offline model reads the whole utterance again: as it grows, so does what it costs.
+        let every = every.max((end - spoken.speech) / 10).max(1);
         spoken.partial_due = spoken.speech.saturating_add(((end - spoken.speech) / every + 1).saturating_mul(every));
         let end = eager.unwrap_or(end);
         if end > spoken.start {

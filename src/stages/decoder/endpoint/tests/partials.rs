@@ -73,3 +73,17 @@ fn speech_that_goes_on_after_a_cut_is_told_at_once() {
     assert_eq!(heard[1], Heard { start: 0, end: cut, partial: false, revision: 2 });
     assert_eq!(heard[2], Heard { start: cut, end: WINDOW * 32, partial: true, revision: 1 });
 }
+
+#[test]
+fn partial_results_of_a_long_utterance_are_a_tenth_of_it_apart() {
+    let script = Script::new(WINDOW * 300, &stretches(&[(1.0, 300)]));
+    // The first one comes as soon as it is speech.
+    let heard = script.run(&Endpoint::default(), true).into_iter().filter(|one| one.partial).skip(1);
+    let heard: Vec<Heard> = heard.collect();
+    let distances: Vec<u64> = heard.windows(2).map(|pair| pair[1].end - pair[0].end).collect();
+    for (pair, distance) in heard.windows(2).zip(&distances) {
+        let wanted = 4800.max(pair[0].end / 10);
+        assert!((wanted - WINDOW..=wanted + 2 * WINDOW).contains(distance), "{distance} after {}", pair[0].end);
+    }
+    assert!(distances.last().unwrap() > &12_000, "{distances:?}");
+}

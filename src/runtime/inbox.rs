@@ -129,7 +129,6 @@ struct LinkEnd {
     book: LinkBook,
     depth: u64,
     finished: bool,
-    writers: Vec<Waker>,
 }
 
 /// A stream's queues, one for each link.
@@ -160,6 +159,8 @@ struct Queue {
     phase: Phase,
     close_failed: bool,
     writer_waits: bool,
+    /// Whom to wake when there is room: this stream's writer and nobody else's.
+    writer: Option<Waker>,
     gap: bool,
 }
 
@@ -213,9 +214,10 @@ impl Inbox {
         if !left.is_empty()
             && let Some(waker) = waker
         {
-            let writers = &mut shared.links[link].writers;
-            if !writers.iter().any(|known| known.will_wake(waker)) {
-                writers.push(waker.clone());
+            for (stream, _) in &left {
+                if let Some(lane) = shared.streams.get_mut(stream) {
+                    lane.queues[link].waits(waker);
+                }
             }
         }
         *items = left;
@@ -314,6 +316,7 @@ impl Inbox {
 
     /// Empties all queues, counting what was in them as cancelled, and lets every writer through.
     pub(crate) fn cancel(&self) {
+        let mut woken: Vec<Waker> = Vec::new();
         let mut shared = self.lock();
         let Shared { streams, links, ready, reader, took_out, .. } = &mut *shared;
         for lane in streams.values_mut() {
@@ -328,11 +331,11 @@ impl Inbox {
                 }
                 queue.packets = 0;
                 queue.bytes = 0;
+                woken.extend(queue.writer.take());
             }
         }
         streams.clear();
         ready.clear();
-        let mut woken: Vec<Waker> = links.iter_mut().flat_map(|link| std::mem::take(&mut link.writers)).collect();
         woken.extend(reader.take());
         self.settle(&mut shared);
         drop(shared);
@@ -506,7 +509,7 @@ impl Inbox {
                     }
                 }
             }
-            self.wake_writers(lane, links, woken);
+            self.wake_writers(lane, woken);
             if closed && !lane.begin_again(&self.spec.links) {
                 streams.remove(&stream);
             } else if closed || more {
@@ -516,17 +519,20 @@ impl Inbox {
         }
     }
 
-    /// Wakes writers that waited on a queue of this lane and would now be let in.
-    fn wake_writers(&self, lane: &mut Lane, links: &mut [LinkEnd], woken: &mut Vec<Waker>) {
-        for (link, end) in links.iter_mut().enumerate() {
+    /// Wakes writers that waited on a queue of this lane and would now be let in: when it is half empty, so that they do
+    /// not wake for each single place, or when the stage starves on another link.
+    fn wake_writers(&self, lane: &mut Lane, woken: &mut Vec<Waker>) {
+        for link in 0..lane.queues.len() {
             if !lane.queues[link].writer_waits {
                 continue;
             }
             let settings = &self.spec.links[link].settings;
-            let room = !lane.queues[link].is_over(settings, 0, &self.memory);
+            let queue = &lane.queues[link];
+            let room = queue.packets <= settings.queue / 2 && !queue.is_over(settings, 0, &self.memory);
             if room || lane.starving_link(link, &self.spec.links).is_some() {
-                lane.queues[link].writer_waits = false;
-                woken.append(&mut end.writers);
+                let queue = &mut lane.queues[link];
+                queue.writer_waits = false;
+                woken.extend(queue.writer.take());
             }
         }
     }
@@ -647,6 +653,7 @@ impl Lane {
                 phase: if link.captures.contains(&capture) { Phase::New } else { Phase::Closed },
                 close_failed: false,
                 writer_waits: false,
+                writer: None,
                 gap: false,
             })
             .collect();
@@ -716,6 +723,13 @@ impl Lane {
 }
 
 impl Queue {
+    /// Notes whom to wake when there is room.
+    fn waits(&mut self, waker: &Waker) {
+        if !self.writer.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.writer = Some(waker.clone());
+        }
+    }
+
     fn has_packet(&self) -> bool {
         matches!(self.items.front(), Some(Item::Packet(_)))
     }

@@ -1,6 +1,7 @@
 //! What the benches of models share: clocks of the process, its memory, the peers, processes that measure themselves and
 //! tell it in a line of JSON. Linux only: the figures are read under `/proc`.
 #![allow(dead_code, reason = "each bench uses a part")]
+#![allow(clippy::unwrap_used, reason = "a bench stops where something is wrong")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -243,8 +243,9 @@ mod tests {
         }
 
         #[test]
-        fn padded_windows_hold_every_sample(window in 1usize..7, hop in 1usize..7, frames in 0usize..40) {
-            prop_assume!(hop <= window);
+        fn padded_windows_hold_every_sample(
+            (window, hop) in (1usize..7).prop_flat_map(|window| (Just(window), 1..=window)), frames in 0usize..40,
+        ) {
             let windows = cut(size(window, hop, 0, true), 1, frames, &[]);
             let mut seen = vec![false; frames];
             for (start, samples, valid) in &windows {

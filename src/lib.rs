@@ -45,7 +45,7 @@
 //! | 0 | [`units`] | time, durations, rates; the clock |
 //! | 1 | [`tensor`], [`config`] | tensors and shapes; YAML with spans, faults |
 //! | 2 | [`media`], [`dsp`], [`onnx`] | packets and formats; signal functions; the ONNX file format |
-//! | 3 | [`codec`], [`stage`] | sound and subtitle files; what a stage is |
+//! | 3 | [`codec`], [`engine`], [`stage`] | sound and subtitle files; graphs that run and train; what a stage is |
 //! | 4 | [`cards`] | model cards, the cache, fetching |
 //! | 5 | [`inference`] | one session trait; ONNX Runtime behind it |
 //! | 6 | [`stages`], [`pipeline`] | one file a kind; from a file to a plan |
@@ -87,6 +87,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod dsp;
+pub mod engine;
 pub mod inference;
 pub mod media;
 pub mod onnx;

@@ -1,0 +1,136 @@
+//! The type of every value, and the values of those that are constant.
+
+use std::collections::BTreeSet;
+
+use super::{Request, evaluate};
+use crate::engine::error::{EngineError, OpError};
+use crate::engine::op::{Inputs, TensorType, ValueType};
+use crate::engine::pool::Pool;
+use crate::engine::program::{Program, ProgramNode, ValueId};
+use crate::tensor::DType;
+
+/// Constants larger than this are computed at run time instead of ahead.
+const MAX_FOLDED: usize = 1 << 24;
+/// The most elements that one value may have.
+const MAX_ELEMENTS: usize = 1 << 34;
+
+/// What came of inferring.
+pub(super) enum Inferred {
+    /// The type of each value; all sizes are known.
+    Types(Vec<TensorType>),
+    /// Some sizes depend on these inputs or weights.
+    NeedsValues(BTreeSet<ValueId>),
+}
+
+/// Infers the types of all values that the outputs depend on.
+pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred, EngineError> {
+    let mut types: Vec<Option<ValueType>> = vec![None; program.names.len()];
+    let (nodes, needed) = program.needed(request.outputs);
+    for (id, tensor) in &program.constants {
+        types[*id] = Some(ValueType::constant(tensor.clone()));
+    }
+    for (id, known) in &request.known {
+        types[*id] = Some(known.clone());
+    }
+    for node in nodes.into_iter().map(|index| &program.nodes[index]) {
+        node_types(node, &mut types, request.pool)?;
+        let unknown = |id: &&ValueId| types[**id].as_ref().is_none_or(|known| known.sizes().is_none());
+        if node.outputs.iter().flatten().any(|id| unknown(&id)) {
+            let values = origins(program, node, &types);
+            if values.is_empty() {
+                let known: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| types[id].clone())).collect();
+                let what = "a result whose shape does not follow from the inputs' shapes and values".into();
+                return Err(node.error(&known, OpError::NotCovered { what }));
+            }
+            return Ok(Inferred::NeedsValues(values));
+        }
+    }
+    let typed = |(id, known): (ValueId, Option<ValueType>)| {
+        if !needed[id] {
+            return Ok(TensorType { dtype: DType::F32, shape: Vec::new(), value: None });
+        }
+        let name = &program.names[id];
+        let missing =
+            || EngineError::Graph { graph: program.name.clone(), reason: format!("`{name}` has no known type") };
+        let known = known.ok_or_else(missing)?;
+        let shape = known.sizes().ok_or_else(missing)?;
+        match super::memory::element_count(&shape) {
+            Some(len) if len <= MAX_ELEMENTS => Ok(TensorType { dtype: known.dtype, shape, value: known.value }),
+            _ => Err(EngineError::Graph {
+                graph: program.name.clone(),
+                reason: format!("`{name}` would have shape {shape:?}, which is too large"),
+            }),
+        }
+    };
+    let types: Result<Vec<TensorType>, EngineError> = types.into_iter().enumerate().map(typed).collect();
+    Ok(Inferred::Types(types?))
+}
+
+/// Infers what a node's outputs are, and computes them where all of its inputs are constants.
+pub(in crate::engine) fn node_types(
+    node: &ProgramNode,
+    types: &mut [Option<ValueType>],
+    pool: &Pool,
+) -> Result<(), EngineError> {
+    let inputs: Vec<Option<ValueType>> = node.inputs.iter().map(|id| id.and_then(|id| types[id].clone())).collect();
+    let fail = |source| node.error(&inputs, source);
+    let mut outputs = node.op.infer(&Inputs::new(&inputs, node.outputs.len())).map_err(fail)?;
+    if outputs.len() < node.outputs.len() {
+        let what = format!("{} outputs named, {} inferred", node.outputs.len(), outputs.len());
+        return Err(fail(OpError::Plan { what }));
+    }
+    outputs.truncate(node.outputs.len());
+    let constant = node
+        .inputs
+        .iter()
+        .zip(&inputs)
+        .all(|(id, known)| id.is_none() || known.as_ref().is_some_and(|known| known.value.is_some()));
+    let sizes: Option<Vec<Vec<usize>>> = outputs.iter().map(ValueType::sizes).collect();
+    let small = sizes.is_some_and(|sizes| {
+        sizes.iter().all(|sizes| super::memory::element_count(sizes).is_some_and(|len| len <= MAX_FOLDED))
+    });
+    let folded = outputs.iter().all(|output| output.value.is_some());
+    if constant && small && !folded && !node.op.is_random() {
+        let tensors = evaluate(node, &inputs, &outputs, pool).map_err(fail)?;
+        outputs = tensors.into_iter().map(ValueType::constant).collect();
+    }
+    for (id, output) in node.outputs.iter().zip(outputs) {
+        if let Some(id) = id {
+            types[*id] = Some(output);
+        }
+    }
+    Ok(())
+}
+
+/// The inputs and weights from which the values are computed that the shapes of a node's outputs depend on.
+fn origins(program: &Program, node: &ProgramNode, types: &[Option<ValueType>]) -> BTreeSet<ValueId> {
+    let mut makers = vec![None; program.names.len()];
+    for (index, node) in program.nodes.iter().enumerate() {
+        for id in node.outputs.iter().flatten() {
+            makers[*id] = Some(index);
+        }
+    }
+    let not_constant = |id: &ValueId| types[*id].as_ref().is_none_or(|known| known.value.is_none());
+    let shape_inputs = node.op.shape_inputs().iter();
+    let mut pending: Vec<ValueId> =
+        shape_inputs.filter_map(|index| node.inputs.get(*index).copied().flatten()).collect();
+    let mut seen = BTreeSet::new();
+    let mut origins = BTreeSet::new();
+    while let Some(id) = pending.pop() {
+        if !not_constant(&id) || !seen.insert(id) {
+            continue;
+        }
+        match makers[id] {
+            Some(maker) => pending.extend(program.nodes[maker].inputs.iter().flatten()),
+            None => {
+                origins.insert(id);
+            }
+        }
+    }
+    origins
+}
+
+/// Whether a gradient may flow through values of this type.
+pub(super) fn carries_gradient(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64)
+}

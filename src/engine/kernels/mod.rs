@@ -1,0 +1,6 @@
+//! What operators compute with: matrix products, and loops over floating-point numbers.
+
+pub mod float;
+pub mod matrix;
+
+pub use float::Float;

@@ -1,0 +1,55 @@
+//! The operators: one file each, one line each in [`OPS`].
+
+pub mod binary;
+pub mod broadcast;
+pub mod unary;
+
+mod add;
+mod gemm;
+mod relu;
+mod reshape;
+
+use super::attributes::OpEntry;
+use super::error::OpError;
+use super::kernel::Kernel;
+use super::op::{Inputs, Op, Signature, ValueType};
+
+/// The domain of operators that ONNX does not have: losses, mostly.
+pub const DOMAIN: &str = "ai.percept";
+
+/// Every operator that the engine covers, by domain and name.
+#[rustfmt::skip]
+pub const OPS: &[OpEntry] = &[
+    add::ENTRY,
+    gemm::ENTRY,
+    relu::ENTRY,
+    reshape::ENTRY,
+];
+
+/// The operator of that domain and name.
+pub(super) fn find(domain: &str, op_type: &str) -> Option<&'static OpEntry> {
+    OPS.iter().find(|entry| entry.domain == domain && entry.op_type == op_type)
+}
+
+/// The operator whose name is nearest, as the end of an error message.
+pub(super) fn suggestion(op_type: &str) -> String {
+    let near = OPS.iter().map(|entry| (strsim::jaro_winkler(entry.op_type, op_type), entry.op_type));
+    match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((nearness, name)) if nearness > 0.85 && name != op_type => format!("; did you mean {name}?"),
+        _ => String::new(),
+    }
+}
+
+/// Stands where an operator is about to be read.
+#[derive(Debug)]
+pub(super) struct Nothing;
+
+impl Op for Nothing {
+    fn infer(&self, _: &Inputs<'_>) -> Result<Vec<ValueType>, OpError> {
+        Err(OpError::Plan { what: "the operator was never read".into() })
+    }
+
+    fn build(&self, _: &Signature) -> Result<Box<dyn Kernel>, OpError> {
+        Err(OpError::Plan { what: "the operator was never read".into() })
+    }
+}

@@ -12,11 +12,11 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::actors::{PipelineActor, PipelineMessage, Unit};
 use super::books::{Books, LinkBook, StageBook};
-use super::events::{EventHub, PipelineEvent, StreamFailure};
+use super::events::{EventHub, Events, StreamFailure};
 use super::inbox::{Inbox, InboxSpec, LinkSpec, Memory};
 use super::meters::{LinkMeters, StageMeters};
 use super::source::CaptureShared;
@@ -266,9 +266,9 @@ impl Running {
         self.shared.books()
     }
 
-    /// What happens from now on. A watcher that does not keep up loses the oldest events.
+    /// What happens from now on. A watcher that does not keep up loses the oldest events; progress pushes none out.
     pub fn events(&self) -> Events {
-        Events { receiver: self.shared.hub.watch() }
+        self.shared.hub.watch()
     }
 
     /// Waits until the run is over, blocking the thread.
@@ -355,40 +355,6 @@ impl Future for Finished {
             state.1.push(cx.waker().clone());
         }
         Poll::Pending
-    }
-}
-
-/// The events of a running pipeline, for one watcher.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<PipelineEvent>,
-}
-
-impl Events {
-    /// The next event; `None` when the pipeline is gone. Works in any async runtime.
-    pub async fn next(&mut self) -> Option<PipelineEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!("{missed} events were not read in time and are lost to this watcher");
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// The next event that is already there.
-    pub fn try_next(&mut self) -> Option<PipelineEvent> {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(missed)) => {
-                    tracing::warn!("{missed} events were not read in time and are lost to this watcher");
-                }
-                Err(_) => return None,
-            }
-        }
     }
 }
 

@@ -149,6 +149,29 @@ fn an_interrupt_finishes_what_is_under_way_and_the_books_balance() {
 }
 
 #[test]
+fn the_run_ends_when_the_reader_of_its_only_output_goes_away() {
+    // `percept run … | head -1`, while the sound goes on.
+    let (mut child, feeder) = endless(&[]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"type\":\"audio\""));
+    drop(lines);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("it runs on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    feeder.join().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("the program that reads it has ended"), "{stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("do not balance"), "{stderr}");
+}
+
+#[test]
 fn metrics_are_served_while_it_runs() {
     let (mut child, feeder) = endless(&["--metrics", "127.0.0.1:19177"]);
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -5,6 +5,7 @@
 //! in an actor's mailbox, which has no bound.
 
 mod actors;
+mod audience;
 mod books;
 mod events;
 mod inbox;

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::actors::{PipelineActor, PipelineMessage, Unit};
+use super::audience::Audience;
 use super::books::{Books, LinkBook, StageBook};
 use super::events::{EventHub, Events, StreamFailure};
 use super::inbox::{Inbox, InboxSpec, LinkSpec, Memory};
@@ -413,6 +414,9 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
             })
             .collect()
     };
+    let is_sink = |stage: usize| plan.stages[stage].role == Role::Sink;
+    let sinks_of = |capture: usize| (0..reach.len()).filter(|&at| is_sink(at) && reach[at].contains(&capture)).count();
+    let audience = Arc::new(Audience::new((0..plan.stages.len()).map(sinks_of).collect()));
     let next_stream: Arc<AtomicU32> = Arc::default();
     let opened: Arc<AtomicU64> = Arc::default();
     let names: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
@@ -427,6 +431,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
                 hub: hub.clone(),
                 meters,
                 outlets: outlets(index),
+                audience: audience.clone(),
                 book: Mutex::new(book),
                 next_stream: next_stream.clone(),
                 opened: opened.clone(),
@@ -436,6 +441,8 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
             }));
         }
         Unit::Stage(Arc::new(StageShared {
+            index,
+            audience: (planned.role == Role::Sink).then(|| audience.clone()),
             pipeline: plan.name.clone(),
             inbox: inboxes[index].clone(),
             clock: clock.clone(),

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
+use super::audience::Audience;
 use super::books::StageBook;
 use super::events::EventHub;
 use super::inbox::{Delivery, Inbox};
@@ -50,7 +51,11 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) struct StageShared {
     pub plan: PlannedStage,
+    /// Its place in the plan.
+    pub index: usize,
     pub pipeline: Arc<str>,
+    /// For a sink: whom it tells which streams it takes.
+    pub audience: Option<Arc<Audience>>,
     pub inbox: Arc<Inbox>,
     pub clock: Arc<dyn Clock>,
     pub watch: Arc<SystemClock>,
@@ -196,6 +201,13 @@ impl StageShared {
         self.inbox.cancel();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Says, where it is a sink, that it takes nothing more of a stream.
+    fn leaves(&self, stream: StreamId) {
+        if let Some(audience) = &self.audience {
+            audience.leave(stream, self.index);
         }
     }
 
@@ -371,6 +383,7 @@ impl Worker {
                 core.writer.close(stream, capture, true);
             }
             drop(core);
+            self.shared.leaves(stream);
             self.shared.inbox.fail(stream);
             self.shared.hub.stream_failed(&self.shared.plan.id, &info, &failure);
             if let Some(panic) = crash {
@@ -582,7 +595,12 @@ impl Worker {
         let mut written = super::writer::Written::default();
         for result in self.results.drain(..) {
             match result {
-                Outcome::Open { info, capture, formats } => core.writer.open(&info, capture, &formats),
+                Outcome::Open { info, capture, formats } => {
+                    if let Some(audience) = &shared.audience {
+                        audience.join(info.id, shared.index);
+                    }
+                    core.writer.open(&info, capture, &formats);
+                }
                 Outcome::Packet { stream, origin, emitted } => {
                     written.add(core.writer.write(stream, origin, std::iter::once(emitted), 1));
                 }
@@ -591,7 +609,10 @@ impl Worker {
                     written.add(core.writer.write(stream, origin, emitted.into_iter(), count));
                 }
                 Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
-                Outcome::Close { stream, capture, failed } => core.writer.close(stream, capture, failed),
+                Outcome::Close { stream, capture, failed } => {
+                    shared.leaves(stream);
+                    core.writer.close(stream, capture, failed);
+                }
             }
         }
         self.tally.written += written.packets;

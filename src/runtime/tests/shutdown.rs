@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::kit::*;
 use crate::media::Format;
 use crate::runtime::Outcome;
-use crate::stage::{Contract, Role};
+use crate::stage::{Contract, Role, StageError};
 
 fn endless(seen: &Seen, middle: Made) -> Planner {
     Planner::new()
@@ -75,6 +75,47 @@ fn dropping_a_running_pipeline_stops_it() {
     let begun = Instant::now();
     drop(endless(&seen, pass()).start());
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+/// A sink that gives up each stream at its packet `at`.
+fn leaves(at: i64) -> Made {
+    Made::new(Contract::new().input("in", Format::Any).inline(), move |_, value, _, _| {
+        if value < at {
+            Ok(())
+        } else {
+            Err(StageError::end_stream(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))
+        }
+    })
+}
+
+#[test]
+fn streams_that_no_sink_takes_any_more_are_not_read_on() {
+    let seen = Seen::default();
+    let running = endless(&seen, pass()).stage("other", Role::Sink, leaves(5)).link(1, 3, 0).start();
+    assert!(running.wait_for(Duration::from_millis(300)).is_none(), "the other sink still takes them");
+    running.stop();
+    running.wait();
+
+    // Given up by both sinks, and by a stage before them.
+    let two = |middle: Made, first: Made, second: Made| {
+        let count = Count { streams: 2, packets: i64::MAX, every: Some(Duration::from_millis(1)) };
+        Planner::new()
+            .stage("count", Role::Capture, count)
+            .stage("middle", Role::Preprocess, middle)
+            .stage("first", Role::Sink, first)
+            .stage("second", Role::Sink, second)
+            .link(0, 1, 0)
+            .link(1, 2, 0)
+            .link(1, 3, 0)
+    };
+    let middle = Made { contract: Contract::new().input("in", Format::Any).output("out"), ..leaves(20) };
+    for plan in [two(pass(), leaves(5), leaves(30)), two(middle, collect(&seen), collect(&seen))] {
+        let report = plan.start().wait_for(Duration::from_secs(20)).expect("it ends by itself");
+        assert_eq!(report.outcome, Outcome::Finished, "{report:#?}");
+        assert_eq!(report.streams, 2);
+        assert!(report.failed_streams >= 2 && !report.is_clean(), "{report:#?}");
+        assert!(report.books.imbalances().is_empty(), "{report:#?}");
+    }
 }
 
 #[tokio::test]

@@ -297,6 +297,7 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
         Err(panic) => return Exit::Crashed(format!("it panicked while it was built: {}", panic_text(&*panic))),
     };
     *shared.canceller.lock().unwrap_or_else(PoisonError::into_inner) = stage.canceller();
+    shared.inbox.cancels_with(stage.canceller());
     let mut worker = Worker {
         generation,
         deliveries: Vec::new(),
@@ -848,6 +849,8 @@ impl Worker {
             Err(error) => {
                 let text = chain(&error);
                 match error {
+                    // It came back because it was asked to.
+                    StageError::Skip(_) if place.partial && self.shared.inbox.gave_up() => self.tally.late += 1,
                     StageError::Skip(_) => {
                         self.tally.skipped += 1;
                         self.skip(lent, place.start, text);

@@ -5,4 +5,5 @@ mod diamond;
 mod faults;
 mod flow;
 mod kit;
+mod partials;
 mod shutdown;

@@ -6,4 +6,5 @@ mod faults;
 mod flow;
 mod kit;
 mod partials;
+mod reopen;
 mod shutdown;

@@ -278,8 +278,8 @@ impl Inbox {
         poll
     }
 
-    /// How the stage's calls can be asked to come back, for when the final result comes while a call works on a partial
-    /// one of the same start.
+    /// How the stage's calls can be asked to come back, for when the final result, or what is expected to be it, comes
+    /// while a call works on a partial one of the same start.
     pub(crate) fn cancels_with(&self, canceller: Option<Canceller>) {
         let mut shared = self.lock();
         shared.canceller = canceller.filter(|_| self.spec.supersede);
@@ -681,12 +681,12 @@ impl AtWork {
         }
     }
 
-    /// Whether `packet` is the final result that this one was to come before. One of the same span holds the same, so
-    /// the work is not lost. A newer partial result stops none: where they come faster than they are worked on, none
-    /// would ever be done.
+    /// Whether `packet` is the final result that this one was to come before, or is expected to be. One of the same span
+    /// holds the same, so the work is not lost. Any other partial result stops none: where they come faster than they are
+    /// worked on, none would ever be done.
     fn is_stale_beside(&self, packet: &Packet) -> bool {
         !self.given_up
-            && !packet.flags.partial
+            && (!packet.flags.partial || packet.flags.expected_final)
             && packet.revision > 0
             && (packet.stream, packet.start) == (self.stream, self.start)
             && packet.duration != self.duration

@@ -65,7 +65,7 @@ pub struct Contract {
     /// How long one call may take before it is given up. `None`: for ever. Held only for [`Placement::Thread`].
     pub deadline: Option<Duration>,
     /// Whether newer revisions of a partial result replace older ones that still wait, under a clock that runs. The
-    /// final one, recognised by its start, also breaks off a call on a partial one of another length, where the stage has
+    /// final one, recognised by its start, or one that is expected to be it, also breaks off a call on a partial one of another length, where the stage has
     /// a [`canceller`](super::Stage::canceller); what that call skips then is counted as late, not as a loss.
     pub supersede: bool,
     /// For sinks: the path it writes, so that check sees two stages, or many streams, behind one file.

@@ -37,6 +37,11 @@ fn revision(start: i64, ms: i64, partial: bool, number: u32) -> Draft {
         .revision(number)
 }
 
+fn expected(mut draft: Draft) -> Draft {
+    draft.flags.expected_final = true;
+    draft
+}
+
 impl Blueprint for Revisions {
     fn contract(&self) -> Contract {
         Contract::new().output("out")
@@ -139,6 +144,8 @@ fn the_final_result_breaks_off_the_work_on_a_partial_one_that_it_replaces() {
         ("the final one", revision(0, 30, false, 2), true),
         ("the final one with the same sound", revision(0, 10, false, 2), false),
         ("a newer partial one", revision(0, 30, true, 2), false),
+        ("a newer partial one that is expected to be the final one", expected(revision(0, 30, true, 2)), true),
+        ("such a one with the same sound", expected(revision(0, 10, true, 2)), false),
         ("another utterance's", revision(5, 30, false, 2), false),
         ("a packet that is no revision", revision(0, 30, false, 0), false),
     ] {

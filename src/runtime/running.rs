@@ -107,6 +107,8 @@ pub(crate) struct PipelineShared {
     pub units: Vec<Unit>,
     pub hub: EventHub,
     pub watch: Arc<SystemClock>,
+    /// How long one call may hold the end, see [`StartOptions::end_deadline`].
+    pub end_deadline: Option<Duration>,
     links: Vec<Link>,
     memory: Arc<Memory>,
     opened: Arc<AtomicU64>,
@@ -211,13 +213,23 @@ pub struct Running {
 }
 
 /// How to start a pipeline.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StartOptions {
     /// The clock that its stages see; `None`: the system's.
     pub clock: Option<Arc<dyn Clock>>,
     /// Threads that move packets and run light stages; `None`: two, or one on a machine with one core.
     pub pool_threads: Option<usize>,
+    /// After all captures have ended: how long one call of a stage that otherwise may take for ever, a sink whose reader
+    /// pauses, can hold the end of the run. Then it is cancelled, and what was left is counted. `None`: for ever.
+    /// Default: 10 minutes, looked at twice a second.
+    pub end_deadline: Option<Duration>,
+}
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        StartOptions { clock: None, pool_threads: None, end_deadline: Some(Duration::from_secs(600)) }
+    }
 }
 
 impl Running {
@@ -234,7 +246,7 @@ impl Running {
             .map_err(|source| StartError::Threads { pipeline: plan.name.clone(), source })?;
         let name = plan.name.clone();
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let shared = Arc::new(wire(plan, clock));
+        let shared = Arc::new(wire(plan, clock, options.end_deadline));
         // The caller may itself be inside a runtime, where blocking on ours is not allowed: a thread does it.
         let handle = runtime.handle().clone();
         let started = {
@@ -360,7 +372,7 @@ impl Future for Finished {
 }
 
 /// Makes the inboxes, writers and shared parts of every stage of a plan.
-fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
+fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> PipelineShared {
     let hub = EventHub::new(plan.name.clone());
     let watch = Arc::new(SystemClock::new());
     let memory = Arc::new(Memory::new(plan.memory_bytes));
@@ -466,6 +478,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
         units,
         hub,
         watch,
+        end_deadline,
         links,
         memory,
         opened,

@@ -62,7 +62,8 @@ pub struct Contract {
     pub batch: BatchPolicy,
     /// How often [`tick`](super::Stage::tick) is called for each open stream, if at all.
     pub tick: Option<TimeSpan>,
-    /// How long one call may take before it is given up. `None`: for ever. Held only for [`Placement::Thread`].
+    /// How long one call may take before it is given up. Held only for [`Placement::Thread`]. `None`: as long as the
+    /// pipeline runs, for sinks whose readers may pause; after the captures have ended the runtime's own deadline holds.
     pub deadline: Option<Duration>,
     /// Whether newer revisions of a partial result replace older ones that still wait, under a clock that runs. The
     /// final one, recognised by its start, or one that is expected to be it, also breaks off a call on a partial one of another length, where the stage has

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::kit::*;
 use crate::media::Format;
-use crate::runtime::Outcome;
+use crate::runtime::{Outcome, Running, StartOptions};
 use crate::stage::{Contract, Role, StageError};
 
 fn endless(seen: &Seen, middle: Made) -> Planner {
@@ -67,6 +67,37 @@ fn a_stop_ends_at_once_even_with_a_stuck_call() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(matches!(report.outcome, Outcome::Cancelled { .. }));
     assert!(report.books.imbalances().is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_sink_that_never_takes_the_rest_does_not_hold_the_end_for_ever() {
+    let stuck = |at: i64, time: Duration| {
+        Made::new(Contract::new().input("in", Format::Any).deadline(None), move |_, value, _, _| {
+            std::thread::sleep(if value == at { time } else { Duration::ZERO });
+            Ok(())
+        })
+    };
+    // Before the end it may take its time; after it only so long for one call.
+    for (what, packets, every, at, finished) in
+        [("while it is read", 20, Some(Duration::from_millis(100)), 0, true), ("the last packet", 20, None, 19, false)]
+    {
+        let mut options = StartOptions::default();
+        options.end_deadline = Some(Duration::from_millis(600));
+        let plan = Planner::new()
+            .stage("count", Role::Capture, Count { streams: 1, packets, every })
+            .stage("stuck", Role::Sink, stuck(at, Duration::from_millis(if finished { 1500 } else { 30_000 })))
+            .link(0, 1, 0)
+            .plan;
+        let begun = Instant::now();
+        let report = Running::start(plan, options).unwrap().wait();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        match report.outcome {
+            Outcome::Finished => assert!(finished, "{what}"),
+            Outcome::Cancelled { reason } => assert!(!finished && reason.contains("stage stuck"), "{what}: {reason}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(report.books.imbalances().is_empty(), "{what}: {:#?}", report.books);
+    }
 }
 
 #[test]

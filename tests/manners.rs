@@ -283,3 +283,25 @@ fn metrics_are_served_while_it_runs() {
     let _ = child.wait();
     feeder.join().unwrap();
 }
+
+#[cfg(all(unix, feature = "onnxruntime"))]
+#[test]
+fn no_library_notes_for_anybody_that_the_program_was_used() {
+    if !common::models_are_here() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let yaml = home.path().join("voice.yaml");
+    let text =
+        "percept: 1\nstages:\n  - capture: file\n    path: IN\n  - model: silero-vad\n  - sink: jsonl\n    path: '-'\n";
+    let sound = common::root().join("tests/data/speech/librivox-0930.wav");
+    std::fs::write(&yaml, text.replace("IN", &sound.display().to_string())).unwrap();
+    let cache = percept::cards::Cache::from_env().unwrap();
+    let mut command = percept();
+    command.arg("run").arg(yaml).env_remove("ORT_DISABLE_TELEMETRY").env_remove("XDG_CACHE_HOME");
+    command.env("PERCEPT_CACHE", cache.root()).env("HOME", home.path());
+    let (code, records, stderr) = common::run(&mut command);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(records.lines().count() > 50, "the model has run");
+    assert!(!home.path().join(".cache/Microsoft").exists(), "ONNX Runtime has made a store for its telemetry");
+}

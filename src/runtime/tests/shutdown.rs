@@ -81,8 +81,7 @@ fn a_sink_that_never_takes_the_rest_does_not_hold_the_end_for_ever() {
     for (what, packets, every, at, finished) in
         [("while it is read", 20, Some(Duration::from_millis(100)), 0, true), ("the last packet", 20, None, 19, false)]
     {
-        let mut options = StartOptions::default();
-        options.end_deadline = Some(Duration::from_millis(600));
+        let options = StartOptions { end_deadline: Some(Duration::from_millis(600)), ..StartOptions::default() };
         let plan = Planner::new()
             .stage("count", Role::Capture, Count { streams: 1, packets, every })
             .stage("stuck", Role::Sink, stuck(at, Duration::from_millis(if finished { 1500 } else { 30_000 })))

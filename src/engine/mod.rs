@@ -39,4 +39,4 @@ pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers
 pub use optimizers::Optimizer;
 pub use pool::Pool;
 pub use schedule::{Plateau, Schedule};
-pub use training::{Clip, Penalty, Training, TrainingOptions};
+pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

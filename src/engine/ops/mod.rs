@@ -1,13 +1,18 @@
 //! The operators: one file each, one line each in [`OPS`].
 
+pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod softmax_family;
 pub mod unary;
 
 mod add;
 mod gemm;
+mod hardmax;
+mod log_softmax;
 mod relu;
 mod reshape;
+mod softmax;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -22,8 +27,11 @@ pub const DOMAIN: &str = "ai.percept";
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     gemm::ENTRY,
+    hardmax::ENTRY,
+    log_softmax::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    softmax::ENTRY,
 ];
 
 /// The operator of that domain and name.

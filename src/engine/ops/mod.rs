@@ -3,6 +3,7 @@
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod reduce;
 pub mod softmax_family;
 pub mod unary;
 
@@ -10,6 +11,16 @@ mod add;
 mod gemm;
 mod hardmax;
 mod log_softmax;
+mod reduce_l1;
+mod reduce_l2;
+mod reduce_log_sum;
+mod reduce_log_sum_exp;
+mod reduce_max;
+mod reduce_mean;
+mod reduce_min;
+mod reduce_prod;
+mod reduce_sum;
+mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod softmax;
@@ -29,6 +40,16 @@ pub const OPS: &[OpEntry] = &[
     gemm::ENTRY,
     hardmax::ENTRY,
     log_softmax::ENTRY,
+    reduce_l1::ENTRY,
+    reduce_l2::ENTRY,
+    reduce_log_sum::ENTRY,
+    reduce_log_sum_exp::ENTRY,
+    reduce_max::ENTRY,
+    reduce_mean::ENTRY,
+    reduce_min::ENTRY,
+    reduce_prod::ENTRY,
+    reduce_sum::ENTRY,
+    reduce_sum_square::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     softmax::ENTRY,

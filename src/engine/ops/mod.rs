@@ -8,6 +8,8 @@ pub mod softmax_family;
 pub mod unary;
 
 mod add;
+mod batch_normalization;
+mod dropout;
 mod gemm;
 mod hardmax;
 mod log_softmax;
@@ -37,6 +39,8 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    batch_normalization::ENTRY,
+    dropout::ENTRY,
     gemm::ENTRY,
     hardmax::ENTRY,
     log_softmax::ENTRY,

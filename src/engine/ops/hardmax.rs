@@ -3,7 +3,7 @@
 //! Before version 13 the largest is sought along all axes from `axis` on.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Hardmax.html>.
 
-use super::softmax_family::{AlongAxis, LaneFunction};
+use super::along_axis::{AlongAxis, LaneFunction};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -12,7 +12,7 @@ use crate::engine::op::Op;
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Hardmax", since: 1, parse };
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    Ok(Box::new(AlongAxis::<Hardmax>::read(node)?))
+    Ok(Box::new(AlongAxis::read(node, Hardmax)?))
 }
 
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl LaneFunction for Hardmax {
     const DIFFERENTIABLE: bool = false;
     const COST: usize = 2;
 
-    fn forward<T: Float>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float>(&self, x: &[T], y: &mut [T]) {
         let mut at = 0;
         for (index, value) in x.iter().enumerate() {
             // The first NaN counts as the largest.
@@ -34,7 +34,7 @@ impl LaneFunction for Hardmax {
         y[at] = T::one();
     }
 
-    fn backward<T: Float>(_: &[T], _: &[T], dx: &mut [T]) {
+    fn backward<T: Float>(&self, _: &[T], _: &[T], dx: &mut [T]) {
         dx.fill(T::zero());
     }
 }

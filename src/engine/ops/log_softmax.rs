@@ -4,7 +4,7 @@
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>.
 
 use super::axis::{largest, sum};
-use super::softmax_family::{AlongAxis, LaneFunction};
+use super::along_axis::{AlongAxis, LaneFunction};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -13,7 +13,7 @@ use crate::engine::op::Op;
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "LogSoftmax", since: 1, parse };
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    Ok(Box::new(AlongAxis::<LogSoftmax>::read(node)?))
+    Ok(Box::new(AlongAxis::read(node, LogSoftmax)?))
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl LaneFunction for LogSoftmax {
     const DIFFERENTIABLE: bool = true;
     const COST: usize = 4;
 
-    fn forward<T: Float>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float>(&self, x: &[T], y: &mut [T]) {
         let top = largest(x);
         let log = sum(x, |x| (x - top).exp()).ln();
         for (y, x) in y.iter_mut().zip(x) {
@@ -31,7 +31,7 @@ impl LaneFunction for LogSoftmax {
         }
     }
 
-    fn backward<T: Float>(y: &[T], dy: &[T], dx: &mut [T]) {
+    fn backward<T: Float>(&self, y: &[T], dy: &[T], dx: &mut [T]) {
         let total = sum(dy, |dy| dy);
         for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
             *dx = *dy - y.exp() * total;

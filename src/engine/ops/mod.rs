@@ -1,10 +1,10 @@
 //! The operators: one file each, one line each in [`OPS`].
 
+pub mod along_axis;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
 pub mod reduce;
-pub mod softmax_family;
 pub mod unary;
 
 mod add;
@@ -13,6 +13,8 @@ mod dropout;
 mod gemm;
 mod hardmax;
 mod log_softmax;
+mod lp_normalization;
+mod lrn;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -44,6 +46,8 @@ pub const OPS: &[OpEntry] = &[
     gemm::ENTRY,
     hardmax::ENTRY,
     log_softmax::ENTRY,
+    lp_normalization::ENTRY,
+    lrn::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
     reduce_log_sum::ENTRY,

@@ -4,7 +4,7 @@
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Softmax.html>.
 
 use super::axis::{largest, sum, sum_of};
-use super::softmax_family::{AlongAxis, LaneFunction};
+use super::along_axis::{AlongAxis, LaneFunction};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -13,7 +13,7 @@ use crate::engine::op::Op;
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Softmax", since: 1, parse };
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    Ok(Box::new(AlongAxis::<Softmax>::read(node)?))
+    Ok(Box::new(AlongAxis::read(node, Softmax)?))
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl LaneFunction for Softmax {
     const DIFFERENTIABLE: bool = true;
     const COST: usize = 4;
 
-    fn forward<T: Float>(x: &[T], y: &mut [T]) {
+    fn forward<T: Float>(&self, x: &[T], y: &mut [T]) {
         let top = largest(x);
         for (y, x) in y.iter_mut().zip(x) {
             *y = (*x - top).exp();
@@ -32,7 +32,7 @@ impl LaneFunction for Softmax {
         y.iter_mut().for_each(|y| *y *= scale);
     }
 
-    fn backward<T: Float>(y: &[T], dy: &[T], dx: &mut [T]) {
+    fn backward<T: Float>(&self, y: &[T], dy: &[T], dx: &mut [T]) {
         let dot = sum_of(y, dy, |y, dy| y * dy);
         for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
             *dx = *y * (*dy - dot);

@@ -1,7 +1,6 @@
-//! What Softmax, LogSoftmax and Hardmax share: an axis, and before version 13 all axes from there on as one.
+//! Functions along one axis: Softmax, LogSoftmax, Hardmax (before version 13 along all axes from there on), LpNormalization.
 
 use std::fmt::Debug;
-use std::marker::PhantomData;
 
 use super::axis::{self, Lanes};
 use crate::engine::attributes::NodeReader;
@@ -20,11 +19,19 @@ pub trait LaneFunction: Clone + Debug + Send + Sync + 'static {
     /// Nanoseconds for one element, about.
     const COST: usize;
 
-    /// Writes `y` for one lane.
-    fn forward<T: Float>(x: &[T], y: &mut [T]);
+    /// What the derivative reads: the input or the output.
+    const READS: Reads = Reads::OUTPUTS;
 
-    /// Writes `dx` for one lane, from `y` and `dy`.
-    fn backward<T: Float>(y: &[T], dy: &[T], dx: &mut [T]);
+    /// Its attributes besides the axis, without defaults.
+    fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
+        Vec::new()
+    }
+
+    /// Writes `y` for one lane.
+    fn forward<T: Float>(&self, x: &[T], y: &mut [T]);
+
+    /// Writes `dx` for one lane, from `dy` and what [`READS`](LaneFunction::READS) says.
+    fn backward<T: Float>(&self, read: &[T], dy: &[T], dx: &mut [T]);
 }
 
 /// The operator that applies a [`LaneFunction`] to every lane along its axis.
@@ -33,15 +40,23 @@ pub struct AlongAxis<F> {
     axis: i64,
     /// Version 13 and later: one axis. Before: the input is seen as a matrix whose rows begin at the axis.
     single: bool,
-    kind: PhantomData<F>,
+    function: F,
 }
 
 impl<F> AlongAxis<F> {
-    /// Reads the attribute.
-    pub fn read(node: &NodeReader<'_>) -> Result<Self, OpError> {
-        let single = node.opset() >= 13;
+    /// Reads the attribute of Softmax and its like.
+    pub fn read(node: &NodeReader<'_>, function: F) -> Result<Self, OpError> {
+        AlongAxis::with(node, function, node.opset() >= 13)
+    }
+
+    /// Reads the attribute of an operator whose axis has always been a single one.
+    pub fn read_single(node: &NodeReader<'_>, function: F) -> Result<Self, OpError> {
+        AlongAxis::with(node, function, true)
+    }
+
+    fn with(node: &NodeReader<'_>, function: F, single: bool) -> Result<Self, OpError> {
         let axis = node.int("axis")?.unwrap_or(if single { -1 } else { 1 });
-        Ok(AlongAxis { axis, single, kind: PhantomData })
+        Ok(AlongAxis { axis, single, function })
     }
 
     fn lanes(&self, shape: &[usize]) -> Result<Lanes, OpError> {
@@ -57,7 +72,11 @@ impl<F> AlongAxis<F> {
 impl<F: LaneFunction> Op for AlongAxis<F> {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         let default = if self.single { -1 } else { 1 };
-        if self.axis == default { Vec::new() } else { vec![("axis", AttributeValue::Int(self.axis))] }
+        let mut attributes = self.function.attributes();
+        if self.axis != default {
+            attributes.push(("axis", AttributeValue::Int(self.axis)));
+        }
+        attributes
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<ValueType>, OpError> {
@@ -75,7 +94,7 @@ impl<F: LaneFunction> Op for AlongAxis<F> {
         with_float!(x.dtype, T => Box::new(LaneKernel::<F, T> {
             lanes,
             lane: if lanes.inner == 1 { Vec::new() } else { vec![T::default(); 3 * lanes.len] },
-            kind: PhantomData,
+            function: self.function.clone(),
         }))
     }
 
@@ -84,15 +103,15 @@ impl<F: LaneFunction> Op for AlongAxis<F> {
     }
 
     fn reads(&self) -> Reads {
-        Reads::OUTPUTS
+        F::READS
     }
 }
 
 struct LaneKernel<F, T> {
     lanes: Lanes,
-    /// A lane of each of `y`, `dy` and `dx`, where lanes are not contiguous.
+    /// A lane of each of `x` or `y`, `dy` and `dx`, where lanes are not contiguous.
     lane: Vec<T>,
-    kind: PhantomData<F>,
+    function: F,
 }
 
 /// Copies a lane whose elements lie `step` apart.
@@ -111,13 +130,13 @@ fn scatter<T: Copy>(to: &mut [T], from: &[T], start: usize, step: usize) {
 impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, y) = (io.input::<T>(0)?, io.output::<T>(0)?);
-        let lanes = self.lanes;
+        let (lanes, function) = (self.lanes, &self.function);
         if lanes.elements() == 0 {
             return Ok(());
         }
         if lanes.inner == 1 {
             io.env.pool.for_pieces(y, lanes.len, F::COST * x.len(), |row, y| {
-                F::forward(&x[row * lanes.len..][..lanes.len], y);
+                function.forward(&x[row * lanes.len..][..lanes.len], y);
             });
             return Ok(());
         }
@@ -125,33 +144,34 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
         for lane in 0..lanes.count() {
             let start = lanes.start(lane);
             gather(from, x, start, lanes.inner);
-            F::forward(from, &mut to[..lanes.len]);
+            function.forward(from, &mut to[..lanes.len]);
             scatter(y, to, start, lanes.inner);
         }
         Ok(())
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        let (y, dy) = (io.output::<T>(0)?, io.d_output::<T>(0)?);
+        let of = if F::READS == Reads::OUTPUTS { io.output::<T>(0)? } else { io.input::<T>(0)? };
+        let dy = io.d_output::<T>(0)?;
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
-        let lanes = self.lanes;
+        let (lanes, function) = (self.lanes, &self.function);
         if lanes.elements() == 0 {
             return Ok(());
         }
         if lanes.inner == 1 {
-            io.env.pool.for_pieces(dx, lanes.len, F::COST * y.len(), |row, dx| {
+            io.env.pool.for_pieces(dx, lanes.len, F::COST * of.len(), |row, dx| {
                 let at = row * lanes.len..(row + 1) * lanes.len;
-                F::backward(&y[at.clone()], &dy[at], dx);
+                function.backward(&of[at.clone()], &dy[at], dx);
             });
             return Ok(());
         }
-        let (y_lane, rest) = self.lane.split_at_mut(lanes.len);
+        let (of_lane, rest) = self.lane.split_at_mut(lanes.len);
         let (dy_lane, dx_lane) = rest.split_at_mut(lanes.len);
         for lane in 0..lanes.count() {
             let start = lanes.start(lane);
-            gather(y_lane, y, start, lanes.inner);
+            gather(of_lane, of, start, lanes.inner);
             gather(dy_lane, dy, start, lanes.inner);
-            F::backward(y_lane, dy_lane, dx_lane);
+            function.backward(of_lane, dy_lane, dx_lane);
             scatter(dx, dx_lane, start, lanes.inner);
         }
         Ok(())

@@ -5,13 +5,17 @@ pub mod axis;
 pub mod binary;
 pub mod broadcast;
 pub mod reduce;
+pub mod standardize;
 pub mod unary;
 
 mod add;
 mod batch_normalization;
 mod dropout;
 mod gemm;
+mod group_normalization;
 mod hardmax;
+mod instance_normalization;
+mod layer_normalization;
 mod log_softmax;
 mod lp_normalization;
 mod lrn;
@@ -27,6 +31,7 @@ mod reduce_sum;
 mod reduce_sum_square;
 mod relu;
 mod reshape;
+mod rms_normalization;
 mod softmax;
 
 use super::attributes::OpEntry;
@@ -44,7 +49,10 @@ pub const OPS: &[OpEntry] = &[
     batch_normalization::ENTRY,
     dropout::ENTRY,
     gemm::ENTRY,
+    group_normalization::ENTRY,
     hardmax::ENTRY,
+    instance_normalization::ENTRY,
+    layer_normalization::ENTRY,
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
     lrn::ENTRY,
@@ -60,6 +68,7 @@ pub const OPS: &[OpEntry] = &[
     reduce_sum_square::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    rms_normalization::ENTRY,
     softmax::ENTRY,
 ];
 

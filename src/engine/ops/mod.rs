@@ -1,13 +1,38 @@
 //! The operators: one file each, one line each in [`OPS`].
 
+pub mod along_axis;
+pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod reduce;
+pub mod standardize;
 pub mod unary;
 
 mod add;
+mod batch_normalization;
+mod dropout;
 mod gemm;
+mod group_normalization;
+mod hardmax;
+mod instance_normalization;
+mod layer_normalization;
+mod log_softmax;
+mod lp_normalization;
+mod lrn;
+mod reduce_l1;
+mod reduce_l2;
+mod reduce_log_sum;
+mod reduce_log_sum_exp;
+mod reduce_max;
+mod reduce_mean;
+mod reduce_min;
+mod reduce_prod;
+mod reduce_sum;
+mod reduce_sum_square;
 mod relu;
 mod reshape;
+mod rms_normalization;
+mod softmax;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -21,9 +46,30 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    batch_normalization::ENTRY,
+    dropout::ENTRY,
     gemm::ENTRY,
+    group_normalization::ENTRY,
+    hardmax::ENTRY,
+    instance_normalization::ENTRY,
+    layer_normalization::ENTRY,
+    log_softmax::ENTRY,
+    lp_normalization::ENTRY,
+    lrn::ENTRY,
+    reduce_l1::ENTRY,
+    reduce_l2::ENTRY,
+    reduce_log_sum::ENTRY,
+    reduce_log_sum_exp::ENTRY,
+    reduce_max::ENTRY,
+    reduce_mean::ENTRY,
+    reduce_min::ENTRY,
+    reduce_prod::ENTRY,
+    reduce_sum::ENTRY,
+    reduce_sum_square::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    rms_normalization::ENTRY,
+    softmax::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -2,12 +2,19 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod rearrange;
 pub mod unary;
 
 mod add;
+mod constant;
+mod flatten;
 mod gemm;
 mod relu;
 mod reshape;
+mod shape;
+mod size;
+mod squeeze;
+mod unsqueeze;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -21,9 +28,15 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    constant::ENTRY,
+    flatten::ENTRY,
     gemm::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    shape::ENTRY,
+    size::ENTRY,
+    squeeze::ENTRY,
+    unsqueeze::ENTRY,
 ];
 
 /// The operator of that domain and name.

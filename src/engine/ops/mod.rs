@@ -2,10 +2,12 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod permute;
 pub mod rearrange;
 pub mod unary;
 
 mod add;
+mod concat;
 mod constant;
 mod flatten;
 mod gemm;
@@ -13,7 +15,10 @@ mod relu;
 mod reshape;
 mod shape;
 mod size;
+mod slice;
+mod split;
 mod squeeze;
+mod transpose;
 mod unsqueeze;
 
 use super::attributes::OpEntry;
@@ -28,6 +33,7 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    concat::ENTRY,
     constant::ENTRY,
     flatten::ENTRY,
     gemm::ENTRY,
@@ -35,7 +41,10 @@ pub const OPS: &[OpEntry] = &[
     reshape::ENTRY,
     shape::ENTRY,
     size::ENTRY,
+    slice::ENTRY,
+    split::ENTRY,
     squeeze::ENTRY,
+    transpose::ENTRY,
     unsqueeze::ENTRY,
 ];
 

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod indexing;
 pub mod permute;
 pub mod rearrange;
 pub mod unary;
@@ -9,8 +10,13 @@ pub mod unary;
 mod add;
 mod concat;
 mod constant;
+mod constant_of_shape;
+mod expand;
 mod flatten;
+mod gather;
 mod gemm;
+mod pad;
+mod range;
 mod relu;
 mod reshape;
 mod shape;
@@ -18,6 +24,7 @@ mod size;
 mod slice;
 mod split;
 mod squeeze;
+mod tile;
 mod transpose;
 mod unsqueeze;
 
@@ -35,8 +42,13 @@ pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     concat::ENTRY,
     constant::ENTRY,
+    constant_of_shape::ENTRY,
+    expand::ENTRY,
     flatten::ENTRY,
+    gather::ENTRY,
     gemm::ENTRY,
+    pad::ENTRY,
+    range::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     shape::ENTRY,
@@ -44,6 +56,7 @@ pub const OPS: &[OpEntry] = &[
     slice::ENTRY,
     split::ENTRY,
     squeeze::ENTRY,
+    tile::ENTRY,
     transpose::ENTRY,
     unsqueeze::ENTRY,
 ];

@@ -33,6 +33,31 @@ mod relu;
 mod reshape;
 mod rms_normalization;
 mod softmax;
+pub mod indexing;
+pub mod permute;
+pub mod rearrange;
+pub mod unary;
+
+mod add;
+mod concat;
+mod constant;
+mod constant_of_shape;
+mod expand;
+mod flatten;
+mod gather;
+mod gemm;
+mod pad;
+mod range;
+mod relu;
+mod reshape;
+mod shape;
+mod size;
+mod slice;
+mod split;
+mod squeeze;
+mod tile;
+mod transpose;
+mod unsqueeze;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -70,6 +95,25 @@ pub const OPS: &[OpEntry] = &[
     reshape::ENTRY,
     rms_normalization::ENTRY,
     softmax::ENTRY,
+    concat::ENTRY,
+    constant::ENTRY,
+    constant_of_shape::ENTRY,
+    expand::ENTRY,
+    flatten::ENTRY,
+    gather::ENTRY,
+    gemm::ENTRY,
+    pad::ENTRY,
+    range::ENTRY,
+    relu::ENTRY,
+    reshape::ENTRY,
+    shape::ENTRY,
+    size::ENTRY,
+    slice::ENTRY,
+    split::ENTRY,
+    squeeze::ENTRY,
+    tile::ENTRY,
+    transpose::ENTRY,
+    unsqueeze::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -4,10 +4,45 @@ pub mod binary;
 pub mod broadcast;
 pub mod unary;
 
+mod abs;
+mod acos;
+mod acosh;
 mod add;
+mod asin;
+mod asinh;
+mod atan;
+mod atanh;
+mod ceil;
+mod celu;
+mod cos;
+mod cosh;
+mod elu;
+mod erf;
+mod exp;
+mod floor;
 mod gemm;
+mod hard_sigmoid;
+mod hard_swish;
+mod leaky_relu;
+mod log;
+mod mish;
+mod neg;
+mod reciprocal;
 mod relu;
 mod reshape;
+mod round;
+mod selu;
+mod sigmoid;
+mod sign;
+mod sin;
+mod sinh;
+mod softplus;
+mod softsign;
+mod sqrt;
+mod swish;
+mod tan;
+mod tanh;
+mod thresholded_relu;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -20,10 +55,45 @@ pub const DOMAIN: &str = "ai.percept";
 /// Every operator that the engine covers, by domain and name.
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
+    abs::ENTRY,
+    acos::ENTRY,
+    acosh::ENTRY,
     add::ENTRY,
+    asin::ENTRY,
+    asinh::ENTRY,
+    atan::ENTRY,
+    atanh::ENTRY,
+    ceil::ENTRY,
+    celu::ENTRY,
+    cos::ENTRY,
+    cosh::ENTRY,
+    elu::ENTRY,
+    erf::ENTRY,
+    exp::ENTRY,
+    floor::ENTRY,
     gemm::ENTRY,
+    hard_sigmoid::ENTRY,
+    hard_swish::ENTRY,
+    leaky_relu::ENTRY,
+    log::ENTRY,
+    mish::ENTRY,
+    neg::ENTRY,
+    reciprocal::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    round::ENTRY,
+    selu::ENTRY,
+    sigmoid::ENTRY,
+    sign::ENTRY,
+    sin::ENTRY,
+    sinh::ENTRY,
+    softplus::ENTRY,
+    softsign::ENTRY,
+    sqrt::ENTRY,
+    swish::ENTRY,
+    tan::ENTRY,
+    tanh::ENTRY,
+    thresholded_relu::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -1,6 +1,7 @@
 //! What operators compute with: matrix products, and loops over floating-point numbers.
 
 pub mod float;
+pub mod math;
 pub mod matrix;
 pub mod vector;
 

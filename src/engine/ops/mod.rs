@@ -4,21 +4,54 @@ pub mod along_axis;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod indexing;
+pub mod permute;
+pub mod rearrange;
 pub mod reduce;
 pub mod standardize;
 pub mod unary;
 
+mod abs;
+mod acos;
+mod acosh;
 mod add;
+mod asin;
+mod asinh;
+mod atan;
+mod atanh;
 mod batch_normalization;
+mod ceil;
+mod celu;
+mod concat;
+mod constant;
+mod constant_of_shape;
+mod cos;
+mod cosh;
 mod dropout;
+mod elu;
+mod erf;
+mod exp;
+mod expand;
+mod flatten;
+mod floor;
+mod gather;
 mod gemm;
 mod group_normalization;
+mod hard_sigmoid;
+mod hard_swish;
 mod hardmax;
 mod instance_normalization;
 mod layer_normalization;
+mod leaky_relu;
+mod log;
 mod log_softmax;
 mod lp_normalization;
 mod lrn;
+mod mish;
+mod neg;
+mod pad;
+mod range;
+mod reciprocal;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -32,29 +65,25 @@ mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod rms_normalization;
-mod softmax;
-pub mod indexing;
-pub mod permute;
-pub mod rearrange;
-pub mod unary;
-
-mod add;
-mod concat;
-mod constant;
-mod constant_of_shape;
-mod expand;
-mod flatten;
-mod gather;
-mod gemm;
-mod pad;
-mod range;
-mod relu;
-mod reshape;
+mod round;
+mod selu;
 mod shape;
+mod sigmoid;
+mod sign;
+mod sin;
+mod sinh;
 mod size;
 mod slice;
+mod softmax;
+mod softplus;
+mod softsign;
 mod split;
+mod sqrt;
 mod squeeze;
+mod swish;
+mod tan;
+mod tanh;
+mod thresholded_relu;
 mod tile;
 mod transpose;
 mod unsqueeze;
@@ -70,17 +99,47 @@ pub const DOMAIN: &str = "ai.percept";
 /// Every operator that the engine covers, by domain and name.
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
+    abs::ENTRY,
+    acos::ENTRY,
+    acosh::ENTRY,
     add::ENTRY,
+    asin::ENTRY,
+    asinh::ENTRY,
+    atan::ENTRY,
+    atanh::ENTRY,
     batch_normalization::ENTRY,
+    ceil::ENTRY,
+    celu::ENTRY,
+    concat::ENTRY,
+    constant::ENTRY,
+    constant_of_shape::ENTRY,
+    cos::ENTRY,
+    cosh::ENTRY,
     dropout::ENTRY,
+    elu::ENTRY,
+    erf::ENTRY,
+    exp::ENTRY,
+    expand::ENTRY,
+    flatten::ENTRY,
+    floor::ENTRY,
+    gather::ENTRY,
     gemm::ENTRY,
     group_normalization::ENTRY,
+    hard_sigmoid::ENTRY,
+    hard_swish::ENTRY,
     hardmax::ENTRY,
     instance_normalization::ENTRY,
     layer_normalization::ENTRY,
+    leaky_relu::ENTRY,
+    log::ENTRY,
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
     lrn::ENTRY,
+    mish::ENTRY,
+    neg::ENTRY,
+    pad::ENTRY,
+    range::ENTRY,
+    reciprocal::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
     reduce_log_sum::ENTRY,
@@ -94,23 +153,25 @@ pub const OPS: &[OpEntry] = &[
     relu::ENTRY,
     reshape::ENTRY,
     rms_normalization::ENTRY,
-    softmax::ENTRY,
-    concat::ENTRY,
-    constant::ENTRY,
-    constant_of_shape::ENTRY,
-    expand::ENTRY,
-    flatten::ENTRY,
-    gather::ENTRY,
-    gemm::ENTRY,
-    pad::ENTRY,
-    range::ENTRY,
-    relu::ENTRY,
-    reshape::ENTRY,
+    round::ENTRY,
+    selu::ENTRY,
     shape::ENTRY,
+    sigmoid::ENTRY,
+    sign::ENTRY,
+    sin::ENTRY,
+    sinh::ENTRY,
     size::ENTRY,
     slice::ENTRY,
+    softmax::ENTRY,
+    softplus::ENTRY,
+    softsign::ENTRY,
     split::ENTRY,
+    sqrt::ENTRY,
     squeeze::ENTRY,
+    swish::ENTRY,
+    tan::ENTRY,
+    tanh::ENTRY,
+    thresholded_relu::ENTRY,
     tile::ENTRY,
     transpose::ENTRY,
     unsqueeze::ENTRY,

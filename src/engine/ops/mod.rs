@@ -6,6 +6,7 @@ pub mod unary;
 
 mod add;
 mod gemm;
+mod matmul;
 mod relu;
 mod reshape;
 
@@ -22,6 +23,7 @@ pub const DOMAIN: &str = "ai.percept";
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     gemm::ENTRY,
+    matmul::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
 ];

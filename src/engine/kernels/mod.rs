@@ -2,5 +2,6 @@
 
 pub mod float;
 pub mod matrix;
+pub mod recurrent_simd;
 
 pub use float::Float;

@@ -1,11 +1,14 @@
 //! The operators: one file each, one line each in [`OPS`].
 
+pub mod activation;
 pub mod binary;
 pub mod broadcast;
+pub mod recurrent;
 pub mod unary;
 
 mod add;
 mod gemm;
+mod lstm;
 mod matmul;
 mod relu;
 mod reshape;
@@ -23,6 +26,7 @@ pub const DOMAIN: &str = "ai.percept";
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     gemm::ENTRY,
+    lstm::ENTRY,
     matmul::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,

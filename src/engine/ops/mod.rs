@@ -8,10 +8,12 @@ pub mod unary;
 
 mod add;
 mod gemm;
+mod gru;
 mod lstm;
 mod matmul;
 mod relu;
 mod reshape;
+mod rnn;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -26,10 +28,12 @@ pub const DOMAIN: &str = "ai.percept";
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     gemm::ENTRY,
+    gru::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    rnn::ENTRY,
 ];
 
 /// The operator of that domain and name.

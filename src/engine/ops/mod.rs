@@ -1,5 +1,6 @@
 //! The operators: one file each, one line each in [`OPS`].
 
+pub mod activation;
 pub mod along_axis;
 pub mod axis;
 pub mod binary;
@@ -7,6 +8,7 @@ pub mod broadcast;
 pub mod indexing;
 pub mod permute;
 pub mod rearrange;
+pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
 pub mod unary;
@@ -37,6 +39,7 @@ mod floor;
 mod gather;
 mod gemm;
 mod group_normalization;
+mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
@@ -47,6 +50,8 @@ mod log;
 mod log_softmax;
 mod lp_normalization;
 mod lrn;
+mod lstm;
+mod matmul;
 mod mish;
 mod neg;
 mod pad;
@@ -65,6 +70,7 @@ mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod rms_normalization;
+mod rnn;
 mod round;
 mod selu;
 mod shape;
@@ -125,6 +131,7 @@ pub const OPS: &[OpEntry] = &[
     gather::ENTRY,
     gemm::ENTRY,
     group_normalization::ENTRY,
+    gru::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
     hardmax::ENTRY,
@@ -135,6 +142,8 @@ pub const OPS: &[OpEntry] = &[
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
     lrn::ENTRY,
+    lstm::ENTRY,
+    matmul::ENTRY,
     mish::ENTRY,
     neg::ENTRY,
     pad::ENTRY,
@@ -153,6 +162,7 @@ pub const OPS: &[OpEntry] = &[
     relu::ENTRY,
     reshape::ENTRY,
     rms_normalization::ENTRY,
+    rnn::ENTRY,
     round::ENTRY,
     selu::ENTRY,
     shape::ENTRY,

@@ -3,10 +3,7 @@
 pub mod float;
 pub mod math;
 pub mod matrix;
-<<<<<<< HEAD
 pub mod vector;
-=======
 pub mod recurrent_simd;
->>>>>>> recurrent
 
 pub use float::Float;

@@ -32,6 +32,8 @@ pub(crate) struct OutletSpec {
     pub sent: Arc<SentCount>,
     /// Whether the reader needs watermarks.
     pub watermarks: bool,
+    /// Whether the reader runs on the pool.
+    pub on_pool: bool,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,8 @@ impl Writer {
         }
     }
 
-    /// Writes what came of one input packet (or of a tick or flush). Without an `origin` each packet is its own.
+    /// Writes what came of one input packet (or of a tick or flush): `count` drafts, all that `emitted` gives. Without an
+    /// `origin` each packet is its own.
     pub(crate) fn write(
         &mut self,
         stream: StreamId,
@@ -115,6 +118,7 @@ impl Writer {
         let mut written = Written::default();
         let Some(open) = self.streams.get_mut(&stream) else {
             written.refused = count as u64;
+            emitted.for_each(drop);
             return written;
         };
         for (part, Emitted { port, draft }) in emitted.enumerate() {
@@ -176,6 +180,11 @@ impl Writer {
             }
         }
         empty
+    }
+
+    /// Whether a reader runs on the pool: then it can run as soon as the writing task lets it.
+    pub(crate) fn reads_on_pool(&self) -> bool {
+        self.ports.iter().flatten().any(|outlet| outlet.spec.on_pool)
     }
 
     /// Whether something of `stream` waits for room.

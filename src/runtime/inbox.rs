@@ -124,7 +124,7 @@ struct Shared {
     reader: Option<Waker>,
     links: Vec<LinkEnd>,
     /// Memory for what finds no room, kept from one call to the next.
-    left: Vec<(StreamId, Item)>,
+    left: VecDeque<(StreamId, Item)>,
 }
 
 #[derive(Debug, Default)]
@@ -186,13 +186,13 @@ impl Inbox {
             ready: VecDeque::new(),
             reader: None,
             links,
-            left: Vec::new(),
+            left: VecDeque::new(),
         };
         Inbox { spec, memory, shared: Mutex::new(shared) }
     }
 
     /// Hands items over on `link`, in order. What finds no room stays in `items`; `waker` is woken when there is some.
-    pub(crate) fn push(&self, link: usize, items: &mut Vec<(StreamId, Item)>, waker: Option<&Waker>) {
+    pub(crate) fn push(&self, link: usize, items: &mut VecDeque<(StreamId, Item)>, waker: Option<&Waker>) {
         if items.is_empty() {
             return;
         }
@@ -201,14 +201,20 @@ impl Inbox {
         let mut added = false;
         // Read once: every link of the pipeline counts there.
         let free = self.memory.free();
-        for (stream, item) in items.drain(..) {
+        while let Some((stream, item)) = items.pop_front() {
             if !left.is_empty() && left.iter().any(|(waiting, _)| *waiting == stream) {
-                left.push((stream, item));
+                left.push_back((stream, item));
                 continue;
             }
             match self.accept(&mut shared, link, stream, item, free) {
                 Ok(()) => added = true,
-                Err(item) => left.push((stream, item)),
+                Err(item) => {
+                    left.push_back((stream, item));
+                    // What is of one stream stays where it is.
+                    if items.iter().all(|(waiting, _)| *waiting == stream) {
+                        break;
+                    }
+                }
             }
         }
         if !left.is_empty()
@@ -220,7 +226,7 @@ impl Inbox {
                 }
             }
         }
-        items.append(&mut left);
+        left.drain(..).rev().for_each(|item| items.push_front(item));
         shared.left = left;
         self.settle(&mut shared);
         let reader = if added { shared.reader.take() } else { None };

@@ -19,11 +19,11 @@ use super::books::StageBook;
 use super::events::EventHub;
 use super::inbox::{Delivery, Inbox};
 use super::meters::StageMeters;
-use super::writer::Writer;
+use super::writer::{Writer, Written};
 use crate::media::{Format, Origin, StreamId, StreamInfo};
 use crate::pipeline::PlannedStage;
 use crate::stage::{
-    AnyState, Canceller, Event, EventKind, Input, Item, Opened, Output, Placement, Role, Runnable, StageError,
+    AnyState, Canceller, Emitted, Event, EventKind, Input, Item, Opened, Output, Placement, Role, Runnable, StageError,
     StageObject,
 };
 use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
@@ -179,6 +179,21 @@ impl Place {
     }
 }
 
+impl Outcome {
+    /// Writes it. `emitted` stands before what it takes of it.
+    fn write(self, writer: &mut Writer, emitted: &mut impl Iterator<Item = Emitted>) -> Written {
+        match self {
+            Outcome::Open { info, capture, formats } => writer.open(&info, capture, &formats),
+            Outcome::Packets { stream, origin, count } => {
+                return writer.write(stream, origin, emitted.take(count), count);
+            }
+            Outcome::Watermark { stream, at } => writer.watermark(stream, at),
+            Outcome::Close { stream, capture, failed } => writer.close(stream, capture, failed),
+        }
+        Written::default()
+    }
+}
+
 enum Wake {
     Work,
     Tick,
@@ -306,6 +321,8 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
         lent: Vec::new(),
         out: Output::new(),
         results: Vec::new(),
+        writer: None,
+        written: Written::default(),
         events: Vec::new(),
         notices: Vec::new(),
         taken: 0,
@@ -344,7 +361,12 @@ struct Worker {
     /// What this round deals with, and the states lent out for it.
     deliveries: Vec<Delivery>,
     lent: LentStreams,
-    /// What this round's calls emitted, in the order of `results`.
+    /// On the pool, the writing ends, lent out for this round: results are written as they come.
+    writer: Option<Writer>,
+    /// What was written so in this round.
+    written: Written,
+    /// On a thread of its own, which may be abandoned: what this round's calls emitted, in the order of `results`, to be
+    /// written when the round is committed.
     out: Output,
     results: Vec<Outcome>,
     events: Vec<(Arc<StreamInfo>, Event)>,
@@ -411,7 +433,7 @@ impl Worker {
                 return Poll::Ready(wake);
             }
         }
-        let Worker { shared, generation, deliveries, lent, taken, .. } = self;
+        let Worker { shared, generation, deliveries, lent, writer, taken, .. } = self;
         let mut core = match shared.present(*generation) {
             Ok(core) => core,
             Err(exit) => return Poll::Ready(Wake::Exit(exit)),
@@ -444,6 +466,7 @@ impl Worker {
             // A batch may have to wait for more.
             if contract.batch.max <= 1 {
                 *taken = core.lend(contract.placement, deliveries, lent);
+                *writer = core.lend_writer(contract.placement);
             }
             return Poll::Ready(Wake::Work);
         }
@@ -545,7 +568,7 @@ impl Worker {
 
     /// Lends out the states of the streams that this round touches.
     fn lend(&mut self) -> Result<(), Exit> {
-        let Worker { shared, generation, deliveries, lent, taken, .. } = self;
+        let Worker { shared, generation, deliveries, lent, writer, taken, .. } = self;
         let mut core = match shared.present(*generation) {
             Ok(core) => core,
             Err(exit) => {
@@ -558,6 +581,7 @@ impl Worker {
             }
         };
         *taken = core.lend(shared.plan.contract.placement, deliveries, lent);
+        *writer = core.lend_writer(shared.plan.contract.placement);
         Ok(())
     }
 
@@ -572,6 +596,10 @@ impl Worker {
                 if shared.plan.contract.placement == Placement::Inline {
                     shared.lock().book.cancelled += self.taken;
                 }
+                if let Some(mut writer) = self.writer.take() {
+                    writer.cancel();
+                }
+                self.written = Written::default();
                 self.results.clear();
                 self.out.drain_sealed();
                 self.events.clear();
@@ -594,17 +622,13 @@ impl Worker {
             }
         }
         self.lent = lent;
-        let mut written = super::writer::Written::default();
+        if let Some(writer) = self.writer.take() {
+            core.writer = writer;
+        }
+        let mut written = std::mem::take(&mut self.written);
         let mut emitted = self.out.drain_sealed();
         for result in self.results.drain(..) {
-            match result {
-                Outcome::Open { info, capture, formats } => core.writer.open(&info, capture, &formats),
-                Outcome::Packets { stream, origin, count } => {
-                    written.add(core.writer.write(stream, origin, emitted.by_ref().take(count), count));
-                }
-                Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
-                Outcome::Close { stream, capture, failed } => core.writer.close(stream, capture, failed),
-            }
+            written.add(result.write(&mut core.writer, &mut emitted));
         }
         drop(emitted);
         self.tally.written += written.packets;
@@ -660,7 +684,7 @@ impl Worker {
             Delivery::Close { stream, capture, failed } => {
                 let Some(at) = position(lent, stream) else {
                     // It ended before it could open here; who reads on must know.
-                    self.results.push(Outcome::Close { stream, capture, failed });
+                    self.put(Outcome::Close { stream, capture, failed });
                     return Ok(());
                 };
                 let lent = &mut lent[at].1;
@@ -670,7 +694,7 @@ impl Worker {
                 }
                 let flushed = self.flush(stage, lent);
                 let failed = failed || !matches!(flushed, Ok(true));
-                self.results.push(Outcome::Close { stream, capture: lent.capture, failed });
+                self.put(Outcome::Close { stream, capture: lent.capture, failed });
                 flushed.map(|_| ())
             }
             Delivery::Starved { stream, full, starving } => {
@@ -724,7 +748,7 @@ impl Worker {
             return Ok(());
         }
         match self.open_state(stage, lent)? {
-            Some(outputs) => self.results.push(Outcome::Open { info, capture, formats: outputs }),
+            Some(outputs) => self.put(Outcome::Open { info, capture, formats: outputs }),
             None => debug_assert!(lent.failed),
         }
         Ok(())
@@ -877,7 +901,7 @@ impl Worker {
             Some(hold) => hold.min(reached),
             None => reached,
         };
-        self.results.push(Outcome::Watermark { stream: lent.info.id, at });
+        self.put(Outcome::Watermark { stream: lent.info.id, at });
     }
 
     /// Flushes a stream's state; whether all of it came out.
@@ -901,6 +925,7 @@ impl Worker {
         let shared = self.shared.clone();
         let mut lent: LentStreams = {
             let mut core = shared.present(self.generation)?;
+            self.writer = core.lend_writer(shared.plan.contract.placement);
             let ticking =
                 |entry: &StreamEntry| entry.info.live && !entry.failed && !entry.held && entry.state.is_some();
             core.streams.iter_mut().filter(|(_, entry)| ticking(entry)).map(|(id, entry)| (*id, entry.lend())).collect()
@@ -935,11 +960,24 @@ impl Worker {
         crash.map_or(Ok(()), |message| Err(Exit::Crashed(message)))
     }
 
-    /// Puts what a call emitted among the round's results.
+    /// Writes what is no packet, or puts it among the round's results.
+    fn put(&mut self, outcome: Outcome) {
+        match &mut self.writer {
+            Some(writer) => self.written.add(outcome.write(writer, &mut std::iter::empty())),
+            None => self.results.push(outcome),
+        }
+    }
+
+    /// Writes what a call emitted, or puts it among the round's results.
     fn collect(&mut self, lent: &Lent, origin: Option<Origin>) {
-        let count = self.out.seal();
-        if count > 0 {
-            self.results.push(Outcome::Packets { stream: lent.info.id, origin, count });
+        let (stream, count) = (lent.info.id, self.out.emitted().len());
+        match &mut self.writer {
+            _ if count == 0 => {}
+            Some(writer) => self.written.add(writer.write(stream, origin, self.out.drain_emitted(), count)),
+            None => {
+                self.out.seal();
+                self.results.push(Outcome::Packets { stream, origin, count });
+            }
         }
         self.events.extend(self.out.drain_events().map(|event| (lent.info.clone(), event)));
     }
@@ -958,7 +996,7 @@ impl Worker {
         lent.failed = true;
         lent.state = None;
         self.notices.push(Notice::Failed { info: lent.info.clone(), why });
-        self.results.push(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
+        self.put(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
     }
 }
 
@@ -999,6 +1037,12 @@ impl Core {
             self.in_flight.extend_from_slice(deliveries);
         }
         packets
+    }
+
+    /// Lends out the writing ends to a round on the pool. A round on a thread may never come back with them.
+    fn lend_writer(&mut self, placement: Placement) -> Option<Writer> {
+        let lends = placement == Placement::Inline;
+        lends.then(|| std::mem::replace(&mut self.writer, Writer::new(Vec::new())))
     }
 
     /// Lets the inbox hand out again the streams of which nothing waits any more.

@@ -2,10 +2,14 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod pooling;
 pub mod unary;
+pub mod window;
 
 mod add;
+mod conv;
 mod gemm;
+mod max_pool;
 mod relu;
 mod reshape;
 
@@ -21,7 +25,9 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    conv::ENTRY,
     gemm::ENTRY,
+    max_pool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
 ];

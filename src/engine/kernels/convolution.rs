@@ -510,7 +510,7 @@ fn blocks(total: usize, positions: usize, block: usize) -> impl Iterator<Item = 
     let mut from = 0;
     std::iter::from_fn(move || {
         let room = if block >= positions { total - from } else { positions - from % positions };
-        let len = room.min(block);
+        let len = room.min(block).min(total - from);
         from += len;
         (len > 0).then_some((from - len, len))
     })

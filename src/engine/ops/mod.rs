@@ -11,7 +11,9 @@ pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
+pub mod pooling;
 pub mod unary;
+pub mod window;
 
 mod abs;
 mod acos;
@@ -67,6 +69,9 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
+mod conv;
+mod gemm;
+mod max_pool;
 mod relu;
 mod reshape;
 mod rms_normalization;
@@ -159,6 +164,9 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
+    conv::ENTRY,
+    gemm::ENTRY,
+    max_pool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     rms_normalization::ENTRY,

@@ -7,11 +7,11 @@ pub mod binary;
 pub mod broadcast;
 pub mod indexing;
 pub mod permute;
+pub mod pooling;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
-pub mod pooling;
 pub mod unary;
 pub mod window;
 
@@ -29,6 +29,7 @@ mod celu;
 mod concat;
 mod constant;
 mod constant_of_shape;
+mod conv;
 mod cos;
 mod cosh;
 mod dropout;
@@ -54,6 +55,7 @@ mod lp_normalization;
 mod lrn;
 mod lstm;
 mod matmul;
+mod max_pool;
 mod mish;
 mod neg;
 mod pad;
@@ -69,9 +71,6 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
-mod conv;
-mod gemm;
-mod max_pool;
 mod relu;
 mod reshape;
 mod rms_normalization;
@@ -124,6 +123,7 @@ pub const OPS: &[OpEntry] = &[
     concat::ENTRY,
     constant::ENTRY,
     constant_of_shape::ENTRY,
+    conv::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
     dropout::ENTRY,
@@ -149,6 +149,7 @@ pub const OPS: &[OpEntry] = &[
     lrn::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
+    max_pool::ENTRY,
     mish::ENTRY,
     neg::ENTRY,
     pad::ENTRY,
@@ -164,9 +165,6 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
-    conv::ENTRY,
-    gemm::ENTRY,
-    max_pool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     rms_normalization::ENTRY,

@@ -16,17 +16,22 @@ mod ceil;
 mod celu;
 mod cos;
 mod cosh;
+mod div;
 mod elu;
 mod erf;
 mod exp;
 mod floor;
+mod gelu;
 mod gemm;
 mod hard_sigmoid;
 mod hard_swish;
 mod leaky_relu;
 mod log;
 mod mish;
+mod modulo;
+mod mul;
 mod neg;
+mod prelu;
 mod reciprocal;
 mod relu;
 mod reshape;
@@ -39,6 +44,7 @@ mod sinh;
 mod softplus;
 mod softsign;
 mod sqrt;
+mod sub;
 mod swish;
 mod tan;
 mod tanh;
@@ -67,17 +73,22 @@ pub const OPS: &[OpEntry] = &[
     celu::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
+    div::ENTRY,
     elu::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
     floor::ENTRY,
+    gelu::ENTRY,
     gemm::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
     leaky_relu::ENTRY,
     log::ENTRY,
     mish::ENTRY,
+    modulo::ENTRY,
+    mul::ENTRY,
     neg::ENTRY,
+    prelu::ENTRY,
     reciprocal::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
@@ -90,6 +101,7 @@ pub const OPS: &[OpEntry] = &[
     softplus::ENTRY,
     softsign::ENTRY,
     sqrt::ENTRY,
+    sub::ENTRY,
     swish::ENTRY,
     tan::ENTRY,
     tanh::ENTRY,

@@ -2,35 +2,51 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod compare;
+pub mod logic;
 pub mod unary;
+pub mod variadic;
 
 mod abs;
 mod acos;
 mod acosh;
 mod add;
+mod and;
 mod asin;
 mod asinh;
 mod atan;
 mod atanh;
+mod bitwise_and;
+mod bitwise_or;
+mod bitwise_xor;
 mod ceil;
 mod celu;
 mod cos;
 mod cosh;
 mod div;
 mod elu;
+mod equal;
 mod erf;
 mod exp;
 mod floor;
 mod gelu;
 mod gemm;
+mod greater;
+mod greater_or_equal;
 mod hard_sigmoid;
 mod hard_swish;
 mod leaky_relu;
+mod less;
+mod less_or_equal;
 mod log;
+mod max;
+mod mean;
+mod min;
 mod mish;
 mod modulo;
 mod mul;
 mod neg;
+mod or;
 mod prelu;
 mod reciprocal;
 mod relu;
@@ -45,10 +61,12 @@ mod softplus;
 mod softsign;
 mod sqrt;
 mod sub;
+mod sum;
 mod swish;
 mod tan;
 mod tanh;
 mod thresholded_relu;
+mod xor;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -65,29 +83,42 @@ pub const OPS: &[OpEntry] = &[
     acos::ENTRY,
     acosh::ENTRY,
     add::ENTRY,
+    and::ENTRY,
     asin::ENTRY,
     asinh::ENTRY,
     atan::ENTRY,
     atanh::ENTRY,
+    bitwise_and::ENTRY,
+    bitwise_or::ENTRY,
+    bitwise_xor::ENTRY,
     ceil::ENTRY,
     celu::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
     div::ENTRY,
     elu::ENTRY,
+    equal::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
     floor::ENTRY,
     gelu::ENTRY,
     gemm::ENTRY,
+    greater::ENTRY,
+    greater_or_equal::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
     leaky_relu::ENTRY,
+    less::ENTRY,
+    less_or_equal::ENTRY,
     log::ENTRY,
+    max::ENTRY,
+    mean::ENTRY,
+    min::ENTRY,
     mish::ENTRY,
     modulo::ENTRY,
     mul::ENTRY,
     neg::ENTRY,
+    or::ENTRY,
     prelu::ENTRY,
     reciprocal::ENTRY,
     relu::ENTRY,
@@ -102,10 +133,12 @@ pub const OPS: &[OpEntry] = &[
     softsign::ENTRY,
     sqrt::ENTRY,
     sub::ENTRY,
+    sum::ENTRY,
     swish::ENTRY,
     tan::ENTRY,
     tanh::ENTRY,
     thresholded_relu::ENTRY,
+    xor::ENTRY,
 ];
 
 /// The operator of that domain and name.

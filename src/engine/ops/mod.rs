@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod broadcast;
 pub mod compare;
+pub mod convert;
 pub mod logic;
 pub mod unary;
 pub mod variadic;
@@ -17,10 +18,14 @@ mod asinh;
 mod atan;
 mod atanh;
 mod bitwise_and;
+mod bitwise_not;
 mod bitwise_or;
 mod bitwise_xor;
+mod cast;
+mod cast_like;
 mod ceil;
 mod celu;
+mod clip;
 mod cos;
 mod cosh;
 mod div;
@@ -35,6 +40,9 @@ mod greater;
 mod greater_or_equal;
 mod hard_sigmoid;
 mod hard_swish;
+mod identity;
+mod is_inf;
+mod is_nan;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
@@ -46,12 +54,15 @@ mod mish;
 mod modulo;
 mod mul;
 mod neg;
+mod not;
 mod or;
+mod pow;
 mod prelu;
 mod reciprocal;
 mod relu;
 mod reshape;
 mod round;
+mod select;
 mod selu;
 mod sigmoid;
 mod sign;
@@ -89,10 +100,14 @@ pub const OPS: &[OpEntry] = &[
     atan::ENTRY,
     atanh::ENTRY,
     bitwise_and::ENTRY,
+    bitwise_not::ENTRY,
     bitwise_or::ENTRY,
     bitwise_xor::ENTRY,
+    cast::ENTRY,
+    cast_like::ENTRY,
     ceil::ENTRY,
     celu::ENTRY,
+    clip::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
     div::ENTRY,
@@ -107,6 +122,9 @@ pub const OPS: &[OpEntry] = &[
     greater_or_equal::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
+    identity::ENTRY,
+    is_inf::ENTRY,
+    is_nan::ENTRY,
     leaky_relu::ENTRY,
     less::ENTRY,
     less_or_equal::ENTRY,
@@ -118,12 +136,15 @@ pub const OPS: &[OpEntry] = &[
     modulo::ENTRY,
     mul::ENTRY,
     neg::ENTRY,
+    not::ENTRY,
     or::ENTRY,
+    pow::ENTRY,
     prelu::ENTRY,
     reciprocal::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     round::ENTRY,
+    select::ENTRY,
     selu::ENTRY,
     sigmoid::ENTRY,
     sign::ENTRY,

@@ -14,11 +14,17 @@ pub mod reduce;
 pub mod standardize;
 pub mod unary;
 pub mod window;
+pub mod compare;
+pub mod convert;
+pub mod logic;
+pub mod unary;
+pub mod variadic;
 
 mod abs;
 mod acos;
 mod acosh;
 mod add;
+mod and;
 mod asin;
 mod asinh;
 mod atan;
@@ -33,7 +39,20 @@ mod conv;
 mod cos;
 mod cosh;
 mod dropout;
+mod bitwise_and;
+mod bitwise_not;
+mod bitwise_or;
+mod bitwise_xor;
+mod cast;
+mod cast_like;
+mod ceil;
+mod celu;
+mod clip;
+mod cos;
+mod cosh;
+mod div;
 mod elu;
+mod equal;
 mod erf;
 mod exp;
 mod expand;
@@ -48,7 +67,18 @@ mod hard_swish;
 mod hardmax;
 mod instance_normalization;
 mod layer_normalization;
+mod gelu;
+mod gemm;
+mod greater;
+mod greater_or_equal;
+mod hard_sigmoid;
+mod hard_swish;
+mod identity;
+mod is_inf;
+mod is_nan;
 mod leaky_relu;
+mod less;
+mod less_or_equal;
 mod log;
 mod log_softmax;
 mod lp_normalization;
@@ -56,10 +86,19 @@ mod lrn;
 mod lstm;
 mod matmul;
 mod max_pool;
+mod max;
+mod mean;
+mod min;
 mod mish;
+mod modulo;
+mod mul;
 mod neg;
 mod pad;
 mod range;
+mod not;
+mod or;
+mod pow;
+mod prelu;
 mod reciprocal;
 mod reduce_l1;
 mod reduce_l2;
@@ -76,6 +115,7 @@ mod reshape;
 mod rms_normalization;
 mod rnn;
 mod round;
+mod select;
 mod selu;
 mod shape;
 mod sigmoid;
@@ -90,6 +130,8 @@ mod softsign;
 mod split;
 mod sqrt;
 mod squeeze;
+mod sub;
+mod sum;
 mod swish;
 mod tan;
 mod tanh;
@@ -97,6 +139,7 @@ mod thresholded_relu;
 mod tile;
 mod transpose;
 mod unsqueeze;
+mod xor;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -113,6 +156,7 @@ pub const OPS: &[OpEntry] = &[
     acos::ENTRY,
     acosh::ENTRY,
     add::ENTRY,
+    and::ENTRY,
     asin::ENTRY,
     asinh::ENTRY,
     atan::ENTRY,
@@ -127,7 +171,20 @@ pub const OPS: &[OpEntry] = &[
     cos::ENTRY,
     cosh::ENTRY,
     dropout::ENTRY,
+    bitwise_and::ENTRY,
+    bitwise_not::ENTRY,
+    bitwise_or::ENTRY,
+    bitwise_xor::ENTRY,
+    cast::ENTRY,
+    cast_like::ENTRY,
+    ceil::ENTRY,
+    celu::ENTRY,
+    clip::ENTRY,
+    cos::ENTRY,
+    cosh::ENTRY,
+    div::ENTRY,
     elu::ENTRY,
+    equal::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
     expand::ENTRY,
@@ -142,7 +199,18 @@ pub const OPS: &[OpEntry] = &[
     hardmax::ENTRY,
     instance_normalization::ENTRY,
     layer_normalization::ENTRY,
+    gelu::ENTRY,
+    gemm::ENTRY,
+    greater::ENTRY,
+    greater_or_equal::ENTRY,
+    hard_sigmoid::ENTRY,
+    hard_swish::ENTRY,
+    identity::ENTRY,
+    is_inf::ENTRY,
+    is_nan::ENTRY,
     leaky_relu::ENTRY,
+    less::ENTRY,
+    less_or_equal::ENTRY,
     log::ENTRY,
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
@@ -150,10 +218,19 @@ pub const OPS: &[OpEntry] = &[
     lstm::ENTRY,
     matmul::ENTRY,
     max_pool::ENTRY,
+    max::ENTRY,
+    mean::ENTRY,
+    min::ENTRY,
     mish::ENTRY,
+    modulo::ENTRY,
+    mul::ENTRY,
     neg::ENTRY,
     pad::ENTRY,
     range::ENTRY,
+    not::ENTRY,
+    or::ENTRY,
+    pow::ENTRY,
+    prelu::ENTRY,
     reciprocal::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
@@ -170,6 +247,7 @@ pub const OPS: &[OpEntry] = &[
     rms_normalization::ENTRY,
     rnn::ENTRY,
     round::ENTRY,
+    select::ENTRY,
     selu::ENTRY,
     shape::ENTRY,
     sigmoid::ENTRY,
@@ -184,6 +262,8 @@ pub const OPS: &[OpEntry] = &[
     split::ENTRY,
     sqrt::ENTRY,
     squeeze::ENTRY,
+    sub::ENTRY,
+    sum::ENTRY,
     swish::ENTRY,
     tan::ENTRY,
     tanh::ENTRY,
@@ -191,6 +271,7 @@ pub const OPS: &[OpEntry] = &[
     tile::ENTRY,
     transpose::ENTRY,
     unsqueeze::ENTRY,
+    xor::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -5,7 +5,10 @@ pub mod along_axis;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod compare;
+pub mod convert;
 pub mod indexing;
+pub mod logic;
 pub mod permute;
 pub mod pooling;
 pub mod rearrange;
@@ -13,12 +16,8 @@ pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
 pub mod unary;
-pub mod window;
-pub mod compare;
-pub mod convert;
-pub mod logic;
-pub mod unary;
 pub mod variadic;
+pub mod window;
 
 mod abs;
 mod acos;
@@ -30,15 +29,6 @@ mod asinh;
 mod atan;
 mod atanh;
 mod batch_normalization;
-mod ceil;
-mod celu;
-mod concat;
-mod constant;
-mod constant_of_shape;
-mod conv;
-mod cos;
-mod cosh;
-mod dropout;
 mod bitwise_and;
 mod bitwise_not;
 mod bitwise_or;
@@ -48,9 +38,14 @@ mod cast_like;
 mod ceil;
 mod celu;
 mod clip;
+mod concat;
+mod constant;
+mod constant_of_shape;
+mod conv;
 mod cos;
 mod cosh;
 mod div;
+mod dropout;
 mod elu;
 mod equal;
 mod erf;
@@ -59,23 +54,20 @@ mod expand;
 mod flatten;
 mod floor;
 mod gather;
+mod gelu;
 mod gemm;
+mod greater;
+mod greater_or_equal;
 mod group_normalization;
 mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
-mod instance_normalization;
-mod layer_normalization;
-mod gelu;
-mod gemm;
-mod greater;
-mod greater_or_equal;
-mod hard_sigmoid;
-mod hard_swish;
 mod identity;
+mod instance_normalization;
 mod is_inf;
 mod is_nan;
+mod layer_normalization;
 mod leaky_relu;
 mod less;
 mod less_or_equal;
@@ -85,20 +77,20 @@ mod lp_normalization;
 mod lrn;
 mod lstm;
 mod matmul;
-mod max_pool;
 mod max;
+mod max_pool;
 mod mean;
 mod min;
 mod mish;
 mod modulo;
 mod mul;
 mod neg;
-mod pad;
-mod range;
 mod not;
 mod or;
+mod pad;
 mod pow;
 mod prelu;
+mod range;
 mod reciprocal;
 mod reduce_l1;
 mod reduce_l2;
@@ -162,15 +154,6 @@ pub const OPS: &[OpEntry] = &[
     atan::ENTRY,
     atanh::ENTRY,
     batch_normalization::ENTRY,
-    ceil::ENTRY,
-    celu::ENTRY,
-    concat::ENTRY,
-    constant::ENTRY,
-    constant_of_shape::ENTRY,
-    conv::ENTRY,
-    cos::ENTRY,
-    cosh::ENTRY,
-    dropout::ENTRY,
     bitwise_and::ENTRY,
     bitwise_not::ENTRY,
     bitwise_or::ENTRY,
@@ -180,9 +163,14 @@ pub const OPS: &[OpEntry] = &[
     ceil::ENTRY,
     celu::ENTRY,
     clip::ENTRY,
+    concat::ENTRY,
+    constant::ENTRY,
+    constant_of_shape::ENTRY,
+    conv::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
     div::ENTRY,
+    dropout::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
     erf::ENTRY,
@@ -191,23 +179,20 @@ pub const OPS: &[OpEntry] = &[
     flatten::ENTRY,
     floor::ENTRY,
     gather::ENTRY,
+    gelu::ENTRY,
     gemm::ENTRY,
+    greater::ENTRY,
+    greater_or_equal::ENTRY,
     group_normalization::ENTRY,
     gru::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
     hardmax::ENTRY,
-    instance_normalization::ENTRY,
-    layer_normalization::ENTRY,
-    gelu::ENTRY,
-    gemm::ENTRY,
-    greater::ENTRY,
-    greater_or_equal::ENTRY,
-    hard_sigmoid::ENTRY,
-    hard_swish::ENTRY,
     identity::ENTRY,
+    instance_normalization::ENTRY,
     is_inf::ENTRY,
     is_nan::ENTRY,
+    layer_normalization::ENTRY,
     leaky_relu::ENTRY,
     less::ENTRY,
     less_or_equal::ENTRY,
@@ -217,20 +202,20 @@ pub const OPS: &[OpEntry] = &[
     lrn::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
-    max_pool::ENTRY,
     max::ENTRY,
+    max_pool::ENTRY,
     mean::ENTRY,
     min::ENTRY,
     mish::ENTRY,
     modulo::ENTRY,
     mul::ENTRY,
     neg::ENTRY,
-    pad::ENTRY,
-    range::ENTRY,
     not::ENTRY,
     or::ENTRY,
+    pad::ENTRY,
     pow::ENTRY,
     prelu::ENTRY,
+    range::ENTRY,
     reciprocal::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,

@@ -144,13 +144,29 @@ impl<T: Float> Sieve<T> {
 }
 
 impl<T: Float> DropoutKernel<T> {
-    /// `None` when everything stays. `read` gives the input of the ratio as f64.
+    /// The input that holds the ratio, where it is given.
+    fn ratio<'a>(
+        &self,
+        narrow: impl FnOnce() -> Result<&'a [f32], OpError>,
+        wide: impl FnOnce() -> Result<&'a [f64], OpError>,
+    ) -> Result<Option<f64>, OpError> {
+        Ok(match self.ratio {
+            None => None,
+            Some(DType::F32) => narrow()?.first().map(|ratio| f64::from(*ratio)),
+            Some(_) => wide()?.first().copied(),
+        })
+    }
+
+    /// `None` when everything stays. `ratio` is the input of that name, where it is given.
     fn sieve(&self, seed: u64, ratio: Option<f64>) -> Result<Option<Sieve<T>>, OpError> {
         if !self.active {
             return Ok(None);
         }
-        let ratio = checked(ratio.unwrap_or(self.op.ratio.into()))
-            .map_err(|found| OpError::Value { input: 1, expected: EXPECTED.into(), found })?;
+        let ratio = checked(ratio.unwrap_or(self.op.ratio.into())).map_err(|found| OpError::Value {
+            input: 1,
+            expected: EXPECTED.into(),
+            found,
+        })?;
         let threshold = (ratio * (1u64 << 53) as f64) as u64;
         let seed = self.op.seed.map_or(seed, |own| mix(seed, own as u64));
         let scale = if ratio < 1.0 { T::of(1.0 / (1.0 - ratio)) } else { T::zero() };
@@ -161,11 +177,7 @@ impl<T: Float> DropoutKernel<T> {
 impl<T: Float> Kernel for DropoutKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let x = io.input::<T>(0)?;
-        let ratio = match self.ratio {
-            None => None,
-            Some(DType::F32) => io.input::<f32>(1)?.first().map(|ratio| f64::from(*ratio)),
-            Some(_) => io.input::<f64>(1)?.first().copied(),
-        };
+        let ratio = self.ratio(|| io.input::<f32>(1), || io.input::<f64>(1))?;
         let sieve = self.sieve(io.env.seed, ratio)?;
         if self.op.mask_is_bool {
             if let Some(mask) = io.optional_output::<bool>(1)? {
@@ -183,11 +195,7 @@ impl<T: Float> Kernel for DropoutKernel<T> {
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        let ratio = match self.ratio {
-            None => None,
-            Some(DType::F32) => io.input::<f32>(1)?.first().map(|ratio| f64::from(*ratio)),
-            Some(_) => io.input::<f64>(1)?.first().copied(),
-        };
+        let ratio = self.ratio(|| io.input::<f32>(1), || io.input::<f64>(1))?;
         let sieve = self.sieve(io.env.seed, ratio)?;
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
         match io.optional_d_output::<T>(0)? {
@@ -225,7 +233,12 @@ mod tests {
             "Dropout",
             &[
                 two().output(&[2], &[1.0, 2.0]).output_tensor(Tensor::from_vec(vec![true, true])).without_gradient(),
-                two().opset(9).float("ratio", 0.1).output(&[2], &[1.0, 2.0]).output(&[2], &[1.0, 1.0]).without_gradient(),
+                two()
+                    .opset(9)
+                    .float("ratio", 0.1)
+                    .output(&[2], &[1.0, 2.0])
+                    .output(&[2], &[1.0, 1.0])
+                    .without_gradient(),
                 two().input(&[], &[0.75]).output(&[2], &[1.0, 2.0]),
                 two().left_out().tensor(Tensor::scalar(true)).int("seed", 3).output(&[2], &[1.0, 2.0]),
                 Case::new().random_input(&[7, 5]),
@@ -283,7 +296,7 @@ mod tests {
         let mut network = Network::new(&Model::new(graph, 13)).unwrap();
         for (ratio, good) in [(0.5f32, true), (-0.1, false), (1.1, false), (f32::NAN, false)] {
             let (x, ratio) = (Tensor::from_vec(vec![1.0f32]), Tensor::scalar(ratio));
-            let result = network.gradients(&[("x", &x), ("ratio", &ratio)], &[x.clone()], &["x"], 0);
+            let result = network.gradients(&[("x", &x), ("ratio", &ratio)], std::slice::from_ref(&x), &["x"], 0);
             assert_eq!(result.is_ok(), good, "{ratio:?}");
         }
     }

@@ -3,8 +3,8 @@
 //! `dx[i] = dy[i] - exp(y[i])·Σ dy[j]`. Before version 13 the sum is over all axes from `axis` on.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>.
 
-use super::axis::{largest, sum};
 use super::along_axis::{AlongAxis, LaneFunction};
+use super::axis::{largest, sum};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;

@@ -1,6 +1,7 @@
 //! The operators: one file each, one line each in [`OPS`].
 
 pub mod along_axis;
+pub mod arg_reduce;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
@@ -9,7 +10,10 @@ pub mod standardize;
 pub mod unary;
 
 mod add;
+mod arg_max;
+mod arg_min;
 mod batch_normalization;
+mod cum_sum;
 mod dropout;
 mod gemm;
 mod group_normalization;
@@ -19,6 +23,8 @@ mod layer_normalization;
 mod log_softmax;
 mod lp_normalization;
 mod lrn;
+mod mean_variance_normalization;
+mod one_hot;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -33,6 +39,7 @@ mod relu;
 mod reshape;
 mod rms_normalization;
 mod softmax;
+mod top_k;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -46,7 +53,10 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    arg_max::ENTRY,
+    arg_min::ENTRY,
     batch_normalization::ENTRY,
+    cum_sum::ENTRY,
     dropout::ENTRY,
     gemm::ENTRY,
     group_normalization::ENTRY,
@@ -56,6 +66,8 @@ pub const OPS: &[OpEntry] = &[
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
     lrn::ENTRY,
+    mean_variance_normalization::ENTRY,
+    one_hot::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
     reduce_log_sum::ENTRY,
@@ -70,6 +82,7 @@ pub const OPS: &[OpEntry] = &[
     reshape::ENTRY,
     rms_normalization::ENTRY,
     softmax::ENTRY,
+    top_k::ENTRY,
 ];
 
 /// The operator of that domain and name.

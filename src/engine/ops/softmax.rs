@@ -3,8 +3,8 @@
 //! `dx[i] = y[i]·(dy[i] - Σ dy[j]·y[j])`. Before version 13 the sum is over all axes from `axis` on.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Softmax.html>.
 
-use super::axis::{largest, sum, sum_of};
 use super::along_axis::{AlongAxis, LaneFunction};
+use super::axis::{largest, sum, sum_of};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;

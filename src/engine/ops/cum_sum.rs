@@ -105,6 +105,21 @@ impl Scan {
         if lanes.elements() == 0 {
             return;
         }
+        if inner == 1 {
+            for (from, to) in from.chunks_exact(len).zip(to.chunks_exact_mut(len)) {
+                let mut total = zero;
+                let mut step = |(to, from): (&mut T, &T)| {
+                    let before = total;
+                    total = add(total, *from);
+                    *to = if self.op.exclusive { before } else { total };
+                };
+                match reverse {
+                    true => to.iter_mut().zip(from).rev().for_each(&mut step),
+                    false => to.iter_mut().zip(from).for_each(&mut step),
+                }
+            }
+            return;
+        }
         for (from, to) in from.chunks_exact(len * inner).zip(to.chunks_exact_mut(len * inner)) {
             let at = |step: usize| if reverse { len - 1 - step } else { step } * inner;
             match self.op.exclusive {

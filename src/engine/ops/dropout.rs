@@ -21,7 +21,7 @@ use crate::tensor::DType;
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Dropout", since: 7, parse };
 
 const RATIO: f32 = 0.5;
-/// Elements of a piece that one thread works on.
+/// Elements of a piece that one thread works on; an even number.
 const PIECE: usize = 4096;
 
 #[derive(Clone, Debug)]
@@ -128,18 +128,20 @@ struct DropoutKernel<T> {
 #[derive(Clone, Copy)]
 struct Sieve<T> {
     seed: u64,
-    /// Of 2⁵³.
+    /// Of 2³².
     threshold: u64,
     scale: T,
 }
 
 impl<T: Float> Sieve<T> {
-    fn keeps(&self, position: usize) -> bool {
-        mix(self.seed, position as u64) >> 11 >= self.threshold
+    /// Whether the elements `2·pair` and `2·pair + 1` stay: each has 32 bits of one random number.
+    fn pair(&self, pair: usize) -> [bool; 2] {
+        let bits = mix(self.seed, pair as u64);
+        [bits >> 32 >= self.threshold, bits & u64::from(u32::MAX) >= self.threshold]
     }
 
-    fn factor(&self, position: usize) -> T {
-        if self.keeps(position) { self.scale } else { T::zero() }
+    fn keeps(&self, position: usize) -> bool {
+        self.pair(position / 2)[position % 2]
     }
 }
 
@@ -167,7 +169,7 @@ impl<T: Float> DropoutKernel<T> {
             expected: EXPECTED.into(),
             found,
         })?;
-        let threshold = (ratio * (1u64 << 53) as f64) as u64;
+        let threshold = (ratio * (1u64 << 32) as f64) as u64;
         let seed = self.op.seed.map_or(seed, |own| mix(seed, own as u64));
         let scale = if ratio < 1.0 { T::of(1.0 / (1.0 - ratio)) } else { T::zero() };
         Ok((threshold > 0).then_some(Sieve { seed, threshold, scale }))
@@ -213,8 +215,11 @@ fn apply<T: Float>(pool: &crate::engine::pool::Pool, sieve: Option<Sieve<T>>, fr
     };
     pool.for_pieces(to, PIECE, 2 * from.len(), |piece, to| {
         let first = piece * PIECE;
-        for (i, (to, from)) in to.iter_mut().zip(&from[first..]).enumerate() {
-            *to = *from * sieve.factor(first + i);
+        for (pair, (to, from)) in to.chunks_mut(2).zip(from[first..].chunks(2)).enumerate() {
+            let kept = sieve.pair(first / 2 + pair);
+            for ((to, from), kept) in to.iter_mut().zip(from).zip(kept) {
+                *to = if kept { *from * sieve.scale } else { T::zero() };
+            }
         }
     });
 }

@@ -67,6 +67,7 @@ mod tests {
                 Case::new().random_input(&[2, 3, 4]).opset(9).int("axis", 2),
                 Case::new().random_input(&[2, 3, 4]).opset(12).int("axis", -3),
                 Case::new().random_input(&[2, 3, 5]).int("axis", 1),
+                Case::new().random_input(&[2, 3, 37]).int("axis", 1),
                 Case::new().random_input(&[3, 37]),
                 Case::new().random_input(&[1]),
                 Case::new().random_input(&[0, 3]),

@@ -205,12 +205,7 @@ fn signature(
         outputs.resize(outputs.len().max(output + 1), None);
         outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
     }
-    Signature {
-        inputs: node.inputs.iter().map(typed).collect(),
-        outputs,
-        mode: request.mode,
-        wants: tape.wants(node),
-    }
+    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {

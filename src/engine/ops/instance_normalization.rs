@@ -98,7 +98,11 @@ mod tests {
                 random(&[2, 3, 4], 2).error("input 1: expected [3]"),
                 random(&[3], 3).error("expected rank 2 or more"),
                 Case::new().random_input(&[2, 3, 4]).random_input(&[3]).error("expected 3 inputs, found 2"),
-                Case::new().random_input(&[2, 3, 4]).random_input(&[3]).ints(&[3], &[1, 2, 3]).error("input 2: expected f"),
+                Case::new()
+                    .random_input(&[2, 3, 4])
+                    .random_input(&[3])
+                    .ints(&[3], &[1, 2, 3])
+                    .error("input 2: expected f"),
                 Case::new().random_input(&[2, 3, 4]).random_input(&[3]).random_input(&[1, 3]).error("expected rank 1"),
             ],
         );

@@ -71,10 +71,11 @@ pub fn check_factors(inputs: &Inputs<'_>, axis: i64, last: usize) -> Result<(), 
         let Some(factors) = inputs.optional(index) else { continue };
         let (Some(dims), Some(found)) = (x.dims(), factors.dims()) else { continue };
         let first = axis::resolve("axis", axis, dims.len())?;
-        let fits = found.iter().rev().enumerate().all(|(from_end, size)| match dims[first..].iter().rev().nth(from_end) {
-            Some(dim) => *size == Dim::Known(1) || dim.accepts(size),
-            None => size.known().is_none_or(|size| size == 1),
-        });
+        let fits =
+            found.iter().rev().enumerate().all(|(from_end, size)| match dims[first..].iter().rev().nth(from_end) {
+                Some(dim) => *size == Dim::Known(1) || dim.accepts(size),
+                None => size.known().is_none_or(|size| size == 1),
+            });
         if !fits {
             let normalised = SymbolicShape::Ranked(dims[first..].to_vec());
             let expected = format!("a shape that can be repeated to {normalised}, the axes from `axis` on");

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod along_axis;
+pub mod arg_reduce;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
@@ -45,6 +46,10 @@ mod conv;
 mod cos;
 mod cosh;
 mod div;
+mod arg_max;
+mod arg_min;
+mod batch_normalization;
+mod cum_sum;
 mod dropout;
 mod elu;
 mod equal;
@@ -92,6 +97,8 @@ mod pow;
 mod prelu;
 mod range;
 mod reciprocal;
+mod mean_variance_normalization;
+mod one_hot;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -132,6 +139,7 @@ mod tile;
 mod transpose;
 mod unsqueeze;
 mod xor;
+mod top_k;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -170,6 +178,10 @@ pub const OPS: &[OpEntry] = &[
     cos::ENTRY,
     cosh::ENTRY,
     div::ENTRY,
+    arg_max::ENTRY,
+    arg_min::ENTRY,
+    batch_normalization::ENTRY,
+    cum_sum::ENTRY,
     dropout::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
@@ -217,6 +229,8 @@ pub const OPS: &[OpEntry] = &[
     prelu::ENTRY,
     range::ENTRY,
     reciprocal::ENTRY,
+    mean_variance_normalization::ENTRY,
+    one_hot::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
     reduce_log_sum::ENTRY,
@@ -257,6 +271,7 @@ pub const OPS: &[OpEntry] = &[
     transpose::ENTRY,
     unsqueeze::ENTRY,
     xor::ENTRY,
+    top_k::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -74,9 +74,8 @@ mod tests {
     fn cases() {
         let x = || Case::new().opset(23).input(&[2, 2], &[3.0, 4.0, -6.0, 8.0]).float("epsilon", 0.0);
         let root = 2f64.sqrt();
-        let random = |shape: &[usize], factors: &[usize]| {
-            Case::new().opset(23).random_input(shape).random_input(factors)
-        };
+        let random =
+            |shape: &[usize], factors: &[usize]| Case::new().opset(23).random_input(shape).random_input(factors);
         check(
             "RMSNormalization",
             &[

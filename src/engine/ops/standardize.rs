@@ -66,19 +66,19 @@ impl<T: Float> Standardize<T> {
         to
     }
 
-    /// Writes a gradient with respect to factors: `add` adds what each row contributes.
+    /// Writes the gradient with respect to the scale, or else to the bias: a sum over the rows.
     fn gather(&mut self, gradient: &mut [T], x: &[T], dy: &[T], by_scale: bool) {
         let Standardize { rows, factors, moments, repeated: [_, _, work], .. } = self;
         gradient.fill(T::zero());
         if rows.elements() == 0 {
             return;
         }
-        let each_row = x.chunks_exact(rows.len).zip(dy.chunks_exact(rows.len)).zip(moments.iter()).enumerate();
+        let each_row = x.chunks_exact(rows.len).zip(dy.chunks_exact(rows.len)).zip(moments.iter());
         match factors {
             Factors::Elements(walk) => {
                 let to = if walk.is_some() { work.as_mut_slice() } else { &mut *gradient };
                 to.fill(T::zero());
-                for (_, ((x, dy), [mean, scale])) in each_row {
+                for ((x, dy), [mean, scale]) in each_row {
                     match by_scale {
                         true => {
                             for ((to, x), dy) in to.iter_mut().zip(x).zip(dy) {
@@ -98,7 +98,7 @@ impl<T: Float> Standardize<T> {
             }
             Factors::Runs { length, count } => {
                 let runs = rows.len / *length;
-                for (row, ((x, dy), [mean, scale])) in each_row {
+                for (row, ((x, dy), [mean, scale])) in each_row.enumerate() {
                     for (run, (x, dy)) in x.chunks_exact(*length).zip(dy.chunks_exact(*length)).enumerate() {
                         gradient[(row * runs + run) % *count] += match by_scale {
                             true => sum_of(x, dy, |x, dy| (x - *mean) * dy) * *scale,

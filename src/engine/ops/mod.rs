@@ -25,6 +25,8 @@ mod acos;
 mod acosh;
 mod add;
 mod and;
+mod arg_max;
+mod arg_min;
 mod asin;
 mod asinh;
 mod atan;
@@ -45,11 +47,8 @@ mod constant_of_shape;
 mod conv;
 mod cos;
 mod cosh;
-mod div;
-mod arg_max;
-mod arg_min;
-mod batch_normalization;
 mod cum_sum;
+mod div;
 mod dropout;
 mod elu;
 mod equal;
@@ -85,20 +84,20 @@ mod matmul;
 mod max;
 mod max_pool;
 mod mean;
+mod mean_variance_normalization;
 mod min;
 mod mish;
 mod modulo;
 mod mul;
 mod neg;
 mod not;
+mod one_hot;
 mod or;
 mod pad;
 mod pow;
 mod prelu;
 mod range;
 mod reciprocal;
-mod mean_variance_normalization;
-mod one_hot;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -136,10 +135,10 @@ mod tan;
 mod tanh;
 mod thresholded_relu;
 mod tile;
+mod top_k;
 mod transpose;
 mod unsqueeze;
 mod xor;
-mod top_k;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -157,6 +156,8 @@ pub const OPS: &[OpEntry] = &[
     acosh::ENTRY,
     add::ENTRY,
     and::ENTRY,
+    arg_max::ENTRY,
+    arg_min::ENTRY,
     asin::ENTRY,
     asinh::ENTRY,
     atan::ENTRY,
@@ -177,11 +178,8 @@ pub const OPS: &[OpEntry] = &[
     conv::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
-    div::ENTRY,
-    arg_max::ENTRY,
-    arg_min::ENTRY,
-    batch_normalization::ENTRY,
     cum_sum::ENTRY,
+    div::ENTRY,
     dropout::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
@@ -217,20 +215,20 @@ pub const OPS: &[OpEntry] = &[
     max::ENTRY,
     max_pool::ENTRY,
     mean::ENTRY,
+    mean_variance_normalization::ENTRY,
     min::ENTRY,
     mish::ENTRY,
     modulo::ENTRY,
     mul::ENTRY,
     neg::ENTRY,
     not::ENTRY,
+    one_hot::ENTRY,
     or::ENTRY,
     pad::ENTRY,
     pow::ENTRY,
     prelu::ENTRY,
     range::ENTRY,
     reciprocal::ENTRY,
-    mean_variance_normalization::ENTRY,
-    one_hot::ENTRY,
     reduce_l1::ENTRY,
     reduce_l2::ENTRY,
     reduce_log_sum::ENTRY,
@@ -268,10 +266,10 @@ pub const OPS: &[OpEntry] = &[
     tanh::ENTRY,
     thresholded_relu::ENTRY,
     tile::ENTRY,
+    top_k::ENTRY,
     transpose::ENTRY,
     unsqueeze::ENTRY,
     xor::ENTRY,
-    top_k::ENTRY,
 ];
 
 /// The operator of that domain and name.

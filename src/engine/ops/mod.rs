@@ -4,6 +4,7 @@ pub mod binary;
 pub mod broadcast;
 pub mod indexing;
 pub mod permute;
+pub mod places;
 pub mod rearrange;
 pub mod unary;
 
@@ -14,11 +15,15 @@ mod constant_of_shape;
 mod expand;
 mod flatten;
 mod gather;
+mod gather_elements;
+mod gather_nd;
 mod gemm;
 mod pad;
 mod range;
 mod relu;
 mod reshape;
+mod scatter_elements;
+mod scatter_nd;
 mod shape;
 mod size;
 mod slice;
@@ -46,11 +51,16 @@ pub const OPS: &[OpEntry] = &[
     expand::ENTRY,
     flatten::ENTRY,
     gather::ENTRY,
+    gather_elements::ENTRY,
+    gather_nd::ENTRY,
     gemm::ENTRY,
     pad::ENTRY,
     range::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    scatter_elements::ENTRY,
+    scatter_elements::SCATTER,
+    scatter_nd::ENTRY,
     shape::ENTRY,
     size::ENTRY,
     slice::ENTRY,

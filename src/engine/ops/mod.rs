@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod broadcast;
 pub mod indexing;
+pub mod interpolate;
 pub mod permute;
 pub mod places;
 pub mod rearrange;
@@ -22,6 +23,7 @@ mod pad;
 mod range;
 mod relu;
 mod reshape;
+mod resize;
 mod scatter_elements;
 mod scatter_nd;
 mod shape;
@@ -32,6 +34,7 @@ mod squeeze;
 mod tile;
 mod transpose;
 mod unsqueeze;
+mod upsample;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -58,7 +61,18 @@ pub const OPS: &[OpEntry] = &[
     range::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    resize::ENTRY,
     scatter_elements::ENTRY,
+    scatter_nd::ENTRY,
+    shape::ENTRY,
+    size::ENTRY,
+    slice::ENTRY,
+    split::ENTRY,
+    squeeze::ENTRY,
+    tile::ENTRY,
+    transpose::ENTRY,
+    unsqueeze::ENTRY,
+    upsample::ENTRY,
     scatter_elements::SCATTER,
     scatter_nd::ENTRY,
     shape::ENTRY,

@@ -10,29 +10,37 @@ pub mod rearrange;
 pub mod unary;
 
 mod add;
+mod center_crop_pad;
+mod compress;
 mod concat;
 mod constant;
 mod constant_of_shape;
+mod depth_to_space;
 mod expand;
+mod eye_like;
 mod flatten;
 mod gather;
 mod gather_elements;
 mod gather_nd;
 mod gemm;
+mod non_zero;
 mod pad;
 mod range;
 mod relu;
 mod reshape;
 mod resize;
+mod reverse_sequence;
 mod scatter_elements;
 mod scatter_nd;
 mod shape;
 mod size;
 mod slice;
+mod space_to_depth;
 mod split;
 mod squeeze;
 mod tile;
 mod transpose;
+mod trilu;
 mod unsqueeze;
 mod upsample;
 
@@ -48,41 +56,40 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    center_crop_pad::ENTRY,
+    compress::ENTRY,
     concat::ENTRY,
     constant::ENTRY,
     constant_of_shape::ENTRY,
+    depth_to_space::ENTRY,
     expand::ENTRY,
+    eye_like::ENTRY,
     flatten::ENTRY,
     gather::ENTRY,
     gather_elements::ENTRY,
     gather_nd::ENTRY,
     gemm::ENTRY,
+    non_zero::ENTRY,
     pad::ENTRY,
     range::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,
+    reverse_sequence::ENTRY,
     scatter_elements::ENTRY,
-    scatter_nd::ENTRY,
-    shape::ENTRY,
-    size::ENTRY,
-    slice::ENTRY,
-    split::ENTRY,
-    squeeze::ENTRY,
-    tile::ENTRY,
-    transpose::ENTRY,
-    unsqueeze::ENTRY,
-    upsample::ENTRY,
     scatter_elements::SCATTER,
     scatter_nd::ENTRY,
     shape::ENTRY,
     size::ENTRY,
     slice::ENTRY,
+    space_to_depth::ENTRY,
     split::ENTRY,
     squeeze::ENTRY,
     tile::ENTRY,
     transpose::ENTRY,
+    trilu::ENTRY,
     unsqueeze::ENTRY,
+    upsample::ENTRY,
 ];
 
 /// The operator of that domain and name.

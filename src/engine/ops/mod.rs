@@ -12,6 +12,9 @@ pub mod indexing;
 pub mod logic;
 pub mod permute;
 pub mod pooling;
+pub mod interpolate;
+pub mod permute;
+pub mod places;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
@@ -54,7 +57,14 @@ mod elu;
 mod equal;
 mod erf;
 mod exp;
+mod center_crop_pad;
+mod compress;
+mod concat;
+mod constant;
+mod constant_of_shape;
+mod depth_to_space;
 mod expand;
+mod eye_like;
 mod flatten;
 mod floor;
 mod gather;
@@ -93,6 +103,10 @@ mod neg;
 mod not;
 mod one_hot;
 mod or;
+mod gather_elements;
+mod gather_nd;
+mod gemm;
+mod non_zero;
 mod pad;
 mod pow;
 mod prelu;
@@ -115,6 +129,10 @@ mod rnn;
 mod round;
 mod select;
 mod selu;
+mod resize;
+mod reverse_sequence;
+mod scatter_elements;
+mod scatter_nd;
 mod shape;
 mod sigmoid;
 mod sign;
@@ -125,6 +143,7 @@ mod slice;
 mod softmax;
 mod softplus;
 mod softsign;
+mod space_to_depth;
 mod split;
 mod sqrt;
 mod squeeze;
@@ -137,8 +156,10 @@ mod thresholded_relu;
 mod tile;
 mod top_k;
 mod transpose;
+mod trilu;
 mod unsqueeze;
 mod xor;
+mod upsample;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -185,7 +206,14 @@ pub const OPS: &[OpEntry] = &[
     equal::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
+    center_crop_pad::ENTRY,
+    compress::ENTRY,
+    concat::ENTRY,
+    constant::ENTRY,
+    constant_of_shape::ENTRY,
+    depth_to_space::ENTRY,
     expand::ENTRY,
+    eye_like::ENTRY,
     flatten::ENTRY,
     floor::ENTRY,
     gather::ENTRY,
@@ -224,6 +252,10 @@ pub const OPS: &[OpEntry] = &[
     not::ENTRY,
     one_hot::ENTRY,
     or::ENTRY,
+    gather_elements::ENTRY,
+    gather_nd::ENTRY,
+    gemm::ENTRY,
+    non_zero::ENTRY,
     pad::ENTRY,
     pow::ENTRY,
     prelu::ENTRY,
@@ -246,6 +278,11 @@ pub const OPS: &[OpEntry] = &[
     round::ENTRY,
     select::ENTRY,
     selu::ENTRY,
+    resize::ENTRY,
+    reverse_sequence::ENTRY,
+    scatter_elements::ENTRY,
+    scatter_elements::SCATTER,
+    scatter_nd::ENTRY,
     shape::ENTRY,
     sigmoid::ENTRY,
     sign::ENTRY,
@@ -256,6 +293,7 @@ pub const OPS: &[OpEntry] = &[
     softmax::ENTRY,
     softplus::ENTRY,
     softsign::ENTRY,
+    space_to_depth::ENTRY,
     split::ENTRY,
     sqrt::ENTRY,
     squeeze::ENTRY,
@@ -268,8 +306,10 @@ pub const OPS: &[OpEntry] = &[
     tile::ENTRY,
     top_k::ENTRY,
     transpose::ENTRY,
+    trilu::ENTRY,
     unsqueeze::ENTRY,
     xor::ENTRY,
+    upsample::ENTRY,
 ];
 
 /// The operator of that domain and name.

@@ -9,12 +9,11 @@ pub mod broadcast;
 pub mod compare;
 pub mod convert;
 pub mod indexing;
+pub mod interpolate;
 pub mod logic;
 pub mod permute;
-pub mod pooling;
-pub mod interpolate;
-pub mod permute;
 pub mod places;
+pub mod pooling;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
@@ -43,7 +42,9 @@ mod cast;
 mod cast_like;
 mod ceil;
 mod celu;
+mod center_crop_pad;
 mod clip;
+mod compress;
 mod concat;
 mod constant;
 mod constant_of_shape;
@@ -51,23 +52,20 @@ mod conv;
 mod cos;
 mod cosh;
 mod cum_sum;
+mod depth_to_space;
 mod div;
 mod dropout;
 mod elu;
 mod equal;
 mod erf;
 mod exp;
-mod center_crop_pad;
-mod compress;
-mod concat;
-mod constant;
-mod constant_of_shape;
-mod depth_to_space;
 mod expand;
 mod eye_like;
 mod flatten;
 mod floor;
 mod gather;
+mod gather_elements;
+mod gather_nd;
 mod gelu;
 mod gemm;
 mod greater;
@@ -100,13 +98,10 @@ mod mish;
 mod modulo;
 mod mul;
 mod neg;
+mod non_zero;
 mod not;
 mod one_hot;
 mod or;
-mod gather_elements;
-mod gather_nd;
-mod gemm;
-mod non_zero;
 mod pad;
 mod pow;
 mod prelu;
@@ -124,15 +119,15 @@ mod reduce_sum;
 mod reduce_sum_square;
 mod relu;
 mod reshape;
+mod resize;
+mod reverse_sequence;
 mod rms_normalization;
 mod rnn;
 mod round;
-mod select;
-mod selu;
-mod resize;
-mod reverse_sequence;
 mod scatter_elements;
 mod scatter_nd;
+mod select;
+mod selu;
 mod shape;
 mod sigmoid;
 mod sign;
@@ -158,8 +153,8 @@ mod top_k;
 mod transpose;
 mod trilu;
 mod unsqueeze;
-mod xor;
 mod upsample;
+mod xor;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -192,7 +187,9 @@ pub const OPS: &[OpEntry] = &[
     cast_like::ENTRY,
     ceil::ENTRY,
     celu::ENTRY,
+    center_crop_pad::ENTRY,
     clip::ENTRY,
+    compress::ENTRY,
     concat::ENTRY,
     constant::ENTRY,
     constant_of_shape::ENTRY,
@@ -200,23 +197,20 @@ pub const OPS: &[OpEntry] = &[
     cos::ENTRY,
     cosh::ENTRY,
     cum_sum::ENTRY,
+    depth_to_space::ENTRY,
     div::ENTRY,
     dropout::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
-    center_crop_pad::ENTRY,
-    compress::ENTRY,
-    concat::ENTRY,
-    constant::ENTRY,
-    constant_of_shape::ENTRY,
-    depth_to_space::ENTRY,
     expand::ENTRY,
     eye_like::ENTRY,
     flatten::ENTRY,
     floor::ENTRY,
     gather::ENTRY,
+    gather_elements::ENTRY,
+    gather_nd::ENTRY,
     gelu::ENTRY,
     gemm::ENTRY,
     greater::ENTRY,
@@ -249,13 +243,10 @@ pub const OPS: &[OpEntry] = &[
     modulo::ENTRY,
     mul::ENTRY,
     neg::ENTRY,
+    non_zero::ENTRY,
     not::ENTRY,
     one_hot::ENTRY,
     or::ENTRY,
-    gather_elements::ENTRY,
-    gather_nd::ENTRY,
-    gemm::ENTRY,
-    non_zero::ENTRY,
     pad::ENTRY,
     pow::ENTRY,
     prelu::ENTRY,
@@ -273,16 +264,15 @@ pub const OPS: &[OpEntry] = &[
     reduce_sum_square::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    resize::ENTRY,
+    reverse_sequence::ENTRY,
     rms_normalization::ENTRY,
     rnn::ENTRY,
     round::ENTRY,
+    scatter_elements::ENTRY,
+    scatter_nd::ENTRY,
     select::ENTRY,
     selu::ENTRY,
-    resize::ENTRY,
-    reverse_sequence::ENTRY,
-    scatter_elements::ENTRY,
-    scatter_elements::SCATTER,
-    scatter_nd::ENTRY,
     shape::ENTRY,
     sigmoid::ENTRY,
     sign::ENTRY,
@@ -308,8 +298,9 @@ pub const OPS: &[OpEntry] = &[
     transpose::ENTRY,
     trilu::ENTRY,
     unsqueeze::ENTRY,
-    xor::ENTRY,
     upsample::ENTRY,
+    xor::ENTRY,
+    scatter_elements::SCATTER,
 ];
 
 /// The operator of that domain and name.

@@ -9,6 +9,7 @@
 mod attributes;
 mod cell;
 mod compile;
+mod control;
 mod error;
 mod kernel;
 mod kernels;

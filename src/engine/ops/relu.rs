@@ -20,10 +20,12 @@ struct Relu;
 impl Unary for Relu {
     const READS: Reads = Reads::OUTPUTS;
 
+    #[inline(always)]
     fn value<T: Float>(&self, x: T) -> T {
         if x < T::zero() { T::zero() } else { x }
     }
 
+    #[inline(always)]
     fn derivative<T: Float>(&self, _: T, y: T) -> T {
         if y > T::zero() { T::one() } else { T::zero() }
     }

@@ -9,6 +9,7 @@
 mod attributes;
 mod cell;
 mod compile;
+mod control;
 mod error;
 pub mod init;
 mod kernel;

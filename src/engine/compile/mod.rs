@@ -1,11 +1,13 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
+mod expand;
 mod gradient;
 mod memory;
 mod types;
 
 use std::collections::{BTreeSet, HashMap};
 
+use self::expand::{Expanded, expand};
 use self::gradient::Tape;
 use self::memory::Layout;
 use super::cell::Cell;
@@ -55,6 +57,12 @@ pub(super) enum Compiled {
 
 /// Compiles `program`.
 pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compiled, EngineError> {
+    let expanded = match expand(program, &request)? {
+        Expanded::Same => None,
+        Expanded::Program(program) => Some(program),
+        Expanded::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
+    };
+    let program = expanded.as_deref().unwrap_or(program);
     let types = match types::infer(program, &request)? {
         types::Inferred::Types(types) => types,
         types::Inferred::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),

@@ -46,9 +46,10 @@
 //! | 1 | [`tensor`], [`config`] | tensors and shapes; YAML with spans, faults |
 //! | 2 | [`media`], [`dsp`], [`onnx`] | packets and formats; signal functions; the ONNX file format |
 //! | 3 | [`codec`], [`engine`], [`stage`] | sound and subtitle files; graphs that run and train; what a stage is |
-//! | 4 | [`cards`] | model cards, the cache, fetching |
+//! | 4 | [`cards`], [`zoo`] | model cards, the cache, fetching; architectures built from layers |
 //! | 5 | [`inference`] | one session trait; ONNX Runtime behind it |
 //! | 6 | [`stages`], [`pipeline`] | one file a kind; from a file to a plan |
+//! | 7 | [`train`] | data sets, recipes, the trainer |
 //! | 8 | [`runtime`] | actors, links, supervision, books, metrics |
 //! | 9 | `cli` | the command line, one file a verb |
 //!
@@ -96,6 +97,8 @@ pub mod runtime;
 pub mod stage;
 pub mod stages;
 pub mod tensor;
+pub mod train;
 pub mod units;
+pub mod zoo;
 
 pub use runtime::Pipeline;

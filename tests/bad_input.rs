@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{models_are_here, percept, records, root, run};
+use percept::onnx::{Graph, Model, Node, ValueInfo};
+use percept::tensor::{DType, SymbolicShape};
 
 /// A pipeline that needs nothing but the runtime: files in, levels out.
 const LEVELS: &str = "percept: 1\nname: levels\nstages:\n  - capture: file\n    path: IN\n  - preprocess: mono\n  - \
@@ -150,6 +152,160 @@ fn models_that_do_not_fit() {
     let (code, stderr) = folder.run(&pipeline(Path::new("silero-vad"), tokens), &tone);
     assert_eq!(code, 2, "{stderr}");
     says(&stderr, &["nowhere.txt"]);
+}
+
+/// A graph that passes its one input on, of this type and shape.
+fn identity(dtype: DType, sizes: &[usize]) -> Vec<u8> {
+    let port = |name| ValueInfo::tensor(name, dtype, SymbolicShape::known(sizes));
+    let mut graph = Graph::new("identity");
+    graph.inputs.push(port("x"));
+    graph.outputs.push(port("y"));
+    graph.nodes.push(Node::new("Identity", ["x"], ["y"]));
+    Model::new(graph, 17).encode()
+}
+
+#[test]
+fn models_of_another_rank_or_type() {
+    if !models_are_here() {
+        return;
+    }
+    let folder = Folder::new();
+    let tone = folder.path("tone.wav");
+    wav(&tone, 1, 16_000, (0..16_000).map(|i| (i as f32 * 0.1).sin()));
+    let voice = folder.write("voice.onnx", identity(DType::F32, &[1, 1]));
+    let pipeline = |model: &Path, keys: &str| {
+        format!(
+            "percept: 1\nstages:\n  - capture: file\n    path: {}\n  - preprocess: mono\n  - preprocess: resample\n    \
+             sample_rate_hz: 16000\n  - model: silero-vad\n  - model: {}\n{keys}  - sink: jsonl\n    path: out.jsonl\n",
+            tone.display(),
+            model.display()
+        )
+    };
+    // Silero gives one probability a stream: [1].
+    let (code, _, stderr) = run(percept().arg("check").arg(folder.write("fits.yaml", pipeline(&voice, ""))));
+    assert_eq!(code, 0, "{stderr}");
+    for (name, bytes, keys, words) in [
+        (
+            "image.onnx",
+            identity(DType::F32, &[1, 3, 8, 8]),
+            "",
+            &["expected", "[1, 3, 8, 8]", "found tensor f32 [1]"][..],
+        ),
+        ("vector.onnx", identity(DType::F32, &[1, 64]), "", &["expected", "[1, 64]", "found tensor f32 [1]"]),
+        ("numbers.onnx", identity(DType::I64, &[1, 1]), "", &["expected", "i64", "found", "f32"]),
+        (
+            "windows.onnx",
+            identity(DType::F32, &[1, 3, 8, 8]),
+            "    window_samples: 512\n",
+            &["sound cannot fill input `x`", "rank 1 to 3", "[1, 3, 8, 8]"],
+        ),
+    ] {
+        let model = folder.write(name, bytes);
+        let yaml = folder.write("pipeline.yaml", pipeline(&model, keys));
+        let (code, _, stderr) = run(percept().arg("check").arg(&yaml));
+        assert_eq!(code, 2, "{name}\n{stderr}");
+        says(&stderr, words);
+        says(&stderr, &["pipeline.yaml:", name]);
+        let (code, _, _) = run(percept().arg("run").arg(&yaml));
+        assert_eq!(code, 2, "{name} is refused before it starts");
+        assert!(!folder.path("out.jsonl").exists(), "{name}: nothing was started");
+    }
+}
+
+/// A disk of 64 KiB, as long as it lives.
+#[cfg(target_os = "linux")]
+struct SmallDisk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    /// `None` where this user may not mount one.
+    fn mount(at: PathBuf) -> Option<SmallDisk> {
+        fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "percept-test"]).arg(&at).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(at))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_becomes_full() {
+    let folder = Folder::new();
+    let tone = folder.path("tone.wav");
+    wav(&tone, 1, 16_000, (0..1_600_000).map(|i| (i as f32 * 0.1).sin()));
+    let Some(disk) = SmallDisk::mount(folder.path("disk")) else {
+        println!("no small disk can be mounted here (it takes root): only /dev/full is tried");
+        let (code, stderr) = folder.run(&LEVELS.replace("out.jsonl", "/dev/full"), &tone);
+        assert_eq!(code, 3, "{stderr}");
+        says(&stderr, &["/dev/full", "free some space"]);
+        return;
+    };
+    let (code, stderr) = folder.run(&LEVELS.replace("out.jsonl", "disk/out.jsonl"), &tone);
+    assert_eq!(code, 3, "{stderr}");
+    says(&stderr, &["disk/out.jsonl", "free some space"]);
+    assert!(!stderr.contains("panicked") && !stderr.contains("do not balance"), "{stderr}");
+    let written = records(&disk.0.join("out.jsonl"));
+    assert!(written.len() > 10, "{} records", written.len());
+    // Every record is whole, and none is missing in between.
+    let numbers: Vec<u64> = written.iter().map(|record| record["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..written.len() as u64).collect::<Vec<_>>());
+}
+
+/// The program run by a user who is not root; `None` where that cannot be.
+#[cfg(unix)]
+fn as_nobody(folder: &Folder) -> Option<Command> {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if !is_root {
+        return Some(percept());
+    }
+    // The build folder need not be open to everybody; this one is.
+    let program = folder.path("percept");
+    fs::copy(env!("CARGO_BIN_EXE_percept"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(&folder.0).env("NO_COLOR", "1").env_remove("PERCEPT_LOG").uid(NOBODY).gid(NOBODY);
+    Command::new("true").uid(NOBODY).gid(NOBODY).status().is_ok_and(|status| status.success()).then_some(command)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_only_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let tone = folder.path("tone.wav");
+    wav(&tone, 1, 16_000, (0..16_000).map(|i| (i as f32 * 0.1).sin()));
+    fs::create_dir(folder.path("locked")).unwrap();
+    fs::create_dir(folder.path("open")).unwrap();
+    let allow = |name: &str, mode: u32| {
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(".", 0o755);
+    allow("open", 0o777);
+    allow("locked", 0o555);
+    for (place, code) in [("open", 0), ("locked", 2)] {
+        let Some(mut command) = as_nobody(&folder) else {
+            println!("this user is root and cannot become another: nothing is shown");
+            return;
+        };
+        let yaml =
+            LEVELS.replace("out.jsonl", &format!("{place}/out.jsonl")).replace("IN", &tone.display().to_string());
+        let yaml = folder.write("pipeline.yaml", yaml);
+        let (found, _, stderr) = run(command.arg("run").arg(yaml));
+        assert_eq!(found, code, "{place}: {stderr}");
+        if code != 0 {
+            says(&stderr, &["locked/out.jsonl", "Permission denied"]);
+        }
+    }
+    allow("locked", 0o755);
 }
 
 #[test]

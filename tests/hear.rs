@@ -59,6 +59,8 @@ const WINDOW: usize = 512;
 const VOICE: f64 = 0.35;
 /// Frames written at a time: 10 ms.
 const STEP: usize = RATE / 100;
+/// Beyond this, what was heard before the first word is printed.
+const FIRST_WORD_GOAL_MS: f64 = 1200.0;
 /// When nothing came for so long, nothing more will.
 const QUIET: Duration = Duration::from_secs(1);
 /// Frames that a device may swallow while it is opened again.
@@ -333,6 +335,13 @@ fn what_is_said_comes_out_soon_and_whole() {
             clip.name,
             text.join(" ")
         );
+        if first_ms > FIRST_WORD_GOAL_MS {
+            // Whether it was slow, or heard something else.
+            for early in own.iter().take_while(|own| !own.words.contains(&expected[0])) {
+                let at = late_ms(early.at, said.begin + clip.first_word_end);
+                println!("hear:    {at:4.0} ms after the first word: {}", early.words.join(" "));
+            }
+        }
         first_words.push(first_ms);
         finals.push(final_ms);
     }

@@ -168,3 +168,22 @@ async fn a_device_that_is_too_fast_is_bounded_and_its_loss_counted() {
     assert_eq!(recording.numbers()[..RATE / 10], (0..RATE / 10).collect::<Vec<_>>());
     assert!(recording.drafts.windows(2).all(|pair| pair[0].start + pair[0].duration <= pair[1].start));
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_device_that_cannot_be_opened_is_told_in_one_line_of_our_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // The default device is a card that no machine has; ALSA's library would tell of it in a dozen lines.
+    let alsa = "pcm.!default { type hw  card \"nowhere\"  hint { show on  description \"nobody\" } }\n";
+    std::fs::write(path("asound.conf"), alsa).unwrap();
+    let yaml = "percept: 1\nstages:\n  - capture: microphone\n  - sink: jsonl\n    path: '-'\n";
+    std::fs::write(path("pipeline.yaml"), yaml).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_percept"));
+    command.arg("run").arg(path("pipeline.yaml"));
+    let conf = format!("/usr/share/alsa/alsa.conf:{}", path("asound.conf").display());
+    let output = command.env("ALSA_CONFIG_PATH", conf).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("the microphone") && !stderr.contains("ALSA lib"), "{stderr}");
+}

@@ -16,7 +16,8 @@ pub enum Exit {
     /// 2: refused before anything started. A wrong command line, or faults in a pipeline or a card.
     Refused,
     /// 3: finished, but not whole. Streams were ended before their end, or packets or samples were lost that no policy
-    /// of the pipeline allows to drop.
+    /// of the pipeline allows to drop. Also when the reader of every output has gone (`percept run … | head -1`): the
+    /// run ends then.
     Lossy,
     /// 4: something must be fetched or installed first: a model, ONNX Runtime. The message says what to type.
     Missing,

@@ -24,6 +24,7 @@ mod run;
 mod schema;
 mod setup;
 mod speed;
+mod telemetry;
 mod terminal;
 mod text;
 
@@ -76,7 +77,11 @@ fn dispatch(verb: &Verb, global: &Global) -> Result<Exit, CliError> {
 }
 
 /// Runs the program with the arguments of the process, and says how it ended.
+///
+/// With ONNX Runtime it first starts the process again, under the same number, with `ORT_DISABLE_TELEMETRY=1` in its
+/// environment, unless that variable is there.
 pub fn main() -> ExitCode {
+    telemetry::off();
     run(std::env::args_os().collect()).into()
 }
 

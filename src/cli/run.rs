@@ -173,10 +173,13 @@ fn table(books: &Books) -> String {
             stage.id.to_string(),
             count(stage.entered),
             count(stage.written),
-            count(stage.skipped + stage.late + stage.refused),
+            count(stage.skipped + stage.refused),
             count(stage.lost + stage.cancelled + stage.samples_overrun + stage.blocks_damaged),
             format!("{:.2} s", stage.busy_ns as f64 / 1e9),
         ]);
+    }
+    for stage in books.stages.iter().filter(|stage| stage.late > 0) {
+        text.push_str(&format!("{}: {} partial results given up for the final one\n", stage.id, stage.late));
     }
     for link in books.links.iter().filter(|link| link.dropped + link.superseded + link.cancelled > 0) {
         text.push_str(&format!(

@@ -35,6 +35,8 @@ pub struct Network {
     plans: Vec<Cached>,
     plan_memory: usize,
     pool: Pool,
+    /// For plans that are not worth several threads.
+    single: Pool,
 }
 
 /// A plan and what it holds for.
@@ -82,6 +84,7 @@ impl Network {
             plans: Vec::new(),
             plan_memory: DEFAULT_PLAN_MEMORY,
             pool: Pool::new(1)?,
+            single: Pool::new(1)?,
         })
     }
 
@@ -262,8 +265,9 @@ impl Network {
         let empty = Tensor::scalar(0.0f32);
         let tensors: SmallVec<[&Tensor; 8]> =
             inputs.iter().map(|input| input.unwrap_or(&empty)).chain(cotangents.iter().copied()).collect();
-        let given = Given { inputs: &tensors, weights: &self.weights, pool: &self.pool, seed };
-        let result = self.pool.install(|| {
+        let pool = if plan.is_large() { &self.pool } else { &self.single };
+        let given = Given { inputs: &tensors, weights: &self.weights, pool, seed };
+        let result = pool.install(|| {
             plan.forward(given)?;
             if *gradient != Gradient::None {
                 plan.backward(given)?;
@@ -411,8 +415,15 @@ impl Network {
         self.weight_ids[index]
     }
 
-    pub(super) fn cells(&self) -> &[Cell] {
-        &self.weights
+    /// The names, types and shapes of its weights.
+    pub(super) fn weights_typed(&self) -> impl Iterator<Item = (&str, crate::tensor::DType, &[usize])> {
+        self.program.weights.iter().map(|weight| (weight.name.as_str(), weight.initial.dtype(), weight.initial.shape()))
+    }
+
+    /// The plan that ran last, and the weights.
+    pub(super) fn current(&mut self) -> Option<(&mut Plan, &mut [Cell], &Pool)> {
+        let plan = &mut self.plans.first_mut()?.plan;
+        Some((plan, &mut self.weights, &self.pool))
     }
 
     fn no_such(&self, what: &'static str, name: &str) -> EngineError {

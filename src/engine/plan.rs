@@ -97,6 +97,8 @@ pub(super) struct Plan {
     kernels: Vec<(Box<dyn Kernel>, Arc<str>)>,
     steps: Vec<Step<Place>>,
     forward_steps: usize,
+    /// How many elements all steps touch.
+    elements: usize,
     outputs: Vec<(Place, Vec<usize>)>,
     /// Gradients by value.
     pub gradients: Vec<(ValueId, Place)>,
@@ -124,7 +126,20 @@ impl Plan {
         gradients: Vec<(ValueId, Place)>,
         updates: Vec<(usize, Place)>,
     ) -> Self {
-        Plan { cells, kernels, steps, forward_steps, outputs, gradients, updates }
+        let mut elements = 0usize;
+        for step in &steps {
+            step.each(|place| {
+                if let Place::Cell { len, .. } = place {
+                    elements = elements.saturating_add(*len);
+                }
+            });
+        }
+        Plan { cells, kernels, steps, forward_steps, elements, outputs, gradients, updates }
+    }
+
+    /// Whether it is worth more than one thread.
+    pub fn is_large(&self) -> bool {
+        self.elements > 1 << 20
     }
 
     /// Bytes that its cells take.
@@ -161,6 +176,25 @@ impl Plan {
     /// What lies at a place.
     pub fn read<'a>(&'a self, place: Place, given: Given<'a>) -> Slice<'a> {
         read(&self.cells, Some(place), given)
+    }
+
+    /// Lets `change` change what lies in a cell of the plan.
+    pub fn change(&mut self, place: Place, change: impl FnOnce(&mut Cell)) {
+        if let Place::Cell { cell, .. } = place
+            && let Some(cell) = self.cells.get_mut(cell)
+        {
+            change(cell);
+        }
+    }
+
+    /// Lets weights take over the values that a training step computed for them.
+    pub fn apply_updates(&self, weights: &mut [Cell]) {
+        for (weight, place) in &self.updates {
+            let (Some(weight), Place::Cell { cell, len }) = (weights.get_mut(*weight), place) else { continue };
+            if let Some(cell) = self.cells.get(*cell) {
+                weight.write(cell.slice(*len));
+            }
+        }
     }
 
     fn run(&mut self, range: std::ops::Range<usize>, given: Given<'_>) -> Result<(), (Arc<str>, OpError)> {

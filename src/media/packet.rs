@@ -21,6 +21,9 @@ pub struct Flags {
     pub gap: bool,
     /// A result that later revisions replace.
     pub partial: bool,
+    /// A partial result of what the final one will hold, should nothing more come: work on it goes before work on older
+    /// partial ones.
+    pub expected_final: bool,
     /// It came after the moment when it was wanted.
     pub late: bool,
 }

@@ -182,6 +182,9 @@ pub(crate) struct PipelineState {
     actors: FxHashMap<ActorId, usize>,
     history: Vec<VecDeque<ClockInstant>>,
     left: usize,
+    /// Captures that have not ended, and when the last one has.
+    captures: usize,
+    read: Option<ClockInstant>,
     outcome: Option<Outcome>,
 }
 
@@ -197,8 +200,17 @@ impl Actor for PipelineActor {
     ) -> Result<PipelineState, ActorProcessingErr> {
         let count = shared.units.len();
         let history = vec![VecDeque::new(); count];
-        let mut state =
-            PipelineState { shared, handle, actors: FxHashMap::default(), history, left: count, outcome: None };
+        let captures = shared.units.iter().filter(|unit| matches!(unit, Unit::Capture(_))).count();
+        let mut state = PipelineState {
+            shared,
+            handle,
+            actors: FxHashMap::default(),
+            history,
+            left: count,
+            captures,
+            read: None,
+            outcome: None,
+        };
         // Readers first: nothing is written before somebody reads.
         for index in (0..count).rev() {
             state.spawn(index, myself.get_cell()).await?;
@@ -219,7 +231,12 @@ impl Actor for PipelineActor {
                     state.spawn(index, myself.get_cell()).await?;
                 }
             }
-            PipelineMessage::Publish => state.shared.publish(),
+            PipelineMessage::Publish => {
+                state.shared.publish();
+                if let Some(reason) = state.held_end() {
+                    state.cancel(&myself, Outcome::Cancelled { reason });
+                }
+            }
             PipelineMessage::Drain(deadline) => {
                 state.shared.stop_captures();
                 myself.send_after(deadline, move || {
@@ -241,14 +258,16 @@ impl Actor for PipelineActor {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorTerminated(cell, _, _) => {
-                if state.actors.remove(&cell.get_id()).is_some() {
+                if let Some(index) = state.actors.remove(&cell.get_id()) {
                     state.left -= 1;
+                    state.ended(index);
                 }
                 state.finish_when_done(&myself);
             }
             SupervisionEvent::ActorFailed(cell, error) => {
                 if let Some(index) = state.actors.remove(&cell.get_id()) {
                     state.failed(&myself, index, &error.to_string());
+                    state.ended(index);
                 }
             }
             _ => {}
@@ -310,6 +329,37 @@ impl PipelineState {
         shared.meters.restarted();
         self.shared.hub.restarted(unit.id(), why);
         myself.send_after(back_off, move || PipelineMessage::Restart(index));
+    }
+
+    /// Notes, where it was a capture, that it has ended.
+    fn ended(&mut self, index: usize) {
+        if matches!(self.shared.units.get(index), Some(Unit::Capture(_))) {
+            self.captures = self.captures.saturating_sub(1);
+            if self.captures == 0 {
+                self.read = Some(self.shared.watch.now());
+            }
+        }
+    }
+
+    /// Why a run that has been read to its end does not end: a call without a deadline of its own takes too long.
+    fn held_end(&self) -> Option<String> {
+        let (read, deadline) = (self.read?, self.shared.end_deadline?);
+        let now = self.shared.watch.now();
+        self.shared.units.iter().find_map(|unit| {
+            let Unit::Stage(shared) = unit else { return None };
+            let started = shared.call_started.load(Ordering::Acquire);
+            if started == 0 || shared.plan.contract.deadline.is_some() {
+                return None;
+            }
+            let since = read.max(ClockInstant::from_nanos(started));
+            (now.since(since).to_std() >= deadline).then(|| {
+                format!(
+                    "stage {} has not taken what was left within {deadline:?} after the end of all streams; is what \
+                     reads its output still there?",
+                    shared.plan.id
+                )
+            })
+        })
     }
 
     fn cancel(&mut self, myself: &ActorRef<PipelineMessage>, outcome: Outcome) {

@@ -21,7 +21,8 @@ pub struct StageBook {
     pub done: u64,
     /// Packets that it, or its stream's failure, skipped with an error.
     pub skipped: u64,
-    /// Packets that came too late.
+    /// Partial results given up while they were worked on, because the final one, or what was expected to be it, came
+    /// meanwhile: what would have become of them came too late. No loss.
     pub late: u64,
     /// Packets lost when the stage was restarted.
     pub lost: u64,

@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 use super::books::LinkBook;
 use crate::media::{Format, Packet, StreamId, StreamInfo};
 use crate::pipeline::{LinkSettings, Overflow};
-use crate::stage::{Input, PortIndex};
-use crate::units::Timestamp;
+use crate::stage::{Canceller, Input, PortIndex};
+use crate::units::{TimeSpan, Timestamp};
 
 /// What travels on a link.
 #[derive(Clone, Debug)]
@@ -122,6 +122,19 @@ struct Shared {
     ready: VecDeque<StreamId>,
     reader: Option<Waker>,
     links: Vec<LinkEnd>,
+    /// The partial result that was handed out last, alone, where newer revisions replace older ones.
+    at_work: Option<AtWork>,
+    /// Asks the call that works on it to come back.
+    canceller: Option<Canceller>,
+}
+
+/// A partial result that the stage is working on.
+#[derive(Debug)]
+struct AtWork {
+    stream: StreamId,
+    start: Timestamp,
+    duration: TimeSpan,
+    given_up: bool,
 }
 
 #[derive(Debug, Default)]
@@ -189,6 +202,8 @@ impl Inbox {
             ready: VecDeque::new(),
             reader: None,
             links,
+            at_work: None,
+            canceller: None,
         };
         Inbox { spec, memory, shared: Mutex::new(shared) }
     }
@@ -243,6 +258,9 @@ impl Inbox {
         let poll = {
             let mut shared = self.lock();
             self.take(&mut shared, most, quantum, out, &mut woken);
+            if self.spec.supersede {
+                shared.at_work = AtWork::among(out);
+            }
             self.settle(&mut shared);
             if !out.is_empty() {
                 Poll::Ready(true)
@@ -258,6 +276,19 @@ impl Inbox {
         };
         woken.into_iter().for_each(Waker::wake);
         poll
+    }
+
+    /// How the stage's calls can be asked to come back, for when the final result, or what is expected to be it, comes
+    /// while a call works on a partial one of the same start.
+    pub(crate) fn cancels_with(&self, canceller: Option<Canceller>) {
+        let mut shared = self.lock();
+        shared.canceller = canceller.filter(|_| self.spec.supersede);
+        shared.at_work = None;
+    }
+
+    /// Whether the call on what was handed out last was asked to come back, because the final result waits.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.spec.supersede && self.lock().at_work.as_ref().is_some_and(|partial| partial.given_up)
     }
 
     /// Stops, or allows again, the handing out of a stream.
@@ -369,7 +400,8 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // No call into foreign code is made under the lock, so a poisoned one is whole.
+        // The only foreign code that is called under the lock asks a call to come back, before anything is changed, so a
+        // poisoned one is whole.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -386,7 +418,7 @@ impl Inbox {
     /// Puts one item into its queue, or gives it back when there is no room and the policy is to wait.
     fn accept(&self, shared: &mut Shared, link: usize, stream: StreamId, item: Item) -> Result<(), Item> {
         let spec = &self.spec.links[link];
-        let Shared { streams, ready, links, put_in, took_out, .. } = shared;
+        let Shared { streams, ready, links, put_in, took_out, at_work, canceller, .. } = shared;
         if let Item::Open { capture, .. } | Item::Close { capture, .. } = &item
             && !spec.settings.feedback
         {
@@ -408,6 +440,14 @@ impl Inbox {
         match item {
             Item::Packet(mut packet) => {
                 let bytes = packet.payload.byte_len();
+                if let Some(partial) = at_work.as_mut().filter(|partial| lane.live && partial.is_stale_beside(&packet))
+                    && let Some(canceller) = canceller
+                {
+                    // Under the lock, so that what is asked to come back is the call on that partial result or nothing:
+                    // the next one is handed out under the same lock.
+                    partial.given_up = true;
+                    canceller.cancel();
+                }
                 if self.spec.supersede && lane.live && lane.queues[link].supersedes(&packet) {
                     let removed = lane.queues[link].remove_partials(packet.start);
                     *took_out += account_removed(end, &removed);
@@ -627,6 +667,29 @@ impl Inbox {
             }
             _ => Found::Nothing,
         }
+    }
+}
+
+impl AtWork {
+    /// The partial result that was handed out alone, if it was one.
+    fn among(out: &[Delivery]) -> Option<AtWork> {
+        match out {
+            [Delivery::Packet(Input { packet, .. })] if packet.flags.partial => {
+                Some(AtWork { stream: packet.stream, start: packet.start, duration: packet.duration, given_up: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `packet` is the final result that this one was to come before, or is expected to be. One of the same span
+    /// holds the same, so the work is not lost. Any other partial result stops none: where they come faster than they are
+    /// worked on, none would ever be done.
+    fn is_stale_beside(&self, packet: &Packet) -> bool {
+        !self.given_up
+            && (!packet.flags.partial || packet.flags.expected_final)
+            && packet.revision > 0
+            && (packet.stream, packet.start) == (self.stream, self.start)
+            && packet.duration != self.duration
     }
 }
 

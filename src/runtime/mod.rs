@@ -5,6 +5,7 @@
 //! in an actor's mailbox, which has no bound.
 
 mod actors;
+mod audience;
 mod books;
 mod events;
 mod inbox;
@@ -16,9 +17,9 @@ mod worker;
 mod writer;
 
 pub use books::{Books, Imbalance, LinkBook, StageBook};
-pub use events::{PipelineEvent, StreamFailure};
+pub use events::{Events, PipelineEvent, StreamFailure};
 pub use pipeline::Pipeline;
-pub use running::{Events, Finished, Outcome, Report, Running, StartError, StartOptions};
+pub use running::{Finished, Outcome, Report, Running, StartError, StartOptions};
 
 #[cfg(test)]
 mod tests;

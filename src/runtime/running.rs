@@ -12,11 +12,12 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::actors::{PipelineActor, PipelineMessage, Unit};
+use super::audience::Audience;
 use super::books::{Books, LinkBook, StageBook};
-use super::events::{EventHub, PipelineEvent, StreamFailure};
+use super::events::{EventHub, Events, StreamFailure};
 use super::inbox::{Inbox, InboxSpec, LinkSpec, Memory};
 use super::meters::{LinkMeters, StageMeters};
 use super::source::CaptureShared;
@@ -106,6 +107,8 @@ pub(crate) struct PipelineShared {
     pub units: Vec<Unit>,
     pub hub: EventHub,
     pub watch: Arc<SystemClock>,
+    /// How long one call may hold the end, see [`StartOptions::end_deadline`].
+    pub end_deadline: Option<Duration>,
     links: Vec<Link>,
     memory: Arc<Memory>,
     opened: Arc<AtomicU64>,
@@ -210,13 +213,23 @@ pub struct Running {
 }
 
 /// How to start a pipeline.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StartOptions {
     /// The clock that its stages see; `None`: the system's.
     pub clock: Option<Arc<dyn Clock>>,
     /// Threads that move packets and run light stages; `None`: two, or one on a machine with one core.
     pub pool_threads: Option<usize>,
+    /// After all captures have ended: how long one call of a stage that otherwise may take for ever, a sink whose reader
+    /// pauses, can hold the end of the run. Then it is cancelled, and what was left is counted. `None`: for ever.
+    /// Default: 10 minutes, looked at twice a second.
+    pub end_deadline: Option<Duration>,
+}
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        StartOptions { clock: None, pool_threads: None, end_deadline: Some(Duration::from_secs(600)) }
+    }
 }
 
 impl Running {
@@ -233,7 +246,7 @@ impl Running {
             .map_err(|source| StartError::Threads { pipeline: plan.name.clone(), source })?;
         let name = plan.name.clone();
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let shared = Arc::new(wire(plan, clock));
+        let shared = Arc::new(wire(plan, clock, options.end_deadline));
         // The caller may itself be inside a runtime, where blocking on ours is not allowed: a thread does it.
         let handle = runtime.handle().clone();
         let started = {
@@ -266,9 +279,9 @@ impl Running {
         self.shared.books()
     }
 
-    /// What happens from now on. A watcher that does not keep up loses the oldest events.
+    /// What happens from now on. A watcher that does not keep up loses the oldest events; progress pushes none out.
     pub fn events(&self) -> Events {
-        Events { receiver: self.shared.hub.watch() }
+        self.shared.hub.watch()
     }
 
     /// Waits until the run is over, blocking the thread.
@@ -358,42 +371,8 @@ impl Future for Finished {
     }
 }
 
-/// The events of a running pipeline, for one watcher.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<PipelineEvent>,
-}
-
-impl Events {
-    /// The next event; `None` when the pipeline is gone. Works in any async runtime.
-    pub async fn next(&mut self) -> Option<PipelineEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!("{missed} events were not read in time and are lost to this watcher");
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// The next event that is already there.
-    pub fn try_next(&mut self) -> Option<PipelineEvent> {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(missed)) => {
-                    tracing::warn!("{missed} events were not read in time and are lost to this watcher");
-                }
-                Err(_) => return None,
-            }
-        }
-    }
-}
-
 /// Makes the inboxes, writers and shared parts of every stage of a plan.
-fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
+fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> PipelineShared {
     let hub = EventHub::new(plan.name.clone());
     let watch = Arc::new(SystemClock::new());
     let memory = Arc::new(Memory::new(plan.memory_bytes));
@@ -447,6 +426,9 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
             })
             .collect()
     };
+    let is_sink = |stage: usize| plan.stages[stage].role == Role::Sink;
+    let sinks_of = |capture: usize| (0..reach.len()).filter(|&at| is_sink(at) && reach[at].contains(&capture)).count();
+    let audience = Arc::new(Audience::new((0..plan.stages.len()).map(sinks_of).collect()));
     let next_stream: Arc<AtomicU32> = Arc::default();
     let opened: Arc<AtomicU64> = Arc::default();
     let names: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
@@ -461,6 +443,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
                 hub: hub.clone(),
                 meters,
                 outlets: outlets(index),
+                audience: audience.clone(),
                 book: Mutex::new(book),
                 next_stream: next_stream.clone(),
                 opened: opened.clone(),
@@ -470,6 +453,8 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
             }));
         }
         Unit::Stage(Arc::new(StageShared {
+            index,
+            audience: (planned.role == Role::Sink).then(|| audience.clone()),
             pipeline: plan.name.clone(),
             inbox: inboxes[index].clone(),
             clock: clock.clone(),
@@ -493,6 +478,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>) -> PipelineShared {
         units,
         hub,
         watch,
+        end_deadline,
         links,
         memory,
         opened,

@@ -12,6 +12,7 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::audience::Audience;
 use super::books::StageBook;
 use super::events::EventHub;
 use super::meters::StageMeters;
@@ -32,6 +33,8 @@ pub(crate) struct CaptureShared {
     pub hub: EventHub,
     pub meters: StageMeters,
     pub outlets: Vec<Vec<OutletSpec>>,
+    /// Who takes its streams.
+    pub audience: Arc<Audience>,
     pub book: Mutex<StageBook>,
     /// Numbers streams over all captures of the pipeline.
     pub next_stream: Arc<AtomicU32>,
@@ -103,6 +106,7 @@ pub(crate) async fn run(shared: Arc<CaptureShared>) -> Exit {
                     if let Err(panic) = guarded(read_stream(&shared, id, source)).await {
                         let why = format!("the capture panicked over it: {}", panic_text(&*panic));
                         shared.hub.failed(&shared.plan.id, format!("{id}").into(), &why);
+                        shared.audience.close(id);
                         let mut writer = Writer::new(shared.outlets.clone());
                         writer.close(id, shared.index, true);
                         poll_fn(|cx| if writer.flush(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending })
@@ -166,11 +170,16 @@ async fn read_stream(shared: &CaptureShared, id: StreamId, mut source: Box<dyn S
     writer.open(&info, shared.index, &described.formats);
     let mut reading = Reading { shared, info, writer, out: Output::new(), at: Timestamp::ZERO, seen: Loss::default() };
     let mut stop = shared.stop.clone();
+    let nobody = shared.audience.open(id, shared.index);
     let failed = loop {
         reading.hand_over().await;
         let read = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => None,
+            _ = nobody.notified() => {
+                tracing::info!(stage = %shared.plan.id, stream = %reading.info.name, "no sink takes it any more");
+                None
+            }
             read = guarded(source.read(&mut reading.out)) => Some(read),
         };
         if read.is_none() {
@@ -195,6 +204,7 @@ async fn read_stream(shared: &CaptureShared, id: StreamId, mut source: Box<dyn S
             }
         }
     };
+    shared.audience.close(id);
     reading.writer.close(reading.info.id, shared.index, failed);
     reading.hand_over().await;
     shared.hub.stream_closed(&reading.info, reading.at);

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
+use super::audience::Audience;
 use super::books::StageBook;
 use super::events::EventHub;
 use super::inbox::{Delivery, Inbox};
@@ -50,7 +51,11 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) struct StageShared {
     pub plan: PlannedStage,
+    /// Its place in the plan.
+    pub index: usize,
     pub pipeline: Arc<str>,
+    /// For a sink: whom it tells which streams it takes.
+    pub audience: Option<Arc<Audience>>,
     pub inbox: Arc<Inbox>,
     pub clock: Arc<dyn Clock>,
     pub watch: Arc<SystemClock>,
@@ -199,6 +204,13 @@ impl StageShared {
         }
     }
 
+    /// Says, where it is a sink, that it takes nothing more of a stream.
+    fn leaves(&self, stream: StreamId) {
+        if let Some(audience) = &self.audience {
+            audience.leave(stream, self.index);
+        }
+    }
+
     /// Asks the call under way to come back.
     pub(crate) fn cancel_call(&self) {
         let canceller = self.canceller.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -285,6 +297,7 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
         Err(panic) => return Exit::Crashed(format!("it panicked while it was built: {}", panic_text(&*panic))),
     };
     *shared.canceller.lock().unwrap_or_else(PoisonError::into_inner) = stage.canceller();
+    shared.inbox.cancels_with(stage.canceller());
     let mut worker = Worker {
         generation,
         deliveries: Vec::new(),
@@ -371,6 +384,7 @@ impl Worker {
                 core.writer.close(stream, capture, true);
             }
             drop(core);
+            self.shared.leaves(stream);
             self.shared.inbox.fail(stream);
             self.shared.hub.stream_failed(&self.shared.plan.id, &info, &failure);
             if let Some(panic) = crash {
@@ -582,7 +596,12 @@ impl Worker {
         let mut written = super::writer::Written::default();
         for result in self.results.drain(..) {
             match result {
-                Outcome::Open { info, capture, formats } => core.writer.open(&info, capture, &formats),
+                Outcome::Open { info, capture, formats } => {
+                    if let Some(audience) = &shared.audience {
+                        audience.join(info.id, shared.index);
+                    }
+                    core.writer.open(&info, capture, &formats);
+                }
                 Outcome::Packet { stream, origin, emitted } => {
                     written.add(core.writer.write(stream, origin, std::iter::once(emitted), 1));
                 }
@@ -591,7 +610,10 @@ impl Worker {
                     written.add(core.writer.write(stream, origin, emitted.into_iter(), count));
                 }
                 Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
-                Outcome::Close { stream, capture, failed } => core.writer.close(stream, capture, failed),
+                Outcome::Close { stream, capture, failed } => {
+                    shared.leaves(stream);
+                    core.writer.close(stream, capture, failed);
+                }
             }
         }
         self.tally.written += written.packets;
@@ -827,6 +849,8 @@ impl Worker {
             Err(error) => {
                 let text = chain(&error);
                 match error {
+                    // It came back because it was asked to.
+                    StageError::Skip(_) if place.partial && self.shared.inbox.gave_up() => self.tally.late += 1,
                     StageError::Skip(_) => {
                         self.tally.skipped += 1;
                         self.skip(lent, place.start, text);

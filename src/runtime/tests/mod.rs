@@ -5,4 +5,6 @@ mod diamond;
 mod faults;
 mod flow;
 mod kit;
+mod partials;
+mod reopen;
 mod shutdown;

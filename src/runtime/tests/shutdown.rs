@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::kit::*;
 use crate::media::Format;
-use crate::runtime::Outcome;
-use crate::stage::{Contract, Role};
+use crate::runtime::{Outcome, Running, StartOptions};
+use crate::stage::{Contract, Role, StageError};
 
 fn endless(seen: &Seen, middle: Made) -> Planner {
     Planner::new()
@@ -70,11 +70,82 @@ fn a_stop_ends_at_once_even_with_a_stuck_call() {
 }
 
 #[test]
+fn a_sink_that_never_takes_the_rest_does_not_hold_the_end_for_ever() {
+    let stuck = |at: i64, time: Duration| {
+        Made::new(Contract::new().input("in", Format::Any).deadline(None), move |_, value, _, _| {
+            std::thread::sleep(if value == at { time } else { Duration::ZERO });
+            Ok(())
+        })
+    };
+    // Before the end it may take its time; after it only so long for one call.
+    for (what, packets, every, at, finished) in
+        [("while it is read", 20, Some(Duration::from_millis(100)), 0, true), ("the last packet", 20, None, 19, false)]
+    {
+        let options = StartOptions { end_deadline: Some(Duration::from_millis(600)), ..StartOptions::default() };
+        let plan = Planner::new()
+            .stage("count", Role::Capture, Count { streams: 1, packets, every })
+            .stage("stuck", Role::Sink, stuck(at, Duration::from_millis(if finished { 1500 } else { 30_000 })))
+            .link(0, 1, 0)
+            .plan;
+        let begun = Instant::now();
+        let report = Running::start(plan, options).unwrap().wait();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        match report.outcome {
+            Outcome::Finished => assert!(finished, "{what}"),
+            Outcome::Cancelled { reason } => assert!(!finished && reason.contains("stage stuck"), "{what}: {reason}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(report.books.imbalances().is_empty(), "{what}: {:#?}", report.books);
+    }
+}
+
+#[test]
 fn dropping_a_running_pipeline_stops_it() {
     let seen = Seen::default();
     let begun = Instant::now();
     drop(endless(&seen, pass()).start());
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+/// A sink that gives up each stream at its packet `at`.
+fn leaves(at: i64) -> Made {
+    Made::new(Contract::new().input("in", Format::Any).inline(), move |_, value, _, _| {
+        if value < at {
+            Ok(())
+        } else {
+            Err(StageError::end_stream(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))
+        }
+    })
+}
+
+#[test]
+fn streams_that_no_sink_takes_any_more_are_not_read_on() {
+    let seen = Seen::default();
+    let running = endless(&seen, pass()).stage("other", Role::Sink, leaves(5)).link(1, 3, 0).start();
+    assert!(running.wait_for(Duration::from_millis(300)).is_none(), "the other sink still takes them");
+    running.stop();
+    running.wait();
+
+    // Given up by both sinks, and by a stage before them.
+    let two = |middle: Made, first: Made, second: Made| {
+        let count = Count { streams: 2, packets: i64::MAX, every: Some(Duration::from_millis(1)) };
+        Planner::new()
+            .stage("count", Role::Capture, count)
+            .stage("middle", Role::Preprocess, middle)
+            .stage("first", Role::Sink, first)
+            .stage("second", Role::Sink, second)
+            .link(0, 1, 0)
+            .link(1, 2, 0)
+            .link(1, 3, 0)
+    };
+    let middle = Made { contract: Contract::new().input("in", Format::Any).output("out"), ..leaves(20) };
+    for plan in [two(pass(), leaves(5), leaves(30)), two(middle, collect(&seen), collect(&seen))] {
+        let report = plan.start().wait_for(Duration::from_secs(20)).expect("it ends by itself");
+        assert_eq!(report.outcome, Outcome::Finished, "{report:#?}");
+        assert_eq!(report.streams, 2);
+        assert!(report.failed_streams >= 2 && !report.is_clean(), "{report:#?}");
+        assert!(report.books.imbalances().is_empty(), "{report:#?}");
+    }
 }
 
 #[tokio::test]

@@ -31,8 +31,9 @@
 //! There is none at the window that ends the utterance.
 //!
 //! With `eager_final`, once a silence has lasted 96 ms and the padding after it is there, one partial result holds
-//! exactly the sound that the final one will have if the silence goes on, and no other follows while it does. A
-//! model that keeps its last result and meets the same sound again can then give the final result at once.
+//! exactly the sound that the final one will have if the silence goes on, and no other follows while it does. It is
+//! flagged as `expected_final`, so a model breaks off its work on an older one. A model that keeps its last result and
+//! meets the same sound again can then give the final result at once.
 
 mod listening;
 mod segmenter;

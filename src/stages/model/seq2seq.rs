@@ -2,7 +2,8 @@
 //!
 //! Put it behind `endpoint`: each packet of sound is one utterance, and becomes one text of the same time. The model
 //! hears an utterance as a whole, so a text comes when the utterance is over; partial results are the utterance so far,
-//! decoded again. Under a clock that runs, a newer partial result replaces one that still waits.
+//! decoded again. Under a clock that runs, a newer partial result replaces one that still waits, and the final one breaks
+//! off the decoding of a partial one.
 //!
 //! Decoding is greedy: at each step the likeliest token, until the end token, or until there are more tokens than
 //! anybody says in that time (`max_tokens_per_s`), which also bounds a model that repeats itself. Utterances too short

@@ -7,7 +7,8 @@ use super::promises;
 use super::subject::Subject;
 use crate::media::{Format, StreamInfo};
 use crate::stage::{
-    Blueprint, Contract, ContractFault, Draft, Input, Opened, Output, Role, Runnable, Stage, StageError,
+    BatchPolicy, Blueprint, Contract, ContractFault, Draft, Input, Item, Opened, Output, Role, Runnable, Stage,
+    StageError,
 };
 use crate::stages::timeline::{Continuity, Timeline};
 use crate::tensor::{DType, SymbolicShape, Tensor};
@@ -26,6 +27,7 @@ enum Wrong {
     GivesAnotherFormat,
     SharesOneState,
     TakesAnything,
+    MixesUpABatch,
 }
 
 /// Sums of 1000 samples each.
@@ -44,7 +46,8 @@ fn rate() -> Rate {
 
 impl Blueprint for Sums {
     fn contract(&self) -> Contract {
-        Contract::new().input("audio", Format::audio(Some(rate()), Some(1))).output("sums")
+        let batch = BatchPolicy { max: 8, wait: TimeSpan::ZERO };
+        Contract::new().input("audio", Format::audio(Some(rate()), Some(1))).output("sums").batch(batch)
     }
 
     fn outputs(&self, _: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -103,6 +106,17 @@ impl Stage for SumsStage {
         Ok(())
     }
 
+    fn process_batch(&mut self, items: &mut [Item<'_, State>]) {
+        if self.wrong == Wrong::MixesUpABatch
+            && let [first, .., last] = items
+        {
+            std::mem::swap(&mut first.input.packet.payload, &mut last.input.packet.payload);
+        }
+        for item in items {
+            item.result = self.process(item.state, item.input.clone(), item.out);
+        }
+    }
+
     fn flush(&mut self, state: &mut State, out: &mut Output) -> Result<(), StageError> {
         let sum = state.held.drain(..).sum();
         give(self.wrong, state.timeline.time_of(state.given * SIZE as u64), sum, out);
@@ -133,6 +147,7 @@ const PROMISES: &[Promise] = &[
     ("reset", promises::reset_and_replay),
     ("isolation", promises::isolation),
     ("wrong payloads", promises::wrong_payloads),
+    ("batching", promises::batching),
 ];
 
 /// The promises that the stage breaks.
@@ -163,6 +178,7 @@ fn each_fault_is_seen() {
         (Wrong::GivesAnotherFormat, &every_run),
         (Wrong::SharesOneState, &["reset", "isolation"]),
         (Wrong::TakesAnything, &["wrong payloads"]),
+        (Wrong::MixesUpABatch, &["batching"]),
     ] {
         let broken = broken(wrong);
         for promise in breaks {

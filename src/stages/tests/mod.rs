@@ -80,6 +80,14 @@ fn a_poisoned_stream_touches_no_other() {
 }
 
 #[test]
+fn streams_that_share_a_call_get_what_each_gets_alone() {
+    let batches = |subject: &Subject| subject.blueprint.contract().batch.max > 1;
+    let subjects: Vec<Subject> = subjects().collect();
+    assert!(!cfg!(feature = "onnxruntime") || subjects.iter().any(batches), "no example batches, so nothing was shown");
+    subjects.iter().for_each(promises::batching);
+}
+
+#[test]
 fn a_payload_of_the_wrong_type_is_an_error() {
     subjects().for_each(|subject| promises::wrong_payloads(&subject));
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::inputs::{self, SIZES, cut, cut_at, payloads, poison, schedule, with_empty};
-use super::rig::difference;
+use super::rig::{difference, nearly};
 use super::subject::Subject;
 use crate::media::{Format, Packet};
 use crate::stage::StageError;
@@ -119,6 +119,37 @@ pub fn isolation(subject: &Subject) {
         let (expected, mut files) = (alone.files(), subject.files());
         files.retain(|name, _| expected.contains_key(name));
         assert_eq!(files, expected, "{}", subject.name());
+    }
+}
+
+/// Streams that share calls get what each gets alone: a model's numbers within 1e-5, anything else exactly.
+pub fn batching(subject: &Subject) {
+    let streams: Vec<_> = (0..3)
+        .map(|number| {
+            // Of unequal length, so that some end while others go on; and not in step.
+            let whole = subject.whole(8 + number);
+            let ports: Vec<_> = whole.iter().map(|packets| cut(packets, &[300 + 211 * number as usize])).collect();
+            schedule(&ports)
+        })
+        .collect();
+    let names = ["a", "b", "c"];
+    let alone = subject.again();
+    let mut rig = alone.rig(&names);
+    (0..streams.len()).for_each(|stream| rig.run(stream, &streams[stream]));
+    let expected: Vec<_> = (0..streams.len()).map(|stream| alone.seen(&rig, stream)).collect();
+
+    let mut rig = subject.rig(&names);
+    let most = subject.blueprint.contract().batch.max.max(1);
+    for at in 0..streams.iter().map(Vec::len).max().unwrap() {
+        let one = |stream: usize| streams[stream].get(at).map(|(port, packet)| (stream, *port, packet.clone()));
+        // Each has its turn at each place in the batch.
+        let round: Vec<_> = (0..streams.len()).filter_map(|turn| one((turn + at) % streams.len())).collect();
+        round.chunks(most).for_each(|batch| rig.feed_together(batch));
+    }
+    for (stream, expected) in expected.iter().enumerate() {
+        rig.flush(stream);
+        nearly(expected, &subject.seen(&rig, stream), 1e-5)
+            .unwrap_or_else(|why| panic!("{}, stream {stream}: {why}", subject.name()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs a stage on several streams and holds it to its promises at every packet.
 
 use crate::media::{Format, Packet, Payload, StreamId, StreamInfo};
-use crate::stage::{AnyState, Blueprint, Input, Opened, Output, Runnable, StageError, StageObject};
+use crate::stage::{AnyState, Blueprint, Input, Item, Opened, Output, Runnable, StageError, StageObject};
 use crate::units::{ClockInstant, TimeSpan, Timestamp};
 
 /// A stage with open streams.
@@ -40,6 +40,11 @@ enum Content {
     Audio {
         channels: u16,
         samples: Vec<u32>,
+    },
+    /// Numbers by their bits too.
+    Numbers {
+        shape: Vec<usize>,
+        values: Vec<u32>,
     },
     Other(String),
 }
@@ -101,6 +106,28 @@ impl Rig {
         }
     }
 
+    /// Takes one packet of each of some streams in one call.
+    pub fn feed_together(&mut self, packets: &[(usize, usize, Packet)]) {
+        let mut outs: Vec<Output> = packets.iter().map(|_| Output::new()).collect();
+        let mut states: Vec<_> = self.streams.iter_mut().map(|stream| Some(&mut stream.state)).collect();
+        let mut items: Vec<Item<'_, AnyState>> = packets
+            .iter()
+            .zip(&mut outs)
+            .map(|((stream, port, packet), out)| {
+                let mut packet = packet.clone();
+                packet.stream = StreamId(*stream as u32);
+                let state = states[*stream].take().expect("a batch holds a stream once");
+                Item { state, input: Input { port: *port, packet }, out, result: Ok(()) }
+            })
+            .collect();
+        self.stage.process_batch(&mut items);
+        let results: Vec<_> = items.into_iter().map(|item| item.result).collect();
+        for (((stream, ..), out), result) in packets.iter().zip(outs).zip(results) {
+            assert!(result.is_ok(), "{}: {result:?}", self.name);
+            self.streams[*stream].collect(&self.name, out);
+        }
+    }
+
     /// Takes a packet that the stage may refuse.
     pub fn try_feed(&mut self, stream: usize, port: usize, packet: Packet) -> Result<(), StageError> {
         let reached = packet.start;
@@ -155,6 +182,10 @@ impl Rig {
                     let samples = audio.samples().iter().map(|sample| sample.to_bits()).collect();
                     Content::Audio { channels: audio.channels(), samples }
                 }
+                Payload::Tensor(tensor) if tensor.as_slice::<f32>().is_ok() => Content::Numbers {
+                    shape: tensor.shape().to_vec(),
+                    values: tensor.as_slice::<f32>().unwrap().iter().map(|value| value.to_bits()).collect(),
+                },
                 other => Content::Other(format!("{other:?}")),
             };
             let seen = Seen { port: *port, start: packet.start, end: packet.end(), gap: packet.flags.gap, content };
@@ -205,15 +236,37 @@ impl Stream {
 
 /// Where two runs differ first, in words.
 pub fn difference(expected: &[Seen], found: &[Seen]) -> Result<(), String> {
+    first_difference(expected, found, |expected, found| expected == found)
+}
+
+/// The same, but for numbers that differ by no more than `tolerance`.
+pub fn nearly(expected: &[Seen], found: &[Seen], tolerance: f32) -> Result<(), String> {
+    first_difference(expected, found, |expected, found| match (&expected.content, &found.content) {
+        (Content::Numbers { shape, values }, Content::Numbers { shape: other_shape, values: others }) => {
+            let near = |(value, other): (&u32, &u32)| {
+                value == other || (f32::from_bits(*value) - f32::from_bits(*other)).abs() <= tolerance
+            };
+            let rest = |seen: &Seen| (seen.port, seen.start, seen.end, seen.gap);
+            rest(expected) == rest(found) && shape == other_shape && values.iter().zip(others).all(near)
+        }
+        _ => expected == found,
+    })
+}
+
+fn first_difference(expected: &[Seen], found: &[Seen], same: impl Fn(&Seen, &Seen) -> bool) -> Result<(), String> {
     let words = |seen: &Seen| {
         let content = match &seen.content {
             Content::Audio { channels, samples } => format!("{} samples of {channels} channels", samples.len()),
+            Content::Numbers { shape, values } => {
+                let first: Vec<_> = values.iter().take(8).map(|bits| f32::from_bits(*bits)).collect();
+                format!("{shape:?} {first:?}")
+            }
             Content::Other(text) => text.chars().take(200).collect(),
         };
         format!("{}..{} ns, gap {}: {content}", seen.start.as_nanos(), seen.end.as_nanos(), seen.gap)
     };
     for (at, (expected, found)) in expected.iter().zip(found).enumerate() {
-        if expected != found {
+        if !same(expected, found) {
             return Err(format!("result {at} differs\n  expected {}\n  found    {}", words(expected), words(found)));
         }
     }

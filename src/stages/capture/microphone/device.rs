@@ -204,7 +204,10 @@ pub(super) fn dial(wish: &Wish) -> Line {
     let device = wish.device.clone().unwrap_or_else(|| "default".into());
     let spawned = std::thread::Builder::new().name("percept/microphone".into()).spawn(move || {
         let _open = open;
-        match connect(&wish) {
+        let hush = Hush::begin();
+        let connected = connect(&wish);
+        hush.tell();
+        match connected {
             Ok((stream, connected)) => {
                 if answering.send(Ok(connected)).is_ok() {
                     // Nothing is ever sent: it returns when the line is hung up.
@@ -223,6 +226,32 @@ pub(super) fn dial(wish: &Wish) -> Line {
         return Line { answer, hold, closed };
     }
     Line { answer, hold, closed }
+}
+
+/// Keeps ALSA's library from writing to the standard error in this thread, which it does at length for each thing that it
+/// looks for in vain. What matters of that comes back as an error of the call.
+struct Hush {
+    #[cfg(target_os = "linux")]
+    said: Option<std::rc::Rc<std::cell::RefCell<alsa::Output>>>,
+}
+
+impl Hush {
+    fn begin() -> Hush {
+        Hush {
+            // Where there is no memory for it, the lines are written as ever.
+            #[cfg(target_os = "linux")]
+            said: alsa::Output::local_error_handler().ok(),
+        }
+    }
+
+    /// Logs what was kept.
+    fn tell(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(said) = &self.said {
+            let said = said.borrow().to_string();
+            said.lines().for_each(|line| tracing::debug!("{line}"));
+        }
+    }
 }
 
 fn connect(wish: &Wish) -> Result<(cpal::Stream, Connected), DeviceError> {

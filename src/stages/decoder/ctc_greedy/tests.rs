@@ -69,7 +69,7 @@ fn an_utterance_is_spelled() {
     ] {
         let mut solo = open(CtcGreedy::default(), false);
         let mut packet = packet_at(1000, 80, Tensor::new(shape.clone(), scores(path, 0)).unwrap());
-        packet.flags = Flags { partial: true, gap: true, late: false };
+        packet.flags = Flags { partial: true, gap: true, ..Flags::default() };
         (packet.revision, packet.weights) = (3, 5);
         let found = solo.push(0, packet.clone()).unwrap();
         let [(0, text)] = &found[..] else { panic!("{found:?}") };

@@ -201,10 +201,12 @@ impl Listening {
 
     /// Emits what was found, and forgets the sound that is needed no more.
     fn tell(&mut self, out: &mut Output) {
-        for Found { start, end, partial, revision } in self.found.drain(..) {
+        for Found { start, end, partial, eager, revision } in self.found.drain(..) {
             let audio = Audio::mono(self.sound.copy(start..end), self.timeline.rate());
-            let draft = Draft::new(self.timeline.time_of(start), self.timeline.span(start, end), audio);
-            out.emit(0, draft.partial(partial).revision(revision));
+            let mut draft = Draft::new(self.timeline.time_of(start), self.timeline.span(start, end), audio);
+            draft.flags.partial = partial;
+            draft.flags.expected_final = eager;
+            out.emit(0, draft.revision(revision));
         }
         self.sound.forget_before(self.segmenter.needed_from());
     }

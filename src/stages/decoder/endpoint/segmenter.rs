@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub start: u64,
     pub end: u64,
     pub partial: bool,
+    /// A partial result with the sound that the final one will have if the silence goes on.
+    pub eager: bool,
     /// Counts the partial results of an utterance from 1; the final one has the next number.
     pub revision: u32,
 }
@@ -156,7 +158,7 @@ impl Segmenter {
             && let Some(cut) = self.cut(spoken.start)
         {
             let revision = spoken.revision + 1;
-            found.push(Found { start: spoken.start, end: cut, partial: false, revision });
+            found.push(Found { start: spoken.start, end: cut, partial: false, eager: false, revision });
             self.floor = cut;
             let silence = spoken.silence.map(|silence| silence.max(cut));
             spoken = Spoken { silence, settled: true, ..Spoken::new(cut, cut) };
@@ -184,10 +186,10 @@ impl Segmenter {
         // An offline model reads the whole utterance again: as it grows, so does what it costs.
         let every = every.max((end - spoken.speech) / 10).max(1);
         spoken.partial_due = spoken.speech.saturating_add(((end - spoken.speech) / every + 1).saturating_mul(every));
-        let end = eager.unwrap_or(end);
+        let (end, eager) = (eager.unwrap_or(end), eager.is_some());
         if end > spoken.start {
             spoken.revision += 1;
-            found.push(Found { start: spoken.start, end, partial: true, revision: spoken.revision });
+            found.push(Found { start: spoken.start, end, partial: true, eager, revision: spoken.revision });
         }
     }
 
@@ -207,7 +209,7 @@ impl Segmenter {
     fn close(&mut self, spoken: Spoken, speech_end: u64, read: u64, found: &mut Vec<Found>) {
         let end = speech_end.saturating_add(self.limits.pad_after).min(read);
         if speech_end > spoken.speech && end > spoken.start {
-            found.push(Found { start: spoken.start, end, partial: false, revision: spoken.revision + 1 });
+            found.push(Found { start: spoken.start, end, partial: false, eager: false, revision: spoken.revision + 1 });
             self.floor = end;
         }
     }

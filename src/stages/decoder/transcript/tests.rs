@@ -217,7 +217,7 @@ fn what_is_no_text_is_skipped() {
 #[test]
 fn flags_and_weights_are_kept() {
     let mut input = packet(0, true, 4, text("a"));
-    input.flags = Flags { partial: true, gap: true, late: true };
+    input.flags = Flags { partial: true, expected_final: true, gap: true, late: true };
     input.weights = 9;
     let found = open(Transcribe::default()).push(0, input.clone()).unwrap().remove(0).1;
     assert_eq!((found.flags, found.weights), (input.flags, 9));

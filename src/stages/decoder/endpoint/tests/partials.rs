@@ -1,7 +1,9 @@
 //! When partial results come, and what they hold.
 
 use super::super::*;
-use super::kit::{Heard, Script, WINDOW, stretches};
+use super::kit::{Heard, Script, WINDOW, formats, stream, stretches};
+use crate::media::Packet;
+use crate::stage::Solo;
 
 #[test]
 fn partial_results_come_at_their_windows() {
@@ -86,4 +88,23 @@ fn partial_results_of_a_long_utterance_are_a_tenth_of_it_apart() {
         assert!((wanted - WINDOW..=wanted + 2 * WINDOW).contains(distance), "{distance} after {}", pair[0].end);
     }
     assert!(distances.last().unwrap() > &12_000, "{distances:?}");
+}
+
+#[test]
+fn only_the_eager_result_is_expected_to_be_the_final_one() {
+    let script = Script::new(WINDOW * 73, &stretches(&[(1.0, 30), (0.0, 43)]));
+    for eager_final in [true, false] {
+        let settings = Endpoint { eager_final, ..Endpoint::default() };
+        let mut solo = Solo::open(&settings, stream(true), formats(script.rate)).unwrap();
+        let packets = script.packets().into_iter().flat_map(|(port, packet)| solo.push(port, packet).unwrap());
+        let results: Vec<Packet> = packets.map(|(_, packet)| packet).collect();
+        let (last, partial) = results.split_last().unwrap();
+        assert!(!last.flags.partial && !last.flags.expected_final);
+        for (place, one) in partial.iter().enumerate() {
+            assert!(one.flags.partial);
+            let expected = eager_final && place + 1 == partial.len();
+            assert_eq!((one.flags.expected_final, one.duration == last.duration), (expected, expected), "{place}");
+        }
+        assert!(partial.len() > 2);
+    }
 }

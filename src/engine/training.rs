@@ -1,0 +1,542 @@
+//! A model that learns: a network, a loss, an optimizer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::cell::{Cell, Slice};
+use super::error::EngineError;
+use super::kernels::vector::wide;
+use super::losses::Loss;
+use super::network::{Gradient, Network};
+use super::op::Mode;
+use super::ops::DOMAIN;
+use super::optimizers::Optimizer;
+use super::plan::{Given, Plan, mix};
+use super::program::ValueId;
+use super::schedule::{Plateau, Schedule};
+use crate::onnx::{Model, Node, OpsetImport, ValueInfo};
+use crate::tensor::{DType, SymbolicShape, Tensor};
+
+/// How a gradient is held in bounds before the optimizer sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Clip {
+    /// Not at all.
+    #[default]
+    None,
+    /// Scaled down to this Euclidean norm, over all weights together (Pascanu, Mikolov and Bengio, ICML 2013).
+    Norm(f64),
+    /// Each number held between this and its negative.
+    Value(f64),
+}
+
+/// A penalty on the size of weights, added to the gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Penalty {
+    /// λ of λ·Σ|w|.
+    pub l1: f64,
+    /// λ of λ/2·Σw²: weight decay.
+    pub l2: f64,
+}
+
+/// Settings of the weights whose name matches a pattern.
+#[derive(Clone, Debug)]
+struct Group {
+    pattern: String,
+    rate: Option<f64>,
+    penalty: Option<Penalty>,
+    frozen: bool,
+}
+
+/// What a [`Training`] starts with.
+#[derive(Clone, Debug)]
+pub struct TrainingOptions {
+    loss: Loss,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    clip: Clip,
+    penalty: Penalty,
+    groups: Vec<Group>,
+    accumulate: u64,
+    threads: usize,
+    seed: u64,
+}
+
+impl TrainingOptions {
+    /// This loss and optimizer; no schedule, clipping or penalty; one thread; seed 0.
+    pub fn new(loss: Loss, optimizer: Optimizer) -> Self {
+        TrainingOptions {
+            loss,
+            optimizer,
+            schedule: Schedule::Constant,
+            clip: Clip::None,
+            penalty: Penalty::default(),
+            groups: Vec::new(),
+            accumulate: 1,
+            threads: 1,
+            seed: 0,
+        }
+    }
+
+    /// Changes the learning rate from step to step.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Holds gradients in bounds.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = clip;
+        self
+    }
+
+    /// Adds a penalty to all weights but those of rank 1 or 0 (biases, scales).
+    pub fn penalty(mut self, penalty: Penalty) -> Self {
+        self.penalty = penalty;
+        self
+    }
+
+    /// Adds a penalty to the weights whose name matches `pattern` (`*` is anything), of any rank.
+    pub fn penalty_for(mut self, pattern: &str, penalty: Penalty) -> Self {
+        self.groups.push(Group { pattern: pattern.into(), rate: None, penalty: Some(penalty), frozen: false });
+        self
+    }
+
+    /// Multiplies the learning rate of the weights whose name matches `pattern`.
+    pub fn rate_for(mut self, pattern: &str, factor: f64) -> Self {
+        self.groups.push(Group { pattern: pattern.into(), rate: Some(factor), penalty: None, frozen: false });
+        self
+    }
+
+    /// Leaves the weights whose name matches `pattern` as they are.
+    pub fn freeze(mut self, pattern: &str) -> Self {
+        self.groups.push(Group { pattern: pattern.into(), rate: None, penalty: None, frozen: true });
+        self
+    }
+
+    /// Adds up the gradients of `steps` calls of [`Training::step`] (their mean counts) before the weights change.
+    pub fn accumulate(mut self, steps: u64) -> Self {
+        self.accumulate = steps;
+        self
+    }
+
+    /// Uses `threads` threads (0: one for each core).
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Where the random numbers of dropout begin.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// A model in training.
+///
+/// A step computes the loss of a minibatch, its gradient, and changes the weights. A loss or gradient that is not finite
+/// is an error, and leaves the weights and the optimizer as they were.
+///
+/// ```
+/// use percept::engine::{Builder, Dense, Loss, Optimizer, Training, TrainingOptions, optimizers::Adam};
+/// use percept::tensor::{DType, Tensor};
+///
+/// let mut graph = Builder::new("xor", 1);
+/// let x = graph.input("x", DType::F32, &[None, Some(2)])?;
+/// let hidden = Dense::new("hidden", 8).apply(&mut graph, &x)?;
+/// let hidden = graph.tanh(&hidden)?;
+/// let y = Dense::new("out", 1).apply(&mut graph, &hidden)?;
+/// graph.output("y", &y)?;
+///
+/// let optimizer = Optimizer::Adam(Adam { learning_rate: 0.05, ..Adam::default() });
+/// let loss = Loss::new("binary_cross_entropy")?;
+/// let mut training = Training::new(&graph.finish(), TrainingOptions::new(loss, optimizer))?;
+/// let x = Tensor::new(vec![4, 2], vec![0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])?;
+/// let target = Tensor::new(vec![4, 1], vec![0.0f32, 1.0, 1.0, 0.0])?;
+/// let mut loss = f64::INFINITY;
+/// for _ in 0..500 {
+///     loss = training.step(&[("x", &x), ("target", &target)])?;
+/// }
+/// assert!(loss < 0.1, "{loss}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Training {
+    base: Model,
+    network: Network,
+    options: TrainingOptions,
+    loss_id: ValueId,
+    wrt: Arc<BTreeSet<ValueId>>,
+    /// By value: the weight's state.
+    weights: BTreeMap<ValueId, WeightState>,
+    steps: u64,
+    /// How many gradients wait to be applied.
+    waiting: u64,
+    plateau: Plateau,
+}
+
+/// What training keeps of one weight.
+struct WeightState {
+    index: usize,
+    rate: f64,
+    penalty: Penalty,
+    slots: Vec<Cell>,
+    /// The sum of gradients that wait; empty unless gradients are accumulated.
+    sum: Cell,
+}
+
+const LOSS: &str = "percept.loss";
+
+impl Training {
+    /// Puts the loss on top of the model. Weights are all initializers that the loss depends on, but for frozen ones.
+    pub fn new(model: &Model, options: TrainingOptions) -> Result<Self, EngineError> {
+        options.optimizer.check()?;
+        options.schedule.check()?;
+        options.check()?;
+        let extended = with_loss(model, &options.loss)?;
+        let mut network = Network::new(&extended)?;
+        network.set_threads(options.threads)?;
+        let loss_id = network.output_id(LOSS)?;
+        let mut weights = BTreeMap::new();
+        let names: Vec<(String, DType, usize, usize)> = network
+            .weights_typed()
+            .map(|(name, dtype, shape)| (name.to_owned(), dtype, shape.len(), shape.iter().product()))
+            .collect();
+        for group in &options.groups {
+            if !names.iter().any(|(name, ..)| matches(&group.pattern, name)) {
+                let known: Vec<&str> = names.iter().map(|(name, ..)| name.as_str()).take(12).collect();
+                let hint = format!("; there is {}", known.join(", "));
+                return Err(EngineError::NoSuch { what: "weight that matches", name: group.pattern.clone(), hint });
+            }
+        }
+        for (index, (name, dtype, rank, len)) in names.iter().enumerate() {
+            let groups: Vec<&Group> = options.groups.iter().filter(|group| matches(&group.pattern, name)).collect();
+            if groups.iter().any(|group| group.frozen) {
+                continue;
+            }
+            let zeros = || Cell::zeros(*dtype, *len).unwrap_or_default();
+            let general = if *rank >= 2 { options.penalty } else { Penalty::default() };
+            weights.insert(
+                network.weight_id(index),
+                WeightState {
+                    index,
+                    rate: groups.iter().filter_map(|group| group.rate).product(),
+                    penalty: groups.iter().rev().find_map(|group| group.penalty).unwrap_or(general),
+                    slots: (0..options.optimizer.slots()).map(|_| zeros()).collect(),
+                    sum: if options.accumulate > 1 { zeros() } else { Cell::default() },
+                },
+            );
+        }
+        let wrt = Arc::new(weights.keys().copied().collect());
+        let base = model.clone();
+        Ok(Training {
+            base,
+            network,
+            options,
+            loss_id,
+            wrt,
+            weights,
+            steps: 0,
+            waiting: 0,
+            plateau: Plateau::default(),
+        })
+    }
+
+    /// Learns from one minibatch; returns its loss. Inputs are those of the model, and the targets of the loss.
+    pub fn step(&mut self, inputs: &[(&str, &Tensor)]) -> Result<f64, EngineError> {
+        let given = self.network.sort_inputs(inputs)?;
+        let gradient = Gradient::OfLoss(self.wrt.clone());
+        let seed = mix(self.options.seed, self.steps * self.options.accumulate + self.waiting);
+        let (clip, accumulate, steps) = (self.options.clip, self.options.accumulate, self.steps);
+        let remedy = "a lower learning rate, clipping of gradients, or another look at this batch";
+        let loss =
+            self.network.execute(&given, &[], Mode::Training, &[self.loss_id], &gradient, seed, |plan, given| {
+                let loss = scalar(plan.output_slice(0, given));
+                if !loss.is_finite() {
+                    return Err(EngineError::NotFinite { step: steps, what: format!("the loss, {loss},"), remedy });
+                }
+                let mut squares = 0.0;
+                for (_, place) in &plan.gradients {
+                    squares += sum_of_squares(plan.read(*place, given));
+                }
+                match squares.is_finite() {
+                    true => Ok((loss, squares.sqrt())),
+                    false => Err(EngineError::NotFinite { step: steps, what: "a gradient".into(), remedy }),
+                }
+            })??;
+        let (loss, norm) = loss;
+        let Some((plan, cells, pool)) = self.network.current() else {
+            return Err(EngineError::Setting { what: "training", expected: "a plan".into(), found: "none".into() });
+        };
+        self.waiting += 1;
+        if accumulate > 1 {
+            for (id, place) in &plan.gradients {
+                let given = Given { inputs: &[], weights: &*cells, pool, seed };
+                if let Some(state) = self.weights.get_mut(id) {
+                    add(&mut state.sum, plan.read(*place, given), 1.0 / accumulate as f64);
+                }
+            }
+            if self.waiting < accumulate {
+                return Ok(loss);
+            }
+        }
+        let norm = if accumulate > 1 {
+            let sums = self.weights.values().map(|state| sum_of_squares(state.sum.slice(usize::MAX)));
+            sums.sum::<f64>().sqrt()
+        } else {
+            norm
+        };
+        let factor = self.options.schedule.factor(self.steps, &self.plateau);
+        let rate = self.options.optimizer.learning_rate() * factor;
+        let scale = match clip {
+            Clip::Norm(bound) if norm > bound => bound / norm,
+            _ => 1.0,
+        };
+        let shaped = scale != 1.0
+            || matches!(clip, Clip::Value(_))
+            || self.weights.values().any(|state| state.penalty.l1 != 0.0);
+        for at in 0..plan.gradients.len() {
+            let (id, place) = plan.gradients[at];
+            let Some(state) = self.weights.get_mut(&id) else { continue };
+            if shaped {
+                plan.change(place, |gradient| {
+                    shape_gradient(gradient, cells.get(state.index), scale, clip, state.penalty.l1)
+                });
+                if accumulate > 1 {
+                    shape_gradient(&mut state.sum, cells.get(state.index), scale, clip, state.penalty.l1);
+                }
+            }
+            // The weights are not read while they change.
+            let mut weight = cells.get_mut(state.index).map(std::mem::take).unwrap_or_default();
+            let given = Given { inputs: &[], weights: &*cells, pool, seed };
+            let gradient = if accumulate > 1 { state.sum.slice(usize::MAX) } else { plan.read(place, given) };
+            let optimizer = &self.options.optimizer;
+            let rate = rate * state.rate;
+            let done =
+                optimizer.update(self.steps + 1, rate, state.penalty.l2, &mut weight, gradient, &mut state.slots);
+            if let Some(place) = cells.get_mut(state.index) {
+                *place = weight;
+            }
+            if !done {
+                let expected = "a gradient of the weight's type and size".into();
+                return Err(EngineError::Setting { what: "training", expected, found: "another".into() });
+            }
+            if accumulate > 1 {
+                clear(&mut state.sum);
+            }
+        }
+        plan.apply_updates(cells);
+        self.waiting = 0;
+        self.steps += 1;
+        Ok(loss)
+    }
+
+    /// The loss of one minibatch, in inference mode; nothing changes.
+    pub fn evaluate(&mut self, inputs: &[(&str, &Tensor)]) -> Result<f64, EngineError> {
+        let given = self.network.sort_inputs(inputs)?;
+        let loss_id = self.loss_id;
+        self.network.execute(&given, &[], Mode::Inference, &[loss_id], &Gradient::None, 0, |plan: &mut Plan, given| {
+            scalar(plan.output_slice(0, given))
+        })
+    }
+
+    /// The outputs of the model, in inference mode. Targets are not needed.
+    pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
+        let names: Vec<String> = self.base.graph.outputs.iter().map(|output| output.name.clone()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.network.run_for(&names, inputs)
+    }
+
+    /// The model as it is now, without the loss.
+    pub fn model(&self) -> Model {
+        let mut model = self.base.clone();
+        for (name, stored) in &mut model.graph.initializers {
+            if let Ok(tensor) = self.network.weight(name) {
+                *stored = tensor;
+            }
+        }
+        model
+    }
+
+    /// How many times the weights have changed.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The learning rate of the next step.
+    pub fn learning_rate(&self) -> f64 {
+        self.options.optimizer.learning_rate() * self.options.schedule.factor(self.steps, &self.plateau)
+    }
+
+    /// Tells the schedule of a measurement (smaller is better): [`Schedule::OnPlateau`] waits for it.
+    pub fn observe(&mut self, measure: f64) {
+        self.options.schedule.observe(measure, &mut self.plateau);
+    }
+
+    /// The network with the loss on top, its output `percept.loss`.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+}
+
+impl TrainingOptions {
+    fn check(&self) -> Result<(), EngineError> {
+        let wrong = |what, expected: &str, found: f64| {
+            Err(EngineError::Setting { what, expected: expected.into(), found: found.to_string() })
+        };
+        if self.accumulate == 0 {
+            return wrong("accumulate", "at least 1 step", 0.0);
+        }
+        if let Clip::Norm(bound) | Clip::Value(bound) = self.clip
+            && !(bound.is_finite() && bound > 0.0)
+        {
+            return wrong("clip", "a number above 0", bound);
+        }
+        let penalties = self.groups.iter().filter_map(|group| group.penalty).chain([self.penalty]);
+        for size in penalties.flat_map(|penalty| [penalty.l1, penalty.l2]) {
+            if !(size.is_finite() && size >= 0.0) {
+                return wrong("penalty", "a number that is not negative", size);
+            }
+        }
+        for rate in self.groups.iter().filter_map(|group| group.rate) {
+            if !(rate.is_finite() && rate >= 0.0) {
+                return wrong("rate_for", "a number that is not negative", rate);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The model with the loss as one more node, and its targets as inputs.
+fn with_loss(model: &Model, loss: &Loss) -> Result<Model, EngineError> {
+    let mut extended = model.clone();
+    let graph = &mut extended.graph;
+    let mut inputs: Vec<String> = match loss.outputs.as_slice() {
+        [] => graph.outputs.first().map(|output| output.name.clone()).into_iter().collect(),
+        outputs => outputs.to_vec(),
+    };
+    for output in &inputs {
+        if !graph.outputs.iter().any(|known| known.name == *output) {
+            let known: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+            let hint = format!("; there is {}", known.join(", "));
+            return Err(EngineError::NoSuch { what: "output", name: output.clone(), hint });
+        }
+    }
+    for target in &loss.targets {
+        let mut free =
+            graph.inputs.iter().map(|input| &input.name).chain(graph.nodes.iter().flat_map(|node| &node.outputs));
+        if free.any(|name| name == target) {
+            return Err(EngineError::Graph {
+                graph: graph.name.clone(),
+                reason: format!("it has a value `{target}` already: name the loss's target otherwise"),
+            });
+        }
+        // Of any type: the loss says which it takes.
+        graph.inputs.push(ValueInfo::of_kind(
+            crate::onnx::ValueKind::Tensor,
+            target.clone(),
+            None,
+            SymbolicShape::Unranked,
+        ));
+        inputs.push(target.clone());
+    }
+    let mut node = Node::new(loss.entry.op.op_type, inputs, [LOSS]);
+    node.domain = DOMAIN.into();
+    node.name = LOSS.into();
+    for (name, value) in &loss.attributes {
+        node = node.with(name.clone(), value.clone());
+    }
+    graph.nodes.push(node);
+    graph.outputs.push(ValueInfo::tensor(LOSS, DType::F32, SymbolicShape::Ranked(Vec::new())));
+    extended.opset_imports.push(OpsetImport::new(DOMAIN, 1));
+    Ok(extended)
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for anything.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+fn scalar(slice: Slice<'_>) -> f64 {
+    match slice {
+        Slice::F32(values) => values.first().map_or(f64::NAN, |value| f64::from(*value)),
+        Slice::F64(values) => values.first().copied().unwrap_or(f64::NAN),
+        _ => f64::NAN,
+    }
+}
+
+fn sum_of_squares(slice: Slice<'_>) -> f64 {
+    match slice {
+        Slice::F32(values) => wide(|| {
+            // Sums of 16, so that the compiler can keep them in one vector.
+            let mut sums = [0.0f32; 16];
+            let mut total = 0.0f64;
+            for piece in values.chunks(4096) {
+                let (chunks, rest) = piece.as_chunks::<16>();
+                for chunk in chunks {
+                    for (sum, value) in sums.iter_mut().zip(chunk) {
+                        *sum += value * value;
+                    }
+                }
+                total += f64::from(rest.iter().map(|value| value * value).sum::<f32>());
+                total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+                sums = [0.0; 16];
+            }
+            total
+        }),
+        Slice::F64(values) => values.iter().map(|value| value * value).sum(),
+        _ => 0.0,
+    }
+}
+
+fn add(to: &mut Cell, from: Slice<'_>, factor: f64) {
+    match (to, from) {
+        (Cell::F32(to), Slice::F32(from)) => to.iter_mut().zip(from).for_each(|(to, from)| *to += factor as f32 * from),
+        (Cell::F64(to), Slice::F64(from)) => to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from),
+        _ => {}
+    }
+}
+
+fn clear(cell: &mut Cell) {
+    match cell {
+        Cell::F32(values) => values.fill(0.0),
+        Cell::F64(values) => values.fill(0.0),
+        _ => {}
+    }
+}
+
+/// Scales a gradient, holds it in bounds, and adds the derivative of λ·Σ|w|.
+fn shape_gradient(gradient: &mut Cell, weight: Option<&Cell>, scale: f64, clip: Clip, l1: f64) {
+    fn each<T: super::kernels::Float>(gradient: &mut [T], weight: &[T], scale: f64, clip: Clip, l1: f64) {
+        let (scale, l1) = (T::of(scale), T::of(l1));
+        let bound = match clip {
+            Clip::Value(bound) => T::of(bound),
+            _ => T::infinity(),
+        };
+        for (gradient, weight) in gradient.iter_mut().zip(weight) {
+            let sign = if *weight == T::zero() { T::zero() } else { weight.signum() };
+            *gradient = (*gradient * scale).max(-bound).min(bound) + l1 * sign;
+        }
+    }
+    match (gradient, weight) {
+        (Cell::F32(gradient), Some(Cell::F32(weight))) => each(gradient, weight, scale, clip, l1),
+        (Cell::F64(gradient), Some(Cell::F64(weight))) => each(gradient, weight, scale, clip, l1),
+        _ => {}
+    }
+}

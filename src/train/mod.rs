@@ -1,0 +1,3 @@
+//! Floor 7: offline training. Data sets, recipes, and the trainer that runs them.
+
+pub mod data;

@@ -9,6 +9,7 @@
 mod attributes;
 mod cell;
 mod compile;
+mod control;
 mod error;
 pub mod init;
 mod kernel;
@@ -39,4 +40,4 @@ pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers
 pub use optimizers::Optimizer;
 pub use pool::Pool;
 pub use schedule::{Plateau, Schedule};
-pub use training::{Clip, Penalty, Training, TrainingOptions};
+pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

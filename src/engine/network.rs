@@ -291,7 +291,7 @@ impl Network {
             let error = node.map(|node| node.error(&[], source.clone()));
             return Err(error.unwrap_or_else(|| EngineError::Graph {
                 graph: self.program.name.clone(),
-                reason: source.to_string(),
+                reason: format!("node `{label}`: {source}"),
             }));
         }
         Ok(finish(plan, given))

@@ -52,7 +52,8 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Outputs of a *training* step that replace inputs afterwards, as (output, input): running statistics.
+    /// Outputs of a *training* step that replace inputs afterwards, as (output, input): running statistics. Each has the
+    /// type of the input. In training they are computed also where the node does not name them.
     fn updates(&self) -> &'static [(usize, usize)] {
         &[]
     }

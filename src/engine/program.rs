@@ -1,16 +1,16 @@
 //! From an ONNX model to a program: names resolved, operators read, functions expanded, nodes in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::attributes::NodeReader;
+use super::control::{self, Body, Control, Unexpanded};
 use super::error::EngineError;
 use super::op::{Op, ValueType};
 use super::ops;
-use crate::onnx::{Function, Model, Node};
+use crate::onnx::{Attribute, AttributeValue, Function, Graph, Model, Node};
 use crate::tensor::{DType, Tensor};
 
-/// A value of a program, by number.
 pub(super) type ValueId = usize;
 
 /// The newest version of ONNX's operators that the engine knows.
@@ -52,7 +52,7 @@ pub(super) struct Weight {
 }
 
 /// A node with its operator.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct ProgramNode {
     /// Its name, or that of its first output.
     pub label: Arc<str>,
@@ -61,6 +61,8 @@ pub(super) struct ProgramNode {
     pub op: Arc<dyn Op>,
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<Option<ValueId>>,
+    /// Of If, Loop and Scan: what is put in their place before anything is compiled.
+    pub control: Option<Arc<Control>>,
 }
 
 impl ProgramNode {
@@ -82,7 +84,8 @@ impl Program {
     /// Reads a model.
     pub fn new(model: &Model) -> Result<Self, EngineError> {
         let graph = &model.graph;
-        let mut lowering = Lowering { model, names: Vec::new(), nodes: Vec::new(), fault: graph.name.clone() };
+        let fault = graph.name.clone();
+        let mut lowering = Lowering { model, names: Vec::new(), nodes: Vec::new(), constants: Vec::new(), fault };
         let mut scope = Scope::default();
         if !graph.sparse_initializers.is_empty() {
             return Err(
@@ -90,12 +93,11 @@ impl Program {
             );
         }
         let mut weights = Vec::new();
-        let mut constants = Vec::new();
         for (name, tensor) in &graph.initializers {
             let id = lowering.define(&mut scope, name)?;
             match tensor.dtype() {
                 DType::F32 | DType::F64 => weights.push(Weight { name: name.clone(), id, initial: tensor.clone() }),
-                _ => constants.push((id, tensor.clone())),
+                _ => lowering.constants.push((id, tensor.clone())),
             }
         }
         let mut inputs = Vec::new();
@@ -106,7 +108,7 @@ impl Program {
         lowering.nodes(&graph.nodes, &mut scope, &model.opset_imports_map(), 0)?;
         let mut outputs = Vec::new();
         for output in &graph.outputs {
-            let Some(id) = scope.get(&output.name) else {
+            let Some(id) = scope.ids.get(&output.name) else {
                 return Err(lowering.fault(format!("output `{}` is computed by no node", output.name)));
             };
             outputs.push(Port { name: output.name.clone(), id: *id, declared: declared(output) });
@@ -114,7 +116,7 @@ impl Program {
         if outputs.is_empty() {
             return Err(lowering.fault("it has no output"));
         }
-        let Lowering { names, nodes, .. } = lowering;
+        let Lowering { names, nodes, constants, .. } = lowering;
         Ok(Program { name: graph.name.clone(), names, inputs, outputs, weights, constants, nodes })
     }
 }
@@ -140,7 +142,22 @@ impl Program {
     }
 }
 
-type Scope = HashMap<String, ValueId>;
+/// The values that nodes can read, by name.
+#[derive(Default)]
+struct Scope {
+    ids: HashMap<String, ValueId>,
+    /// Those of the graph itself, which it may not define again; the others are of graphs around it.
+    own: HashSet<String>,
+}
+
+impl Scope {
+    /// Whether the name was free.
+    fn insert(&mut self, name: &str, id: ValueId) -> bool {
+        self.ids.insert(name.to_owned(), id);
+        self.own.insert(name.to_owned())
+    }
+}
+
 type Opsets = HashMap<String, i64>;
 
 impl Model {
@@ -161,6 +178,7 @@ struct Lowering<'a> {
     model: &'a Model,
     names: Vec<String>,
     nodes: Vec<ProgramNode>,
+    constants: Vec<(ValueId, Tensor)>,
     fault: String,
 }
 
@@ -174,7 +192,7 @@ impl<'a> Lowering<'a> {
             return Err(self.fault("an input or initializer has no name"));
         }
         let id = self.names.len();
-        if scope.insert(name.to_owned(), id).is_some() {
+        if !scope.insert(name, id) {
             return Err(self.fault(format!("value `{name}` is defined twice")));
         }
         self.names.push(name.to_owned());
@@ -182,20 +200,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Reads nodes into the program, in an order in which each can be computed.
-    fn nodes(
-        &mut self,
-        nodes: &'a [Node],
-        scope: &mut Scope,
-        opsets: &Opsets,
-        depth: usize,
-    ) -> Result<(), EngineError> {
+    fn nodes(&mut self, nodes: &[Node], scope: &mut Scope, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
         // Nodes that wait for a value; each is looked at again when its last missing input is defined.
         let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut missing: Vec<usize> = vec![0; nodes.len()];
         let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<usize>> = std::collections::BinaryHeap::new();
         for (index, node) in nodes.iter().enumerate() {
-            for input in node.inputs.iter().filter(|input| !input.is_empty()) {
-                if !scope.contains_key(input.as_str()) {
+            for input in control::names_read(node) {
+                if !scope.ids.contains_key(input) {
                     missing[index] += 1;
                     waiting.entry(input).or_default().push(index);
                 }
@@ -224,19 +236,19 @@ impl<'a> Lowering<'a> {
                 .enumerate()
                 .find(|(index, _)| missing[*index] > 0)
                 .map_or((0, &nodes[0]), |(index, node)| (index, node));
-            let input = node.inputs.iter().find(|input| !input.is_empty() && !scope.contains_key(input.as_str()));
+            let input = control::names_read(node).into_iter().find(|input| !scope.ids.contains_key(*input));
             return Err(self.fault(format!(
                 "node `{}` reads `{}`, which nothing defines, or only a node that itself waits for this one",
                 label(node, index),
-                input.map_or("", String::as_str),
+                input.unwrap_or_default(),
             )));
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &'a Node, scope: &mut Scope, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
+    fn node(&mut self, node: &Node, scope: &mut Scope, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
         let domain = plain(&node.domain);
-        let inputs = node.inputs.iter().map(|name| scope.get(name.as_str()).copied()).collect();
+        let inputs = node.inputs.iter().map(|name| scope.ids.get(name.as_str()).copied()).collect();
         if let Some(function) = self.function(node) {
             return self.call(node, function, inputs, scope, depth);
         }
@@ -249,25 +261,44 @@ impl<'a> Lowering<'a> {
             let expected = format!("{OLDEST_OPSET} to {NEWEST_OPSET}");
             return Err(EngineError::Opset { domain: "ai.onnx".into(), expected, found: opset });
         }
+        let mut lowered = ProgramNode {
+            label,
+            op_type: node.op_type.as_str().into(),
+            opset,
+            op: Arc::new(ops::Nothing),
+            inputs,
+            outputs: Vec::new(),
+            control: None,
+        };
+        let reader = NodeReader::new(node, opset);
+        if let Some((kind, graphs)) = control::read(domain, &reader).map_err(|source| lowered.error(&[], source))? {
+            lowered.op = Arc::new(Unexpanded(kind.clone()));
+            let explicit = lowered.inputs.len();
+            let mut captured: Vec<ValueId> = Vec::new();
+            for name in graphs.iter().flat_map(|graph| control::names_captured(graph)) {
+                // A name that nothing defines is reported when the body is read.
+                captured.extend(scope.ids.get(name).filter(|id| !captured.contains(id)).copied().as_slice());
+            }
+            let bodies: Result<Vec<Body>, EngineError> =
+                graphs.into_iter().map(|graph| self.body(graph, scope, opsets, depth)).collect();
+            lowered.inputs.extend(captured.iter().copied().map(Some));
+            lowered.control = Some(Arc::new(Control { kind, explicit, captured, bodies: bodies? }));
+            for name in &node.outputs {
+                lowered.outputs.push(if name.is_empty() { None } else { Some(self.define(scope, name)?) });
+            }
+            self.nodes.push(lowered);
+            return Ok(());
+        }
         let Some(entry) = ops::find(domain, &node.op_type).filter(|entry| entry.since <= opset) else {
             let domain = if domain.is_empty() { "ai.onnx" } else { domain };
             let hint = ops::suggestion(&node.op_type);
             return Err(EngineError::UnknownOp {
-                node: label.to_string(),
+                node: lowered.label.to_string(),
                 op_type: node.op_type.clone(),
                 domain: domain.into(),
                 opset,
                 hint,
             });
-        };
-        let reader = NodeReader::new(node, opset);
-        let mut lowered = ProgramNode {
-            label,
-            op_type: entry.op_type.into(),
-            opset,
-            op: Arc::new(ops::Nothing),
-            inputs,
-            outputs: Vec::new(),
         };
         let op = (entry.parse)(&reader).and_then(|op| reader.finish().map(|()| op));
         lowered.op = op.map_err(|source| lowered.error(&[], source))?.into();
@@ -287,11 +318,78 @@ impl<'a> Lowering<'a> {
         })
     }
 
+    /// The nodes of a function with the attributes that a node calls it with.
+    fn resolve(
+        &self,
+        node: &Node,
+        function: &Function,
+        label: &str,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<Node>, EngineError> {
+        let declared = |name: &String| {
+            function.attributes.contains(name) || function.attribute_defaults.iter().any(|known| known.name == *name)
+        };
+        if let Some(unknown) = node.attributes.iter().find(|attribute| !declared(&attribute.name)) {
+            let reason = "which does not take attribute";
+            return Err(
+                self.fault(format!("node `{label}` calls function `{}`, {reason} `{}`", function.name, unknown.name))
+            );
+        }
+        if let Some(missing) = function.attributes.iter().find(|name| node.attribute(name).is_none()) {
+            let reason = "which needs attribute";
+            return Err(self.fault(format!("node `{label}` calls function `{}`, {reason} `{missing}`", function.name)));
+        }
+        fn pair(attribute: &Attribute) -> (&str, &AttributeValue) {
+            (attribute.name.as_str(), &attribute.value)
+        }
+        let mut given: HashMap<&str, &AttributeValue> = function.attribute_defaults.iter().map(pair).collect();
+        given.extend(node.attributes.iter().map(pair));
+        let given_inputs = inputs.iter().copied().chain(std::iter::repeat(None));
+        let absent = function.inputs.iter().zip(given_inputs).filter(|(_, id)| id.is_none());
+        let absent = absent.map(|(name, _)| name.as_str()).collect();
+        resolved(&function.nodes, &given, &absent)
+            .map_err(|reason| self.fault(format!("node `{label}` calls function `{}`: {reason}", function.name)))
+    }
+
+    /// Reads the graph inside a node. Names that it does not define are those of the graphs around it.
+    fn body(&mut self, graph: &Graph, outer: &Scope, opsets: &Opsets, depth: usize) -> Result<Body, EngineError> {
+        if depth >= MAX_CALL_DEPTH {
+            return Err(self.fault(format!("body `{}` lies more than {MAX_CALL_DEPTH} deep", graph.name)));
+        }
+        if !graph.sparse_initializers.is_empty() {
+            return Err(
+                self.fault("a body has sparse initializers, which the engine does not cover; store them densely")
+            );
+        }
+        let mut scope = Scope { ids: outer.ids.clone(), own: HashSet::new() };
+        for name in control::names_defined(graph) {
+            scope.ids.remove(name);
+        }
+        for (name, tensor) in &graph.initializers {
+            let id = self.define(&mut scope, name)?;
+            self.constants.push((id, tensor.clone()));
+        }
+        let inputs: Result<Vec<ValueId>, EngineError> =
+            graph.free_inputs().map(|input| self.define(&mut scope, &input.name)).collect();
+        let outside = std::mem::take(&mut self.nodes);
+        let read = self.nodes(&graph.nodes, &mut scope, opsets, depth + 1);
+        let nodes = std::mem::replace(&mut self.nodes, outside);
+        read?;
+        let mut outputs = Vec::with_capacity(graph.outputs.len());
+        for output in &graph.outputs {
+            let id = scope.ids.get(&output.name);
+            outputs.push(*id.ok_or_else(|| {
+                self.fault(format!("output `{}` of body `{}` is computed by no node", output.name, graph.name))
+            })?);
+        }
+        Ok(Body { inputs: inputs?, outputs, declared: graph.outputs.iter().map(declared).collect(), nodes })
+    }
+
     /// Puts the nodes of a function in the place of the node that calls it.
     fn call(
         &mut self,
-        node: &'a Node,
-        function: &'a Function,
+        node: &Node,
+        function: &Function,
         inputs: Vec<Option<ValueId>>,
         scope: &mut Scope,
         depth: usize,
@@ -310,26 +408,21 @@ impl<'a> Lowering<'a> {
                 function.outputs.len(),
             )));
         }
-        if function.nodes.iter().any(has_reference) || !function.attributes.is_empty() {
-            return Err(self.fault(format!(
-                "node `{label}` calls function `{}`, which takes attributes; the engine does not cover that",
-                function.name
-            )));
-        }
+        let nodes = self.resolve(node, function, &label, &inputs)?;
         let mut inner = Scope::default();
         for (name, id) in function.inputs.iter().zip(inputs) {
             if let Some(id) = id {
-                inner.insert(name.clone(), id);
+                inner.insert(name, id);
             }
         }
         let opsets = function.opset_imports.iter();
         let opsets = opsets.map(|import| (plain(&import.domain).to_owned(), import.version)).collect();
-        self.nodes(&function.nodes, &mut inner, &opsets, depth + 1)?;
+        self.nodes(&nodes, &mut inner, &opsets, depth + 1)?;
         for (outer, name) in node.outputs.iter().zip(&function.outputs).filter(|(outer, _)| !outer.is_empty()) {
-            let Some(id) = inner.get(name) else {
+            let Some(id) = inner.ids.get(name) else {
                 return Err(self.fault(format!("function `{}` does not compute its output `{name}`", function.name)));
             };
-            if scope.insert(outer.clone(), *id).is_some() {
+            if !scope.insert(outer, *id) {
                 return Err(self.fault(format!("value `{outer}` is defined twice")));
             }
         }
@@ -337,10 +430,42 @@ impl<'a> Lowering<'a> {
     }
 }
 
-fn has_reference(node: &Node) -> bool {
-    let is_reference =
-        |value: &crate::onnx::AttributeValue| matches!(value, crate::onnx::AttributeValue::Reference { .. });
-    node.attributes.iter().any(|attribute| is_reference(&attribute.value))
+/// Replaces references to attributes of the calling node by what it gives (an attribute that it does not give is left
+/// out), and the names of inputs that it leaves out by nothing.
+fn resolved(
+    nodes: &[Node],
+    given: &HashMap<&str, &AttributeValue>,
+    absent: &HashSet<&str>,
+) -> Result<Vec<Node>, String> {
+    let one = |node: &Node| {
+        let mut node = node.clone();
+        for input in node.inputs.iter_mut().filter(|input| absent.contains(input.as_str())) {
+            input.clear();
+        }
+        let mut attributes = Vec::with_capacity(node.attributes.len());
+        for mut attribute in std::mem::take(&mut node.attributes) {
+            match &mut attribute.value {
+                AttributeValue::Reference { name, kind } => match given.get(name.as_str()) {
+                    Some(value) if value.kind() != *kind => {
+                        return Err(format!("attribute `{name}` is not of the type that it asks for"));
+                    }
+                    Some(value) => attribute.value = (*value).clone(),
+                    None => continue,
+                },
+                AttributeValue::Graph(graph) => graph.nodes = resolved(&graph.nodes, given, absent)?,
+                AttributeValue::Graphs(graphs) => {
+                    for graph in graphs {
+                        graph.nodes = resolved(&graph.nodes, given, absent)?;
+                    }
+                }
+                _ => {}
+            }
+            attributes.push(attribute);
+        }
+        node.attributes = attributes;
+        Ok(node)
+    };
+    nodes.iter().map(one).collect()
 }
 
 /// What a node is called in errors: its name, its first output, or its number.

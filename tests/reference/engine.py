@@ -491,19 +491,22 @@ def losses():
          lambda p, t: F.kl_div(p, t, reduction="batchmean"))
     loss("cosine_embedding", "CosineEmbedding", {"a": D(4, 5), "b": D(4, 5), "t": V([1.0, -1.0, 1.0, -1.0])},
          lambda a, b, t: F.cosine_embedding_loss(a, b, t, margin=f32(-0.5)), margin=-0.5)
-    loss("triplet", "Triplet", {"anchor": D(4, 5), "positive": D(4, 5), "negative": D(4, 5)},
-         lambda anchor, positive, negative: F.triplet_margin_loss(anchor, positive, negative))
-    for label, T, targets, lengths, blank in [
-        ("ctc", 6, [[1, 2, 0], [3, 3, 1]], ([6, 5], [2, 3]), 0),
-        ("ctc_blank_last", 5, [[0, 1], [2, 2]], ([5, 5], [2, 2]), 4),
-    ]:
-        loss(label, "Ctc",
-             {"p": D(T, 2, 5, low=-3.0, high=3.0), "t": V(targets), "input_lengths": V(lengths[0]), "target_lengths": V(lengths[1])},
-             lambda p, t, input_lengths, target_lengths: F.ctc_loss(
-                 F.log_softmax(p, -1), t, input_lengths, target_lengths, blank), blank=blank)
-    long = [[1 + index % 2 for index in range(60)]]
-    loss("ctc_long", "Ctc", {"p": D(300, 1, 3, low=-9.0, high=9.0), "t": V(long), "input_lengths": V([300]), "target_lengths": V([60])},
-         lambda p, t, input_lengths, target_lengths: F.ctc_loss(F.log_softmax(p, -1), t, input_lengths, target_lengths), blank=0)
+    loss("triplet", "TripletMargin", {"anchor": D(4, 5), "positive": D(4, 5), "negative": D(4, 5)},
+         lambda anchor, positive, negative: F.triplet_margin_loss(anchor, positive, negative, margin=0.75, eps=0.0), margin=0.75)
+    def ctc(label, frames, targets, lengths=None, blank=0, classes=5):
+        """Rows of logits and of labels; a row of labels ends at the first negative number."""
+        inputs = {"p": D(len(targets), frames, classes, low=-4.0, high=4.0), "t": V(targets)}
+
+        def compute(p, t, lens=torch.tensor([frames] * len(targets))):
+            log_probabilities = F.log_softmax(p, -1).permute(1, 0, 2)
+            return F.ctc_loss(log_probabilities, t.clamp(min=0), lens, (t >= 0).sum(1), blank)
+
+        loss(label, "Ctc", inputs | ({"lens": V(lengths)} if lengths else {}), compute, blank_index=blank)
+
+    ctc("ctc", 6, [[1, 2, -1], [3, 3, 1]])
+    ctc("ctc_lengths", 7, [[1, 2, -1], [4, -1, -1], [3, 1, 3]], lengths=[5, 3, 7])
+    ctc("ctc_blank_last", 5, [[0, 1], [2, 2]], blank=4)
+    ctc("ctc_long", 300, [[1 + index % 2 for index in range(60)]], classes=3)
 
 
 def main():

@@ -1,11 +1,13 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
+mod expand;
 mod gradient;
 mod memory;
 mod types;
 
 use std::collections::{BTreeSet, HashMap};
 
+use self::expand::{Expanded, expand};
 use self::gradient::Tape;
 use self::memory::Layout;
 use super::cell::Cell;
@@ -57,6 +59,12 @@ pub(super) enum Compiled {
 
 /// Compiles `program`.
 pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compiled, EngineError> {
+    let expanded = match expand(program, &request)? {
+        Expanded::Same => None,
+        Expanded::Program(program) => Some(program),
+        Expanded::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
+    };
+    let program = expanded.as_deref().unwrap_or(program);
     let types = match types::infer(program, &request)? {
         types::Inferred::Types(types) => types,
         types::Inferred::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
@@ -77,6 +85,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
     let mut tape = Tape::new(program, &types, &nodes, &request);
     let mut kernels: Vec<(Box<dyn Kernel>, std::sync::Arc<str>)> = Vec::new();
     let mut kernel_of: HashMap<usize, usize> = HashMap::new();
+    let mut updates = Vec::new();
     for index in &nodes {
         let node = &program.nodes[*index];
         for id in node.inputs.iter().flatten() {
@@ -91,15 +100,23 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             vars[to] = vars[from];
             continue;
         }
-        let signature = signature(node, &types, &request, &tape);
+        let replaced = replaced_weights(node, &request);
+        let signature = signature(node, &types, &request, &tape, &replaced);
         let kernel = node.op.build(&signature).map_err(|source| node_error(node, &types, source))?;
         for id in node.outputs.iter().flatten() {
             vars[*id] = Some(layout.var(types[*id].dtype, types[*id].len()));
         }
+        let mut outputs: Vec<Option<usize>> = node.outputs.iter().map(|id| id.and_then(|id| vars[id])).collect();
+        outputs.resize(signature.outputs.len(), None);
+        for Replaced { output, weight, input } in replaced {
+            let var = *outputs[output].get_or_insert_with(|| layout.var(types[input].dtype, types[input].len()));
+            layout.pin(var);
+            updates.push((weight, var));
+        }
         layout.step(Step::Forward {
             kernel: kernels.len(),
             inputs: node.inputs.iter().map(|id| id.and_then(|id| vars[id])).collect(),
-            outputs: node.outputs.iter().map(|id| id.and_then(|id| vars[id])).collect(),
+            outputs,
         });
         kernel_of.insert(*index, kernels.len());
         kernels.push((kernel, node.label.clone()));
@@ -112,21 +129,6 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
     }
     let forward_steps = layout.len();
     tape.backward(&mut layout, &vars, &kernel_of, &request)?;
-    let mut updates = Vec::new();
-    if request.mode == Mode::Training {
-        for index in &nodes {
-            let node = &program.nodes[*index];
-            for (output, input) in node.op.updates() {
-                let from = node.outputs.get(*output).copied().flatten().and_then(|id| vars[id]);
-                let to = node.inputs.get(*input).copied().flatten();
-                let to = to.and_then(|id| request.weights.iter().position(|weight| *weight == id));
-                if let (Some(from), Some(to)) = (from, to) {
-                    layout.pin(from);
-                    updates.push((to, from));
-                }
-            }
-        }
-    }
     let gradients = tape.gradients(&mut layout);
     let (cells, steps, places) = layout.finish(request.memory).ok_or_else(|| EngineError::Graph {
         graph: program.name.clone(),
@@ -177,14 +179,43 @@ fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec
     nodes
 }
 
-fn signature(node: &ProgramNode, types: &[TensorType], request: &Request<'_>, tape: &Tape<'_>) -> Signature {
-    let typed = |id: &Option<ValueId>| id.map(|id| types[id].clone());
-    Signature {
-        inputs: node.inputs.iter().map(typed).collect(),
-        outputs: node.outputs.iter().map(typed).collect(),
-        mode: request.mode,
-        wants: tape.wants(node),
+/// An output of a training step that takes the place of a weight.
+struct Replaced {
+    output: usize,
+    /// The position of the weight among the weights.
+    weight: usize,
+    /// The weight as a value, which has the type of the output.
+    input: ValueId,
+}
+
+/// What a training step replaces, see [`Op::updates`](super::op::Op::updates).
+fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> {
+    if request.mode != Mode::Training {
+        return Vec::new();
     }
+    let replaced = |(output, input): &(usize, usize)| {
+        let input = node.inputs.get(*input).copied().flatten()?;
+        let weight = request.weights.iter().position(|weight| *weight == input)?;
+        Some(Replaced { output: *output, weight, input })
+    };
+    node.op.updates().iter().filter_map(replaced).collect()
+}
+
+/// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
+fn signature(
+    node: &ProgramNode,
+    types: &[TensorType],
+    request: &Request<'_>,
+    tape: &Tape<'_>,
+    replaced: &[Replaced],
+) -> Signature {
+    let typed = |id: &Option<ValueId>| id.map(|id| types[id].clone());
+    let mut outputs: Vec<Option<TensorType>> = node.outputs.iter().map(typed).collect();
+    for Replaced { output, input, .. } in replaced {
+        outputs.resize(outputs.len().max(output + 1), None);
+        outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
+    }
+    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {

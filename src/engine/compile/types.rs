@@ -22,14 +22,8 @@ pub(super) enum Inferred {
 
 /// Infers the types of all values that the outputs depend on.
 pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred, EngineError> {
-    let mut types: Vec<Option<ValueType>> = vec![None; program.names.len()];
+    let mut types = initial(program, request);
     let (nodes, needed) = program.needed(request.outputs);
-    for (id, tensor) in &program.constants {
-        types[*id] = Some(ValueType::constant(tensor.clone()));
-    }
-    for (id, known) in &request.known {
-        types[*id] = Some(known.clone());
-    }
     let mut folded = 0usize;
     for node in nodes.into_iter().map(|index| &program.nodes[index]) {
         node_types(node, &mut types, request.pool)?;
@@ -43,7 +37,10 @@ pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred
         }
         let unknown = |id: &&ValueId| types[**id].as_ref().is_none_or(|known| known.sizes().is_none());
         if node.outputs.iter().flatten().any(|id| unknown(&id)) {
-            let values = origins(program, node, &types);
+            let not_constant = |id: ValueId| types[id].as_ref().is_none_or(|known| known.value.is_none());
+            let shape_inputs = node.op.shape_inputs().iter();
+            let shape_inputs = shape_inputs.filter_map(|index| node.inputs.get(*index).copied().flatten());
+            let values = origins(program, shape_inputs.collect(), not_constant);
             if values.is_empty() {
                 let known: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| types[id].clone())).collect();
                 let what = "a result whose shape does not follow from the inputs' shapes and values".into();
@@ -112,22 +109,35 @@ pub(in crate::engine) fn node_types(
     Ok(())
 }
 
-/// The inputs and weights from which the values are computed that the shapes of a node's outputs depend on.
-fn origins(program: &Program, node: &ProgramNode, types: &[Option<ValueType>]) -> BTreeSet<ValueId> {
+/// What is known before any node is looked at.
+pub(super) fn initial(program: &Program, request: &Request<'_>) -> Vec<Option<ValueType>> {
+    let mut types: Vec<Option<ValueType>> = vec![None; program.names.len()];
+    for (id, tensor) in &program.constants {
+        types[*id] = Some(ValueType::constant(tensor.clone()));
+    }
+    for (id, known) in &request.known {
+        types[*id] = Some(known.clone());
+    }
+    types
+}
+
+/// The values that no node computes (inputs, weights, constants) from which `pending` are computed, by way of values that
+/// `follow` agrees to.
+pub(super) fn origins(
+    program: &Program,
+    mut pending: Vec<ValueId>,
+    follow: impl Fn(ValueId) -> bool,
+) -> BTreeSet<ValueId> {
     let mut makers = vec![None; program.names.len()];
     for (index, node) in program.nodes.iter().enumerate() {
         for id in node.outputs.iter().flatten() {
             makers[*id] = Some(index);
         }
     }
-    let not_constant = |id: &ValueId| types[*id].as_ref().is_none_or(|known| known.value.is_none());
-    let shape_inputs = node.op.shape_inputs().iter();
-    let mut pending: Vec<ValueId> =
-        shape_inputs.filter_map(|index| node.inputs.get(*index).copied().flatten()).collect();
     let mut seen = BTreeSet::new();
     let mut origins = BTreeSet::new();
     while let Some(id) = pending.pop() {
-        if !not_constant(&id) || !seen.insert(id) {
+        if !follow(id) || !seen.insert(id) {
             continue;
         }
         match makers[id] {

@@ -6,13 +6,16 @@
 
 mod absolute;
 mod binary_cross_entropy;
+mod cosine_embedding;
 mod cross_entropy;
+mod ctc;
 mod hinge;
 mod huber;
 mod kl;
 mod pair;
 mod perceptron;
 mod squared;
+mod triplet;
 
 use serde_json::{Map, Value};
 
@@ -36,12 +39,15 @@ pub struct LossEntry {
 pub const LOSSES: &[LossEntry] = &[
     LossEntry { name: "absolute", op: absolute::ENTRY, settings: &[] },
     LossEntry { name: "binary_cross_entropy", op: binary_cross_entropy::ENTRY, settings: &[] },
+    LossEntry { name: "cosine_embedding", op: cosine_embedding::ENTRY, settings: &["margin"] },
     LossEntry { name: "cross_entropy", op: cross_entropy::ENTRY, settings: cross_entropy::SETTINGS },
+    LossEntry { name: "ctc", op: ctc::ENTRY, settings: &["blank_index"] },
     LossEntry { name: "hinge", op: hinge::ENTRY, settings: &[] },
     LossEntry { name: "huber", op: huber::ENTRY, settings: &["delta"] },
     LossEntry { name: "kl", op: kl::ENTRY, settings: &[] },
     LossEntry { name: "perceptron", op: perceptron::ENTRY, settings: &[] },
     LossEntry { name: "squared", op: squared::ENTRY, settings: &[] },
+    LossEntry { name: "triplet", op: triplet::ENTRY, settings: &["margin"] },
 ];
 
 /// A loss with its settings, and what it compares.

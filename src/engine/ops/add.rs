@@ -24,10 +24,12 @@ impl Binary for Add {
         a.add(b)
     }
 
+    #[inline(always)]
     fn value<T: Float>(a: T, b: T) -> T {
         a + b
     }
 
+    #[inline(always)]
     fn derivatives<T: Float>(_: T, _: T, _: T) -> (T, T) {
         (T::one(), T::one())
     }

@@ -69,6 +69,14 @@ impl<const N: usize> Walk<N> {
         Walk { sizes, strides: kept }
     }
 
+    /// The strides, when the whole result is one run.
+    pub fn single(&self) -> Option<[usize; N]> {
+        match self.strides.as_slice() {
+            [strides] => Some(*strides),
+            _ => None,
+        }
+    }
+
     /// Calls `run(first element of the result, first of each operand, length, stride of each)` for each innermost run.
     pub fn runs(&self, mut run: impl FnMut(usize, [usize; N], usize, [usize; N])) {
         if self.sizes.contains(&0) {

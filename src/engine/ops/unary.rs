@@ -3,17 +3,29 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use super::binary::{Integer, with_integer};
 use crate::engine::error::OpError;
 use crate::engine::kernel::{Backward, Forward, Kernel};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
+use crate::engine::kernels::math::vectorised;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
+use crate::engine::pool::Pool;
 use crate::onnx::AttributeValue;
+use crate::tensor::DType;
 
-/// A function of one floating-point number and its derivative. Implementing it makes an operator by way of [`Pointwise`].
+/// A function of one number and its derivative. Implementing it makes an operator by way of [`Pointwise`].
+///
+/// Mark `value` and `derivative` `#[inline(always)]`, so that their loops become vector code.
 pub trait Unary: Clone + Debug + Send + Sync + 'static {
     /// Whether the derivative is computed from `x`, from `y`, or both.
     const READS: Reads;
+
+    /// About how many picoseconds one element takes: what work is shared out by.
+    const COST: usize = 500;
+
+    /// Which integers it takes, besides f32 and f64.
+    const INTEGERS: Integers = Integers::None;
 
     /// `f(x)`.
     fn value<T: Float>(&self, x: T) -> T;
@@ -21,10 +33,41 @@ pub trait Unary: Clone + Debug + Send + Sync + 'static {
     /// `f'(x)`, where `y = f(x)`. What [`READS`](Unary::READS) leaves out is zero here.
     fn derivative<T: Float>(&self, x: T, y: T) -> T;
 
+    /// `f(x)` for integers; wraps around. Called only for those that [`INTEGERS`](Unary::INTEGERS) names.
+    fn integer<T: Integer>(&self, x: T) -> T {
+        x
+    }
+
     /// Its attributes, without defaults.
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         Vec::new()
     }
+}
+
+/// Integers that an operator takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integers {
+    /// None.
+    None,
+    /// Those with a sign.
+    Signed,
+    /// All of them.
+    All,
+}
+
+/// An attribute of f32, for [`Unary::attributes`]: nothing when it has its default.
+pub fn attribute(name: &'static str, value: f32, default: f32) -> Option<(&'static str, AttributeValue)> {
+    (value.to_bits() != default.to_bits()).then_some((name, AttributeValue::Float(value)))
+}
+
+/// Elements that one thread takes at a time.
+const PIECE: usize = 4096;
+
+/// Calls `work(position of the first element, elements)` for pieces of `to`, on as many threads as pay when an element
+/// takes `cost` picoseconds.
+pub fn pieces<T: Send>(pool: &Pool, to: &mut [T], cost: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let cost = to.len().saturating_mul(cost) / 1000;
+    pool.for_pieces(to, PIECE, cost, |index, piece| work(index * PIECE, piece));
 }
 
 /// The operator that applies a [`Unary`] function to every element.
@@ -37,14 +80,27 @@ impl<F: Unary> Op for Pointwise<F> {
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<ValueType>, OpError> {
+        use DType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
         inputs.expect(1..=1, 1..=1)?;
-        let x = inputs.float(0)?;
+        let x = match F::INTEGERS {
+            Integers::None => inputs.float(0)?,
+            Integers::Signed => {
+                let expected = "f32, f64 or an integer with a sign";
+                inputs.of(0, expected, |dtype| matches!(dtype, F32 | F64 | I8 | I16 | I32 | I64))?
+            }
+            Integers::All => inputs.of(0, "f32, f64 or an integer", |dtype| {
+                matches!(dtype, F32 | F64 | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
+            })?,
+        };
         Ok(vec![ValueType::new(x.dtype, x.shape.clone())])
     }
 
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let dtype = signature.input(0)?.dtype;
-        with_float!(dtype, T => Box::new(PointwiseKernel::<F, T>(self.0.clone(), PhantomData)))
+        if matches!(dtype, DType::F32 | DType::F64) || F::INTEGERS == Integers::None {
+            return with_float!(dtype, T => Box::new(PointwiseKernel::<F, T>(self.0.clone(), PhantomData)));
+        }
+        with_integer!(dtype, T => Box::new(IntegerKernel::<F, T>(self.0.clone(), PhantomData)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -56,15 +112,31 @@ impl<F: Unary> Op for Pointwise<F> {
     }
 }
 
+struct IntegerKernel<F, T>(F, PhantomData<T>);
+
+impl<F: Unary, T: Integer> Kernel for IntegerKernel<F, T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        let x = io.input::<T>(0)?;
+        let y = io.output::<T>(0)?;
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = self.0.integer(*x));
+        Ok(())
+    }
+}
+
 struct PointwiseKernel<F, T>(F, PhantomData<T>);
 
 impl<F: Unary, T: Float> Kernel for PointwiseKernel<F, T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let x = io.input::<T>(0)?;
         let y = io.output::<T>(0)?;
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = self.0.value(*x);
-        }
+        let f = &self.0;
+        pieces(io.env.pool, y, F::COST, |at, y| {
+            let x = &x[at..at + y.len()];
+            vectorised(
+                #[inline(always)]
+                || y.iter_mut().zip(x).for_each(|(y, x)| *y = f.value(*x)),
+            );
+        });
         Ok(())
     }
 
@@ -72,28 +144,41 @@ impl<F: Unary, T: Float> Kernel for PointwiseKernel<F, T> {
         let dy = io.d_output::<T>(0)?;
         let (x, y) = (io.optional_input::<T>(0)?, io.optional_output::<T>(0)?);
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
-        match (x, y) {
-            (Some(x), Some(y)) => {
-                for (((dx, dy), x), y) in dx.iter_mut().zip(dy).zip(x).zip(y) {
-                    *dx = *dy * self.0.derivative(*x, *y);
-                }
-            }
-            (Some(x), None) => {
-                for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                    *dx = *dy * self.0.derivative(*x, T::zero());
-                }
-            }
-            (None, Some(y)) => {
-                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                    *dx = *dy * self.0.derivative(T::zero(), *y);
-                }
-            }
-            (None, None) => {
-                for (dx, dy) in dx.iter_mut().zip(dy) {
-                    *dx = *dy * self.0.derivative(T::zero(), T::zero());
-                }
+        let f = &self.0;
+        pieces(io.env.pool, dx, F::COST, |at, dx| {
+            let range = at..at + dx.len();
+            let (dy, x, y) = (&dy[range.clone()], x.map(|x| &x[range.clone()]), y.map(|y| &y[range.clone()]));
+            vectorised(
+                #[inline(always)]
+                || gradient(f, dx, dy, x, y),
+            );
+        });
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn gradient<F: Unary, T: Float>(f: &F, dx: &mut [T], dy: &[T], x: Option<&[T]>, y: Option<&[T]>) {
+    match (x, y) {
+        (Some(x), Some(y)) => {
+            for (((dx, dy), x), y) in dx.iter_mut().zip(dy).zip(x).zip(y) {
+                *dx = *dy * f.derivative(*x, *y);
             }
         }
-        Ok(())
+        (Some(x), None) => {
+            for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
+                *dx = *dy * f.derivative(*x, T::zero());
+            }
+        }
+        (None, Some(y)) => {
+            for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                *dx = *dy * f.derivative(T::zero(), *y);
+            }
+        }
+        (None, None) => {
+            for (dx, dy) in dx.iter_mut().zip(dy) {
+                *dx = *dy * f.derivative(T::zero(), T::zero());
+            }
+        }
     }
 }

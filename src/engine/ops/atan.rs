@@ -1,0 +1,58 @@
+//! Atan: `y = atan x`. Derivative: `1/(1 + x²)`.
+//!
+//! ONNX: <https://onnx.ai/onnx/operators/onnx__Atan.html>.
+
+use super::unary::{Pointwise, Unary};
+use crate::engine::attributes::{NodeReader, OpEntry};
+use crate::engine::error::OpError;
+use crate::engine::kernels::Float;
+use crate::engine::op::{Op, Reads};
+
+pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Atan", since: 7, parse };
+
+fn parse(_: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
+    Ok(Box::new(Pointwise(Atan)))
+}
+
+#[derive(Clone, Debug)]
+struct Atan;
+
+impl Unary for Atan {
+    const READS: Reads = Reads::INPUTS;
+    const COST: usize = 10_000;
+
+    #[inline(always)]
+    fn value<T: Float>(&self, x: T) -> T {
+        x.atan()
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(&self, x: T, _: T) -> T {
+        (T::one() + x * x).recip()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::testing::{Case, check};
+
+    #[test]
+    fn cases() {
+        check(
+            "Atan",
+            &[
+                Case::new().input(&[5], &[-0.75, -0.5, 0.0, 0.25, 0.9]).output(
+                    &[5],
+                    &[-0.6435011087932844, -0.4636476090008061, 0.0, 0.24497866312686414, 0.7328151017865066],
+                ),
+                Case::new().random_input(&[2, 3, 5]),
+                Case::new().random_input(&[]),
+                Case::new().random_input(&[0, 3]),
+                Case::new().input(&[1], &[f64::NAN]).output(&[1], &[f64::NAN]).without_gradient(),
+                Case::new().ints(&[2], &[1, 2]).error("expected f32 or f64"),
+                Case::new().random_input(&[2]).random_input(&[2]).error("expected 1 inputs, found 2"),
+                Case::new().random_input(&[2]).int("axis", 1).error("attribute `axis`"),
+            ],
+        );
+    }
+}

@@ -12,8 +12,8 @@
 
 use super::Float;
 
-/// Runs `work` compiled for the widest vectors of the machine that need no other bits: AVX2 where there is AVX2, the
-/// baseline elsewhere. Worth it for a loop of a hundred numbers or more; mark what it calls `#[inline(always)]`.
+/// Runs `work` compiled for the widest vectors that the machine has, found out at run time; the bits are the same for all.
+/// Worth it for a loop of a hundred numbers or more; mark what it calls `#[inline(always)]`.
 #[inline]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)

@@ -1,7 +1,8 @@
 //! Mod: what remains of `a/b`, with broadcasting. With `fmod = 1` it has the sign of a (as in C), else that of b (as in
-//! Python); floating-point numbers need `fmod = 1`. An integer modulo zero is zero.
+//! Python). An integer modulo zero is zero. Versions before 28 ask for `fmod = 1` with floating-point numbers; where it is
+//! missing, they are read as the later ones are.
 //!
-//! Derivatives: 1 and `−trunc(a/b)`. ONNX: <https://onnx.ai/onnx/operators/onnx__Mod.html>.
+//! Derivatives: 1, and `−trunc(a/b)` or `−⌊a/b⌋`. ONNX: <https://onnx.ai/onnx/operators/onnx__Mod.html>.
 
 use super::binary::{Binary, Broadcast, Integer};
 use crate::engine::attributes::{NodeReader, OpEntry};
@@ -10,7 +11,6 @@ use crate::engine::kernel::Kernel;
 use crate::engine::kernels::Float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
-use crate::tensor::DType;
 
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Mod", since: 10, parse };
 
@@ -29,12 +29,7 @@ impl Op for Mod {
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<ValueType>, OpError> {
-        let types = Broadcast::<Truncated>::new().infer(inputs)?;
-        if !self.truncated && matches!(inputs.required(0)?.dtype, DType::F32 | DType::F64) {
-            let expected = "1 for floating-point numbers".into();
-            return Err(OpError::Attribute { name: "fmod".into(), expected, found: "0".into() });
-        }
-        Ok(types)
+        Broadcast::<Truncated>::new().infer(inputs)
     }
 
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
@@ -83,11 +78,19 @@ impl Binary for Floored {
     }
 
     fn value<T: Float>(a: T, b: T) -> T {
-        Truncated::value(a, b)
+        let rest = a % b;
+        if rest == T::zero() {
+            // A zero has the sign of b too.
+            if b < T::zero() { -T::zero() } else { T::zero() }
+        } else if (rest < T::zero()) == (b < T::zero()) {
+            rest
+        } else {
+            rest + b
+        }
     }
 
-    fn derivatives<T: Float>(a: T, b: T, y: T) -> (T, T) {
-        Truncated::derivatives(a, b, y)
+    fn derivatives<T: Float>(a: T, b: T, _: T) -> (T, T) {
+        (T::one(), -(a / b).floor())
     }
 }
 
@@ -115,7 +118,17 @@ mod tests {
                 Case::new().input(&[2], &[-4.5, 7.25]).input(&[], &[2.0]).int("fmod", 1).output(&[2], &[-0.5, 1.25]),
                 Case::new().random_input(&[2, 3]).input(&[3], &[0.3, -0.4, 0.7]).int("fmod", 1),
                 Case::new().random_input(&[0, 3]).random_input(&[3]).int("fmod", 1),
-                Case::new().random_input(&[2]).random_input(&[2]).error("1 for floating-point numbers"),
+                Case::new()
+                    .input(&[5], &[-4.5, 4.5, 7.25, -2.0, -1.0])
+                    .input(&[5], &[2.0, -2.0, 2.0, 2.0, f64::INFINITY])
+                    .output(&[5], &[1.5, -1.5, 1.25, 0.0, f64::INFINITY])
+                    .without_gradient(),
+                Case::new()
+                    .input(&[3], &[1.0, f64::INFINITY, f64::NAN])
+                    .input(&[3], &[0.0, 2.0, 2.0])
+                    .output(&[3], &[f64::NAN; 3])
+                    .without_gradient(),
+                Case::new().random_input(&[2, 3]).input(&[3], &[0.3, -0.4, 0.7]),
                 Case::new().random_input(&[2]).random_input(&[2]).int("fmod", 2).error("0 or 1"),
                 Case::new().ints(&[2], &[1, 2]).ints(&[3], &[1, 2, 3]).error("cannot be broadcast"),
             ],

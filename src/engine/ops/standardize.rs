@@ -120,9 +120,7 @@ impl<T: Float> Kernel for Standardize<T> {
         io.env.pool.for_pieces(moments, 1, x.len(), |row, moments| {
             let x = &x[row * rows.len..(row + 1) * rows.len];
             let mean = if *centred { sum(x, |x| x) / count } else { T::zero() };
-            // The differences are summed as well: what rounding left in the mean is taken out of the variance.
-            let rest = if *centred { sum(x, |x| x - mean) } else { T::zero() };
-            let var = (sum(x, |x| (x - mean) * (x - mean)) - rest * rest / count) / count;
+            let var = sum(x, |x| (x - mean) * (x - mean)) / count;
             moments.fill([mean, (var + *epsilon).sqrt().recip()]);
         });
         let moments = &*moments;

@@ -93,7 +93,7 @@ impl<F: LaneFunction> Op for AlongAxis<F> {
         let lanes = self.lanes(&x.shape)?;
         with_float!(x.dtype, T => Box::new(LaneKernel::<F, T> {
             lanes,
-            work: if lanes.inner == 1 { Vec::new() } else { vec![T::default(); 3 * BLOCK * lanes.len] },
+            work: vec![T::default(); 3 * block(lanes) * lanes.len],
             function: self.function.clone(),
         }))
     }
@@ -116,6 +116,11 @@ struct LaneKernel<F, T> {
 
 /// Lanes that are copied together where they are not contiguous: as many as share a cache line.
 const BLOCK: usize = 16;
+
+/// How many lanes are copied together; none where they are contiguous, or where there is nothing to copy.
+fn block(lanes: Lanes) -> usize {
+    if lanes.inner == 1 || lanes.elements() == 0 { 0 } else { BLOCK.min(lanes.inner) }
+}
 
 /// Copies `width` neighbouring lanes of `len` elements, which lie `inner` apart, one behind the other.
 fn gather<T: Copy>(to: &mut [T], from: &[T], Lanes { len, inner, .. }: Lanes, width: usize) {
@@ -156,7 +161,7 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
             });
             return Ok(());
         }
-        let (from, to) = self.work.split_at_mut(BLOCK * lanes.len);
+        let (from, to) = self.work.split_at_mut(block(lanes) * lanes.len);
         for (start, width) in blocks(lanes) {
             gather(from, &x[start..], lanes, width);
             let each = from.chunks_exact(lanes.len).zip(to.chunks_exact_mut(lanes.len));
@@ -181,8 +186,8 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
             });
             return Ok(());
         }
-        let (of_work, rest) = self.work.split_at_mut(BLOCK * lanes.len);
-        let (dy_work, dx_work) = rest.split_at_mut(BLOCK * lanes.len);
+        let (of_work, rest) = self.work.split_at_mut(block(lanes) * lanes.len);
+        let (dy_work, dx_work) = rest.split_at_mut(block(lanes) * lanes.len);
         for (start, width) in blocks(lanes) {
             gather(of_work, &of[start..], lanes, width);
             gather(dy_work, &dy[start..], lanes, width);

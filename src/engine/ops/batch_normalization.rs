@@ -137,20 +137,20 @@ impl Grid {
         self.count() * self.channels
     }
 
-    /// For each channel the two sums of what `each` makes of its elements, of `x` and `other`.
-    fn sums<T: Float>(
+    /// For each channel the two sums of what `each(channel)` makes of its elements, of `x` and `other`.
+    fn sums<T: Float, E: Fn(T, T) -> [T; 2]>(
         &self,
         pool: &Pool,
         sums: &mut [[T; 2]],
         (x, other): (&[T], &[T]),
-        each: impl Fn(usize, T, T) -> [T; 2] + Sync,
+        each: impl Fn(usize) -> E + Sync,
     ) {
         if self.positions == 1 {
             sums.fill([T::zero(); 2]);
             let samples = x.chunks_exact(self.channels.max(1)).zip(other.chunks_exact(self.channels.max(1)));
             for (x, other) in samples {
                 for (channel, ((sums, x), other)) in sums.iter_mut().zip(x).zip(other).enumerate() {
-                    let [a, b] = each(channel, *x, *other);
+                    let [a, b] = each(channel)(*x, *other);
                     sums[0] += a;
                     sums[1] += b;
                 }
@@ -158,11 +158,11 @@ impl Grid {
             return;
         }
         pool.for_pieces(sums, 1, self.elements(), |channel, sums| {
-            let mut total = [T::zero(); 2];
+            let (mut total, each) = ([T::zero(); 2], each(channel));
             for at in self.rows(channel) {
                 let (x, other) = (&x[at.clone()], &other[at]);
-                total[0] += sum_of(x, other, |x, other| each(channel, x, other)[0]);
-                total[1] += sum_of(x, other, |x, other| each(channel, x, other)[1]);
+                total[0] += sum_of(x, other, |x, other| each(x, other)[0]);
+                total[1] += sum_of(x, other, |x, other| each(x, other)[1]);
             }
             sums.fill(total);
         });
@@ -198,13 +198,13 @@ impl Grid {
             });
             return;
         }
-        self.sums(pool, moments, (x, x), |_, x, _| [x, T::zero()]);
+        self.sums(pool, moments, (x, x), |_| |x, _| [x, T::zero()]);
         for (factors, [total, _]) in factors.iter_mut().zip(moments.iter()) {
             factors[0] = *total / count;
         }
-        self.sums(pool, moments, (x, x), |channel, x, _| {
-            let difference = x - factors[channel][0];
-            [T::zero(), difference * difference]
+        self.sums(pool, moments, (x, x), |channel| {
+            let mean = factors[channel][0];
+            move |x, _| [T::zero(), (x - mean) * (x - mean)]
         });
         for (moments, [mean, ..]) in moments.iter_mut().zip(factors.iter()) {
             *moments = [*mean, moments[1] / count];
@@ -306,9 +306,9 @@ impl<T: Float> Kernel for BatchKernel<T> {
         for (factors, [mean, var]) in factors.iter_mut().zip(moments.iter()) {
             *factors = [*mean, deviation(*var), *var];
         }
-        grid.sums(io.env.pool, moments, (x, dy), |channel, x, dy| {
+        grid.sums(io.env.pool, moments, (x, dy), |channel| {
             let [mean, deviation, _] = factors[channel];
-            [dy, (x - mean) * deviation * dy]
+            move |x, dy| [dy, (x - mean) * deviation * dy]
         });
         for (which, index) in [(1, 1), (0, 2)] {
             if let Some(gradient) = io.d_input::<T>(index)? {

@@ -215,10 +215,12 @@ fn apply<T: Float>(pool: &crate::engine::pool::Pool, sieve: Option<Sieve<T>>, fr
     };
     pool.for_pieces(to, PIECE, 2 * from.len(), |piece, to| {
         let first = piece * PIECE;
+        // A table has no branch that is guessed wrong every other time.
+        let factors = [T::zero(), sieve.scale];
         for (pair, (to, from)) in to.chunks_mut(2).zip(from[first..].chunks(2)).enumerate() {
             let kept = sieve.pair(first / 2 + pair);
             for ((to, from), kept) in to.iter_mut().zip(from).zip(kept) {
-                *to = if kept { *from * sieve.scale } else { T::zero() };
+                *to = *from * factors[usize::from(kept)];
             }
         }
     });

@@ -85,7 +85,7 @@ impl Op for GroupNormalization {
             true => Factors::Runs { length: len, count: groups },
             false => Factors::Runs { length: positions.len, count: channels },
         };
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, self.stash)))
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, None)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {

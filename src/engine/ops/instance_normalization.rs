@@ -12,7 +12,7 @@ use crate::engine::kernel::Kernel;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
-use crate::tensor::{DType, Dim};
+use crate::tensor::Dim;
 
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "InstanceNormalization", since: 6, parse };
 
@@ -59,7 +59,7 @@ impl Op for InstanceNormalization {
         let x = signature.input(0)?;
         let rows = Lanes::from(&x.shape, 2);
         let factors = Factors::Runs { length: rows.len, count: x.shape.get(1).copied().unwrap_or(1) };
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, DType::F32)))
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, None)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {

@@ -123,7 +123,9 @@ impl Op for LayerNormalization {
             return Err(OpError::NotCovered { what: "a bias of another shape than the scale".into() });
         }
         let (rows, factors) = (Lanes::from(&x.shape, first), factors(x, first, &scale.shape));
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, self.stash)))
+        let wanted = signature.optional_output(1).or(signature.optional_output(2)).is_some();
+        let stash = wanted.then_some(self.stash);
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, stash)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -169,6 +171,9 @@ mod tests {
                 random(&[2, 40], &[40]).float("epsilon", 0.1),
                 random(&[0, 3], &[3]),
                 random(&[3, 0], &[0]),
+                random(&[3, 0], &[1]),
+                random(&[0, 3], &[1]),
+                Case::new().random_input(&[2, 0]).random_input(&[0]).output_count(2).without_gradient(),
                 random(&[2, 3], &[2]).error("that can be repeated to [3]"),
                 random(&[2, 3], &[2, 3]).error("that can be repeated to [3]"),
                 random(&[2, 3], &[3]).int("axis", 2).error("expected -2 to 1, found 2"),

@@ -58,7 +58,8 @@ impl Op for MeanVarianceNormalization {
         let sizes = || x.shape.iter().zip(&normalised);
         let groups: Vec<usize> = sizes().map(|(size, normalised)| if *normalised { 1 } else { *size }).collect();
         let count: usize = sizes().filter(|(_, normalised)| **normalised).map(|(size, _)| *size).product();
-        let (walk, groups) = (Walk::new(&x.shape, [&groups]), groups.iter().product());
+        let walk = Walk::new(&x.shape, [&groups]);
+        let groups = if x.is_empty() { 0 } else { groups.iter().product() };
         with_float!(x.dtype, T => Box::new(MeanVarianceKernel::<T> {
             walk,
             count: T::of(count.max(1) as f64),

@@ -106,7 +106,7 @@ impl Op for TopK {
         let taken = taken.ok_or_else(|| OpError::Plan { what: "TopK without an output".into() })?;
         let lanes = Lanes::along(&x.shape, axis);
         let k = taken.shape.get(axis).copied().unwrap_or(0).min(lanes.len);
-        let (order, positions) = (Vec::with_capacity(lanes.len), vec![0; taken.len()]);
+        let (order, positions) = (Vec::with_capacity(lanes.len.min(x.len())), vec![0; taken.len()]);
         let largest = self.largest;
         with_number!(x.dtype, T => Box::new(TopKernel::<T> { lanes, k, largest, order, positions, kind: PhantomData }))
     }

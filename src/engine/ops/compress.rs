@@ -61,7 +61,10 @@ impl Op for Compress {
             if axis != chosen_axis {
                 return Axis::whole(stride, *size);
             }
-            Axis::new(stride, chosen.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(position, _)| Some(position)))
+            Axis::new(
+                stride,
+                chosen.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(position, _)| Some(position)),
+            )
         });
         kernel(x, Rearrange::new(axes.collect()), Fill::Number(0.0))
     }

@@ -23,8 +23,7 @@ struct Concat {
 }
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    let missing =
-        || OpError::Attribute { name: "axis".into(), expected: "an integer".into(), found: "nothing".into() };
+    let missing = || OpError::Attribute { name: "axis".into(), expected: "an integer".into(), found: "nothing".into() };
     Ok(Box::new(Concat { axis: node.int("axis")?.ok_or_else(missing)? }))
 }
 

@@ -138,7 +138,11 @@ mod tests {
                 case("value_int", AttributeValue::Int(-3), Tensor::scalar(-3i64)),
                 case("value_ints", AttributeValue::Ints(vec![]), Tensor::from_vec(Vec::<i64>::new())),
                 case("value_string", AttributeValue::String(b"a".to_vec()), Tensor::scalar("a".to_string())),
-                case("value_strings", AttributeValue::Strings(vec![b"a".to_vec()]), Tensor::from_vec(vec!["a".to_string()])),
+                case(
+                    "value_strings",
+                    AttributeValue::Strings(vec![b"a".to_vec()]),
+                    Tensor::from_vec(vec!["a".to_string()]),
+                ),
                 Case::new().error("exactly one of value"),
                 Case::new().int("value_int", 1).float("value_float", 1.0).error("exactly one of value"),
                 Case::new().float("value_int", 1.0).error("attribute `value_int`: expected a value of the type"),

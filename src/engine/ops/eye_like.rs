@@ -128,8 +128,14 @@ mod tests {
                 x().int("dtype", 7).int("k", -1).output_tensor(is([0, 0, 0, 1, 0, 0])),
                 x().int("dtype", 7).int("k", i64::MIN).output_tensor(is([0; 6])),
                 x().int("dtype", 7).int("k", i64::MAX).output_tensor(is([0; 6])),
-                Case::new().random_input(&[1, 1]).int("dtype", 9).output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
-                Case::new().random_input(&[1, 1]).int("dtype", 10).output_tensor(Tensor::new(vec![1, 1], vec![f16::ONE]).unwrap()),
+                Case::new()
+                    .random_input(&[1, 1])
+                    .int("dtype", 9)
+                    .output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
+                Case::new()
+                    .random_input(&[1, 1])
+                    .int("dtype", 10)
+                    .output_tensor(Tensor::new(vec![1, 1], vec![f16::ONE]).unwrap()),
                 Case::new().random_input(&[0, 2]).output(&[0, 2], &[]),
                 Case::new().ints(&[1, 1], &[5]).output_tensor(Tensor::new(vec![1, 1], vec![1i64]).unwrap()),
                 x().int("dtype", 8).error("attribute `dtype`"),

@@ -54,11 +54,8 @@ impl Op for Gather {
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let (x, indices) = (signature.input(0)?, signature.input(1)?);
         let axis = attribute_axis("axis", self.axis, x.shape.len())?;
-        let rows = Rows {
-            size: x.shape[axis],
-            inner: x.shape[axis + 1..].iter().product(),
-            chosen: vec![0; indices.len()],
-        };
+        let rows =
+            Rows { size: x.shape[axis], inner: x.shape[axis + 1..].iter().product(), chosen: vec![0; indices.len()] };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             return with_float!(x.dtype, T => Box::new(FloatKernel::<T>(AnyKernel(rows, PhantomData))));
         }

@@ -286,7 +286,9 @@ impl Op for Resize {
             let name = COORDINATES.iter().find(|(_, known)| *known == self.coordinates).map_or("", |(name, _)| name);
             text("coordinate_transformation_mode", name);
         }
-        if let Some((name, _)) = POLICIES.iter().find(|(_, known)| *known == self.policy && self.policy != Policy::Stretch) {
+        if let Some((name, _)) =
+            POLICIES.iter().find(|(_, known)| *known == self.policy && self.policy != Policy::Stretch)
+        {
             text("keep_aspect_ratio_policy", name);
         }
         for (name, value) in [("antialias", self.antialias), ("exclude_outside", self.exclude_outside)] {
@@ -358,10 +360,11 @@ impl Op for Resize {
         let stretches = if y.is_empty() { Vec::new() } else { self.stretches(&x.shape, &targets)? };
         let cubic = match self.method {
             Method::Nearest(nearest) => {
-                let axes = stretches.iter().zip(strides(&x.shape)).map(|(stretch, stride)| match stretch.is_identity() {
-                    true => Axis::whole(stride, stretch.from),
-                    false => Axis::new(stride, stretch.nearest(self.coordinates, nearest)),
-                });
+                let axes =
+                    stretches.iter().zip(strides(&x.shape)).map(|(stretch, stride)| match stretch.is_identity() {
+                        true => Axis::whole(stride, stretch.from),
+                        false => Axis::new(stride, stretch.nearest(self.coordinates, nearest)),
+                    });
                 return kernel(x, Rearrange::new(axes.collect()), Fill::Number(self.extrapolation));
             }
             Method::Linear => None,
@@ -467,11 +470,15 @@ mod tests {
                     .constant_ints(&[7, 8])
                     .string("keep_aspect_ratio_policy", "not_larger"),
                 is(line().opset(11).initializer(scales(&[])).constant_ints(&[2]), &[1.0, 3.0]),
-                is(mode(by(2.0).opset(11), "tf_half_pixel_for_nn").string("nearest_mode", "floor"),
-                    &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]),
+                is(
+                    mode(by(2.0).opset(11), "tf_half_pixel_for_nn").string("nearest_mode", "floor"),
+                    &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0],
+                ),
                 is(Case::new().input(&[4], &[1.0, 2.0, 3.0, 4.0]).initializer(scales(&[0.6])).opset(10), &[1.0, 3.0]),
-                is(linear(Case::new().input(&[2], &[1.0, 2.0]).initializer(scales(&[2.0])).opset(10)),
-                    &[1.0, 1.5, 2.0, 2.0]),
+                is(
+                    linear(Case::new().input(&[2], &[1.0, 2.0]).initializer(scales(&[2.0])).opset(10)),
+                    &[1.0, 1.5, 2.0, 2.0],
+                ),
                 linear(Case::new().random_input(&[0, 2]).left_out().initializer(scales(&[2.0, 2.0]))),
                 linear(to(0)).output(&[0], &[]),
                 Case::new()
@@ -492,7 +499,8 @@ mod tests {
                 line().initializer(scales(&[1.0, 1.0])).error("expected 1 values, found 2"),
                 by(2.0).constant_ints(&[8]).error("both or neither"),
                 line().error("both or neither"),
-                linear(Case::new().random_input(&[0]).left_out().left_out().constant_ints(&[2])).error("elements to make"),
+                linear(Case::new().random_input(&[0]).left_out().left_out().constant_ints(&[2]))
+                    .error("elements to make"),
                 by(2.0).int("antialias", 1).error("attribute `antialias`"),
                 mode(by(2.0), "tf_half_pixel_for_nn").error("coordinate_transformation_mode"),
                 mode(by(2.0).opset(18), "half_pixel_symmetric").error("coordinate_transformation_mode"),

@@ -33,8 +33,7 @@ fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
         return Ok(Box::new(Slice { bounds: None }));
     }
     let required = |name: &'static str| {
-        let missing =
-            || OpError::Attribute { name: name.into(), expected: "integers".into(), found: "nothing".into() };
+        let missing = || OpError::Attribute { name: name.into(), expected: "integers".into(), found: "nothing".into() };
         node.ints(name)?.ok_or_else(missing)
     };
     let (starts, ends) = (required("starts")?, required("ends")?);
@@ -93,7 +92,11 @@ impl Bounds {
             });
         }
         if steps.contains(&0) {
-            return Err(OpError::Value { input: 4, expected: "steps other than 0".into(), found: format!("{steps:?}") });
+            return Err(OpError::Value {
+                input: 4,
+                expected: "steps other than 0".into(),
+                found: format!("{steps:?}"),
+            });
         }
         let range = |((axis, start), (end, step))| Range { axis, start, end, step };
         let bounds = self.ends.iter().copied().zip(steps);
@@ -219,11 +222,20 @@ mod tests {
                     &[1.0, 2.0],
                 ),
                 is(line().opset(9).ints_attribute("starts", &[1]).ints_attribute("ends", &[-1]), &[1.0, 2.0, 3.0]),
-                cube().opset(9).ints_attribute("starts", &[1]).ints_attribute("ends", &[3]).ints_attribute("axes", &[2]),
+                cube()
+                    .opset(9)
+                    .ints_attribute("starts", &[1])
+                    .ints_attribute("ends", &[3])
+                    .ints_attribute("axes", &[2]),
                 cube().constant_ints(&[0, -1]).constant_ints(&[2, 0]).constant_ints(&[0, -1]).constant_ints(&[1, -2]),
                 cube().constant_ints(&[1, 1, 1]).constant_ints(&[2, 3, 4]),
                 cube().constant_ints(&[]).constant_ints(&[]),
-                Case::new().random_input(&[0, 2]).constant_ints(&[-1]).constant_ints(&[-9]).constant_ints(&[0]).constant_ints(&[-1]),
+                Case::new()
+                    .random_input(&[0, 2])
+                    .constant_ints(&[-1])
+                    .constant_ints(&[-9])
+                    .constant_ints(&[0])
+                    .constant_ints(&[-1]),
                 Case::new()
                     .tensor(Tensor::from_vec(vec!["a".to_string(), "b".to_string()]))
                     .constant_ints(&[-1])

@@ -235,9 +235,9 @@ impl<T: Float> Kernel for FloatKernel<T> {
         for (index, range) in parts.each() {
             let rows = dx.chunks_exact_mut(parts.whole);
             match io.optional_d_output::<T>(index)? {
-                Some(dy) => rows
-                    .zip(dy.chunks_exact(range.len()))
-                    .for_each(|(dx, dy)| dx[range.clone()].copy_from_slice(dy)),
+                Some(dy) => {
+                    rows.zip(dy.chunks_exact(range.len())).for_each(|(dx, dy)| dx[range.clone()].copy_from_slice(dy))
+                }
                 None => rows.for_each(|dx| dx[range.clone()].fill(T::zero())),
             }
         }

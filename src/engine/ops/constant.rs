@@ -3,6 +3,7 @@
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Constant.html>.
 
 use crate::engine::attributes::{NodeReader, OpEntry};
+use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
 use crate::engine::kernel::Kernel;
 use crate::engine::kernels::float::with_any;
@@ -83,15 +84,22 @@ fn dense(sparse: &SparseTensor) -> Result<Tensor, OpError> {
             }),
         }
     };
+    let places: Vec<usize> = (0..sparse.values().len()).filter_map(place).collect();
     with_any!(sparse.values().dtype(), T => {
-        let mut elements = vec![T::default(); len];
-        for (row, value) in sparse.values().as_slice::<T>().map_err(wrong)?.iter().enumerate() {
-            if let Some(element) = place(row).and_then(|place| elements.get_mut(place)) {
-                *element = value.clone();
-            }
-        }
-        Tensor::new(shape.to_vec(), elements).map_err(wrong)?
+        let values = sparse.values().as_slice::<T>().map_err(wrong)?;
+        Tensor::new(shape.to_vec(), spread(values, &places, len)).map_err(wrong)?
     })
+}
+
+/// `len` elements: the values at their places, and zeros.
+fn spread<T: Scalar>(values: &[T], places: &[usize], len: usize) -> Vec<T> {
+    let mut elements = vec![T::default(); len];
+    for (value, place) in values.iter().zip(places) {
+        if let Some(element) = elements.get_mut(*place) {
+            *element = value.clone();
+        }
+    }
+    elements
 }
 
 impl Op for Constant {

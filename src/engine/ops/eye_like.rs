@@ -78,7 +78,7 @@ impl Op for EyeLike {
         fn make<T: Scalar>(first: usize, step: usize, count: usize, one: T) -> Box<dyn Kernel> {
             Box::new(EyeKernel { first, step, count, one })
         }
-        let step = columns + 1;
+        let step = columns.saturating_add(1);
         match y.dtype {
             DType::Bool => Ok(make(first, step, count, true)),
             DType::F16 => Ok(make(first, step, count, f16::ONE)),

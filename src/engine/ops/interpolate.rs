@@ -280,6 +280,9 @@ impl<T: Float> Interpolate<T> {
 
     fn run(&mut self, x: &[T], y: &mut [T], pool: &Pool) {
         let last = self.passes.len().saturating_sub(1);
+        if y.is_empty() {
+            return;
+        }
         if self.passes.is_empty() {
             y.copy_from_slice(x);
         }

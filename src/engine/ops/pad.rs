@@ -198,7 +198,7 @@ impl Op for Pad {
                 |at: usize| self.mode.position(at as i64 - before.max(0), kept).map(|at| (at + first) as usize);
             Axis::new(stride, (0..*size).map(position))
         });
-        kernel(x, Rearrange::new(axes.collect()), fill)
+        kernel(x, Rearrange::new(&y.shape, axes), fill)
     }
 
     fn shape_inputs(&self) -> &'static [usize] {

@@ -140,6 +140,9 @@ struct Targets {
     region: Option<Vec<f64>>,
 }
 
+/// The size of an axis in the output and its scale, as far as they are known.
+type Known = (Option<usize>, Option<f64>);
+
 fn reals(tensor: &Tensor) -> Option<Vec<f64>> {
     match tensor.dtype() {
         DType::F32 => tensor.as_slice::<f32>().ok().map(|values| values.iter().map(|v| f64::from(*v)).collect()),
@@ -200,7 +203,7 @@ impl Resize {
     }
 
     /// For each axis its size in the output and its scale, as far as they are known.
-    fn axes(&self, dims: &[Dim], targets: &Targets) -> Result<Vec<(Option<usize>, Option<f64>)>, OpError> {
+    fn axes(&self, dims: &[Dim], targets: &Targets) -> Result<Vec<Known>, OpError> {
         let (scales_input, sizes_input, _) = self.positions();
         let axes = match &self.axes {
             Some(axes) => distinct_axes(None, axes, dims.len())?,
@@ -212,7 +215,7 @@ impl Resize {
                 Err(OpError::Value { input, expected: format!("{} values", axes.len()), found: found.to_string() })
             }
         };
-        let mut all: Vec<(Option<usize>, Option<f64>)> = dims.iter().map(|dim| (dim.known(), Some(1.0))).collect();
+        let mut all: Vec<Known> = dims.iter().map(|dim| (dim.known(), Some(1.0))).collect();
         if let Some(scales) = &targets.scales {
             counted(scales_input, scales.len())?;
             for (axis, scale) in axes.iter().zip(scales) {
@@ -261,7 +264,7 @@ impl Resize {
                 regions[*axis] = (region[index], region[axes.len() + index]);
             }
         }
-        let stretch = |((from, (to, scale)), region): ((&usize, (Option<usize>, Option<f64>)), (f64, f64))| {
+        let stretch = |((from, (to, scale)), region): ((&usize, Known), (f64, f64))| {
             let (from, to) = (*from, to.unwrap_or(0));
             Stretch { from, to, scale: scale.unwrap_or(1.0), region }
         };
@@ -329,7 +332,7 @@ impl Op for Resize {
         let all = self.axes(dims, &targets)?;
         if let Some(sizes) = x.sizes() {
             self.stretches(&sizes, &targets)?;
-            let from_nothing = |(from, (to, _)): (&usize, &(Option<usize>, Option<f64>))| *from == 0 && *to != Some(0);
+            let from_nothing = |(from, (to, _)): (&usize, &Known)| *from == 0 && *to != Some(0);
             if sizes.iter().zip(&all).any(from_nothing) {
                 let expected = "elements to make more of".into();
                 return Err(OpError::Shape { input: 0, expected, found: x.shape.clone() });
@@ -365,7 +368,7 @@ impl Op for Resize {
                         true => Axis::whole(stride, stretch.from),
                         false => Axis::new(stride, stretch.nearest(self.coordinates, nearest)),
                     });
-                return kernel(x, Rearrange::new(axes.collect()), Fill::Number(self.extrapolation));
+                return kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(self.extrapolation));
             }
             Method::Linear => None,
             Method::Cubic(a) => Some(a),
@@ -374,7 +377,7 @@ impl Op for Resize {
         let weighting = Weighting { coordinates, cubic, antialias, exclude_outside };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             if y.is_empty() {
-                return kernel(x, Rearrange::new(vec![Axis::whole(1, 0)]), Fill::Number(0.0));
+                return kernel(x, Rearrange::new(&y.shape, []), Fill::Number(0.0));
             }
             return with_float!(x.dtype, T => Box::new(Interpolate::<T>::new(&stretches, &weighting, extrapolation)));
         }
@@ -492,6 +495,19 @@ mod tests {
                     .left_out()
                     .initializer(scales(&[2.0]))
                     .output_tensor(Tensor::from_vec(vec!["a".to_string(); 2])),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .left_out()
+                    .initializer(scales(&[1.0, 2.0, 2.0]))
+                    .string("mode", "linear")
+                    .output(&[0, 2 << 40, 2 << 40], &[]),
+                Case::new()
+                    .tensor(Tensor::from_vec(vec![1u8]))
+                    .left_out()
+                    .left_out()
+                    .constant_ints(&[0])
+                    .string("mode", "cubic")
+                    .output_tensor(Tensor::from_vec(Vec::<u8>::new())),
                 by(0.0).error("scales above 0"),
                 by(f32::NAN).error("scales above 0"),
                 by(1e30).error("too large"),

@@ -60,7 +60,7 @@ impl Op for CenterCropPad {
             let position = |at: usize| (at + taken).checked_sub(put).filter(|position| position < given);
             Axis::new(stride, (0..*size).map(position))
         });
-        kernel(x, Rearrange::new(axes.collect()), Fill::Number(0.0))
+        kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(0.0))
     }
 
     fn shape_inputs(&self) -> &'static [usize] {

@@ -52,7 +52,7 @@ impl Op for Compress {
     }
 
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
-        let (x, condition) = (signature.input(0)?, signature.input(1)?);
+        let (x, condition, y) = (signature.input(0)?, signature.input(1)?, signature.output(0)?);
         let chosen = condition.value.as_ref().and_then(|value| value.as_slice::<bool>().ok());
         let chosen = chosen.ok_or_else(|| OpError::Plan { what: "the condition is not known".into() })?;
         let shape = if self.axis.is_none() { vec![x.len()] } else { x.shape.clone() };
@@ -61,9 +61,12 @@ impl Op for Compress {
             if axis != chosen_axis {
                 return Axis::whole(stride, *size);
             }
-            Axis::new(stride, chosen.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(position, _)| Some(position)))
+            Axis::new(
+                stride,
+                chosen.iter().enumerate().filter(|(_, chosen)| **chosen).map(|(position, _)| Some(position)),
+            )
         });
-        kernel(x, Rearrange::new(axes.collect()), Fill::Number(0.0))
+        kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(0.0))
     }
 
     fn shape_inputs(&self) -> &'static [usize] {

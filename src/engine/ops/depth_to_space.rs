@@ -34,17 +34,20 @@ pub fn block(node: &NodeReader<'_>) -> Result<usize, OpError> {
     })
 }
 
-fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    let mode = if node.opset() < 11 { None } else { node.string("mode")? };
-    let columns_first = match mode {
-        None | Some("DCR") => false,
-        Some("CRD") => true,
+/// Whether the attribute `mode` is `CRD`; versions below `since` have none.
+pub fn columns_first(node: &NodeReader<'_>, since: i64) -> Result<bool, OpError> {
+    match if node.opset() < since { None } else { node.string("mode")? } {
+        None | Some("DCR") => Ok(false),
+        Some("CRD") => Ok(true),
         Some(found) => {
             let (name, expected, found) = ("mode".into(), "DCR or CRD".into(), found.into());
-            return Err(OpError::Attribute { name, expected, found });
+            Err(OpError::Attribute { name, expected, found })
         }
-    };
-    Ok(Box::new(DepthToSpace { block: block(node)?, columns_first }))
+    }
+}
+
+fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
+    Ok(Box::new(DepthToSpace { block: block(node)?, columns_first: columns_first(node, 11)? }))
 }
 
 /// `dim` times `by`.
@@ -133,7 +136,9 @@ mod tests {
                 Case::new().random_input(&[1, 2, 2, 2]).int("blocksize", 1),
                 Case::new().random_input(&[1, 6, 1, 1]).int("blocksize", 2).error("that 4 divides"),
                 Case::new().random_input(&[4, 1, 1]).int("blocksize", 2).error("expected rank 4"),
-                Case::new().random_input(&[1, 4, 1, 1]).error("attribute `blocksize`: expected 1 or more, found nothing"),
+                Case::new()
+                    .random_input(&[1, 4, 1, 1])
+                    .error("attribute `blocksize`: expected 1 or more, found nothing"),
                 Case::new().random_input(&[1, 4, 1, 1]).int("blocksize", 0).error("expected 1 or more"),
                 Case::new().random_input(&[1, 4, 1, 1]).int("blocksize", i64::MAX).error("attribute `blocksize`"),
                 x().string("mode", "RDC").error("DCR or CRD"),

@@ -78,7 +78,7 @@ impl Op for EyeLike {
         fn make<T: Scalar>(first: usize, step: usize, count: usize, one: T) -> Box<dyn Kernel> {
             Box::new(EyeKernel { first, step, count, one })
         }
-        let step = columns + 1;
+        let step = columns.saturating_add(1);
         match y.dtype {
             DType::Bool => Ok(make(first, step, count, true)),
             DType::F16 => Ok(make(first, step, count, f16::ONE)),
@@ -128,8 +128,14 @@ mod tests {
                 x().int("dtype", 7).int("k", -1).output_tensor(is([0, 0, 0, 1, 0, 0])),
                 x().int("dtype", 7).int("k", i64::MIN).output_tensor(is([0; 6])),
                 x().int("dtype", 7).int("k", i64::MAX).output_tensor(is([0; 6])),
-                Case::new().random_input(&[1, 1]).int("dtype", 9).output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
-                Case::new().random_input(&[1, 1]).int("dtype", 10).output_tensor(Tensor::new(vec![1, 1], vec![f16::ONE]).unwrap()),
+                Case::new()
+                    .random_input(&[1, 1])
+                    .int("dtype", 9)
+                    .output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
+                Case::new()
+                    .random_input(&[1, 1])
+                    .int("dtype", 10)
+                    .output_tensor(Tensor::new(vec![1, 1], vec![f16::ONE]).unwrap()),
                 Case::new().random_input(&[0, 2]).output(&[0, 2], &[]),
                 Case::new().ints(&[1, 1], &[5]).output_tensor(Tensor::new(vec![1, 1], vec![1i64]).unwrap()),
                 x().int("dtype", 8).error("attribute `dtype`"),

@@ -21,11 +21,8 @@ struct GatherNd {
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
     let given = if node.opset() < 12 { 0 } else { node.int("batch_dims")?.unwrap_or(0) };
-    let wrong = |_| OpError::Attribute {
-        name: "batch_dims".into(),
-        expected: "0 or more".into(),
-        found: given.to_string(),
-    };
+    let wrong =
+        |_| OpError::Attribute { name: "batch_dims".into(), expected: "0 or more".into(), found: given.to_string() };
     Ok(Box::new(GatherNd { batch_dims: usize::try_from(given).map_err(wrong)? }))
 }
 

@@ -204,15 +204,23 @@ impl<T: Float> Pass<T> {
         if y.is_empty() {
             return;
         }
-        let rows = (PIECE / inner).max(1);
         let cost = y.len() * taps / 2;
+        if inner == 1 {
+            let blocks = (PIECE / to).max(1);
+            pool.for_pieces(y, blocks * to, cost, |piece, y| {
+                for (block, y) in y.chunks_exact_mut(to).enumerate() {
+                    self.innermost(&x[(piece * blocks + block) * from..][..from], y, extrapolation);
+                }
+            });
+            return;
+        }
+        let rows = (PIECE / inner).max(1);
         pool.for_pieces(y, rows * inner, cost, |piece, y| {
             let (mut outer, mut at) = (piece * rows / to, piece * rows % to);
             for y in y.chunks_exact_mut(inner) {
                 let x = &x[outer * from * inner..][..from * inner];
                 match y {
                     y if self.outside[at] => y.fill(extrapolation),
-                    [y] => *y = self.taps(at).fold(T::zero(), |sum, (place, weight)| sum + x[place] * weight),
                     y => {
                         y.fill(T::zero());
                         for (place, weight) in self.taps(at) {
@@ -227,6 +235,18 @@ impl<T: Float> Pass<T> {
                 }
             }
         });
+    }
+
+    /// One line along an axis whose elements lie side by side.
+    fn innermost(&self, x: &[T], y: &mut [T], extrapolation: T) {
+        let taps = self.places.chunks_exact(self.taps).zip(self.weights.chunks_exact(self.taps));
+        for ((y, (places, weights)), outside) in y.iter_mut().zip(taps).zip(&self.outside) {
+            *y = match (outside, places, weights) {
+                (true, _, _) => extrapolation,
+                (false, [p, q], [a, b]) => x[*p] * *a + x[*q] * *b,
+                _ => places.iter().zip(weights).fold(T::zero(), |sum, (place, weight)| sum + x[*place] * *weight),
+            };
+        }
     }
 
     fn backward(&self, dy: &[T], dx: &mut [T], pool: &Pool) {
@@ -280,6 +300,9 @@ impl<T: Float> Interpolate<T> {
 
     fn run(&mut self, x: &[T], y: &mut [T], pool: &Pool) {
         let last = self.passes.len().saturating_sub(1);
+        if y.is_empty() {
+            return;
+        }
         if self.passes.is_empty() {
             y.copy_from_slice(x);
         }

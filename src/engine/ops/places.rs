@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use smallvec::SmallVec;
 
 use super::indexing::Indices;
-use super::rearrange::strides;
+use super::rearrange::{count, strides};
 use crate::engine::attributes::NodeReader;
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
@@ -43,7 +43,7 @@ impl Places {
     /// Single elements of a tensor of shape `data`, which has the rank of `indices`.
     pub fn elements(data: &[usize], indices: &[usize], axis: usize) -> Self {
         let by = By::Element { sizes: indices.to_vec(), strides: strides(data), axis, size: data[axis] };
-        Places { by, width: 1, starts: vec![0; indices.iter().product()] }
+        Places { by, width: 1, starts: vec![0; count(indices)] }
     }
 
     /// Parts of a tensor of shape `data`, by the tuples that the last axis of `indices` holds; the first `batch_dims`
@@ -56,10 +56,10 @@ impl Places {
         let by = By::Tuple {
             sizes: sizes.to_vec(),
             strides: strides(data)[batch_dims..end].to_vec(),
-            batch: outer.get(batch_dims..).ok_or_else(wrong)?.iter().product(),
-            part: data[batch_dims..].iter().product(),
+            batch: count(outer.get(batch_dims..).ok_or_else(wrong)?),
+            part: count(&data[batch_dims..]),
         };
-        Ok(Places { by, width: rest.iter().product(), starts: vec![0; outer.iter().product()] })
+        Ok(Places { by, width: count(rest), starts: vec![0; count(outer)] })
     }
 
     /// Takes over the values of the indices, which are input 1.

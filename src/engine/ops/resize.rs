@@ -140,6 +140,9 @@ struct Targets {
     region: Option<Vec<f64>>,
 }
 
+/// The size of an axis in the output and its scale, as far as they are known.
+type Known = (Option<usize>, Option<f64>);
+
 fn reals(tensor: &Tensor) -> Option<Vec<f64>> {
     match tensor.dtype() {
         DType::F32 => tensor.as_slice::<f32>().ok().map(|values| values.iter().map(|v| f64::from(*v)).collect()),
@@ -200,7 +203,7 @@ impl Resize {
     }
 
     /// For each axis its size in the output and its scale, as far as they are known.
-    fn axes(&self, dims: &[Dim], targets: &Targets) -> Result<Vec<(Option<usize>, Option<f64>)>, OpError> {
+    fn axes(&self, dims: &[Dim], targets: &Targets) -> Result<Vec<Known>, OpError> {
         let (scales_input, sizes_input, _) = self.positions();
         let axes = match &self.axes {
             Some(axes) => distinct_axes(None, axes, dims.len())?,
@@ -212,7 +215,7 @@ impl Resize {
                 Err(OpError::Value { input, expected: format!("{} values", axes.len()), found: found.to_string() })
             }
         };
-        let mut all: Vec<(Option<usize>, Option<f64>)> = dims.iter().map(|dim| (dim.known(), Some(1.0))).collect();
+        let mut all: Vec<Known> = dims.iter().map(|dim| (dim.known(), Some(1.0))).collect();
         if let Some(scales) = &targets.scales {
             counted(scales_input, scales.len())?;
             for (axis, scale) in axes.iter().zip(scales) {
@@ -261,7 +264,7 @@ impl Resize {
                 regions[*axis] = (region[index], region[axes.len() + index]);
             }
         }
-        let stretch = |((from, (to, scale)), region): ((&usize, (Option<usize>, Option<f64>)), (f64, f64))| {
+        let stretch = |((from, (to, scale)), region): ((&usize, Known), (f64, f64))| {
             let (from, to) = (*from, to.unwrap_or(0));
             Stretch { from, to, scale: scale.unwrap_or(1.0), region }
         };
@@ -286,7 +289,9 @@ impl Op for Resize {
             let name = COORDINATES.iter().find(|(_, known)| *known == self.coordinates).map_or("", |(name, _)| name);
             text("coordinate_transformation_mode", name);
         }
-        if let Some((name, _)) = POLICIES.iter().find(|(_, known)| *known == self.policy && self.policy != Policy::Stretch) {
+        if let Some((name, _)) =
+            POLICIES.iter().find(|(_, known)| *known == self.policy && self.policy != Policy::Stretch)
+        {
             text("keep_aspect_ratio_policy", name);
         }
         for (name, value) in [("antialias", self.antialias), ("exclude_outside", self.exclude_outside)] {
@@ -327,7 +332,7 @@ impl Op for Resize {
         let all = self.axes(dims, &targets)?;
         if let Some(sizes) = x.sizes() {
             self.stretches(&sizes, &targets)?;
-            let from_nothing = |(from, (to, _)): (&usize, &(Option<usize>, Option<f64>))| *from == 0 && *to != Some(0);
+            let from_nothing = |(from, (to, _)): (&usize, &Known)| *from == 0 && *to != Some(0);
             if sizes.iter().zip(&all).any(from_nothing) {
                 let expected = "elements to make more of".into();
                 return Err(OpError::Shape { input: 0, expected, found: x.shape.clone() });
@@ -358,11 +363,12 @@ impl Op for Resize {
         let stretches = if y.is_empty() { Vec::new() } else { self.stretches(&x.shape, &targets)? };
         let cubic = match self.method {
             Method::Nearest(nearest) => {
-                let axes = stretches.iter().zip(strides(&x.shape)).map(|(stretch, stride)| match stretch.is_identity() {
-                    true => Axis::whole(stride, stretch.from),
-                    false => Axis::new(stride, stretch.nearest(self.coordinates, nearest)),
-                });
-                return kernel(x, Rearrange::new(axes.collect()), Fill::Number(self.extrapolation));
+                let axes =
+                    stretches.iter().zip(strides(&x.shape)).map(|(stretch, stride)| match stretch.is_identity() {
+                        true => Axis::whole(stride, stretch.from),
+                        false => Axis::new(stride, stretch.nearest(self.coordinates, nearest)),
+                    });
+                return kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(self.extrapolation));
             }
             Method::Linear => None,
             Method::Cubic(a) => Some(a),
@@ -371,7 +377,7 @@ impl Op for Resize {
         let weighting = Weighting { coordinates, cubic, antialias, exclude_outside };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             if y.is_empty() {
-                return kernel(x, Rearrange::new(vec![Axis::whole(1, 0)]), Fill::Number(0.0));
+                return kernel(x, Rearrange::new(&y.shape, []), Fill::Number(0.0));
             }
             return with_float!(x.dtype, T => Box::new(Interpolate::<T>::new(&stretches, &weighting, extrapolation)));
         }
@@ -467,11 +473,15 @@ mod tests {
                     .constant_ints(&[7, 8])
                     .string("keep_aspect_ratio_policy", "not_larger"),
                 is(line().opset(11).initializer(scales(&[])).constant_ints(&[2]), &[1.0, 3.0]),
-                is(mode(by(2.0).opset(11), "tf_half_pixel_for_nn").string("nearest_mode", "floor"),
-                    &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]),
+                is(
+                    mode(by(2.0).opset(11), "tf_half_pixel_for_nn").string("nearest_mode", "floor"),
+                    &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0],
+                ),
                 is(Case::new().input(&[4], &[1.0, 2.0, 3.0, 4.0]).initializer(scales(&[0.6])).opset(10), &[1.0, 3.0]),
-                is(linear(Case::new().input(&[2], &[1.0, 2.0]).initializer(scales(&[2.0])).opset(10)),
-                    &[1.0, 1.5, 2.0, 2.0]),
+                is(
+                    linear(Case::new().input(&[2], &[1.0, 2.0]).initializer(scales(&[2.0])).opset(10)),
+                    &[1.0, 1.5, 2.0, 2.0],
+                ),
                 linear(Case::new().random_input(&[0, 2]).left_out().initializer(scales(&[2.0, 2.0]))),
                 linear(to(0)).output(&[0], &[]),
                 Case::new()
@@ -485,6 +495,19 @@ mod tests {
                     .left_out()
                     .initializer(scales(&[2.0]))
                     .output_tensor(Tensor::from_vec(vec!["a".to_string(); 2])),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .left_out()
+                    .initializer(scales(&[1.0, 2.0, 2.0]))
+                    .string("mode", "linear")
+                    .output(&[0, 2 << 40, 2 << 40], &[]),
+                Case::new()
+                    .tensor(Tensor::from_vec(vec![1u8]))
+                    .left_out()
+                    .left_out()
+                    .constant_ints(&[0])
+                    .string("mode", "cubic")
+                    .output_tensor(Tensor::from_vec(Vec::<u8>::new())),
                 by(0.0).error("scales above 0"),
                 by(f32::NAN).error("scales above 0"),
                 by(1e30).error("too large"),
@@ -492,7 +515,8 @@ mod tests {
                 line().initializer(scales(&[1.0, 1.0])).error("expected 1 values, found 2"),
                 by(2.0).constant_ints(&[8]).error("both or neither"),
                 line().error("both or neither"),
-                linear(Case::new().random_input(&[0]).left_out().left_out().constant_ints(&[2])).error("elements to make"),
+                linear(Case::new().random_input(&[0]).left_out().left_out().constant_ints(&[2]))
+                    .error("elements to make"),
                 by(2.0).int("antialias", 1).error("attribute `antialias`"),
                 mode(by(2.0), "tf_half_pixel_for_nn").error("coordinate_transformation_mode"),
                 mode(by(2.0).opset(18), "half_pixel_symmetric").error("coordinate_transformation_mode"),

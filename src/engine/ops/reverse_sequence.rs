@@ -4,6 +4,7 @@
 
 use std::marker::PhantomData;
 
+use super::rearrange::count;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
@@ -63,9 +64,10 @@ impl Op for ReverseSequence {
         let [first, second, inner @ ..] = x.shape.as_slice() else {
             return Err(OpError::Plan { what: "an input of rank below 2".into() });
         };
-        let inner: usize = inner.iter().product();
+        let inner = count(inner);
         let (batch, steps) = if self.batch_first { (*first, *second) } else { (*second, *first) };
-        let (of_batch, of_step) = if self.batch_first { (steps * inner, inner) } else { (inner, batch * inner) };
+        let (of_batch, of_step) =
+            if self.batch_first { (steps.saturating_mul(inner), inner) } else { (inner, batch.saturating_mul(inner)) };
         let plan = Plan { steps, inner, of_batch, of_step, lengths: vec![0; batch] };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             return with_float!(x.dtype, T => Box::new(FloatKernel::<T>(AnyKernel(plan, PhantomData))));
@@ -94,6 +96,9 @@ struct Plan {
 
 impl Plan {
     fn copy<T: Scalar>(&self, x: &[T], y: &mut [T]) {
+        if y.is_empty() {
+            return;
+        }
         for (batch, length) in self.lengths.iter().enumerate() {
             for step in 0..self.steps {
                 let from = if step < *length { length - 1 - step } else { step };
@@ -155,6 +160,8 @@ mod tests {
                 batch_first(Case::new().random_input(&[2, 3, 2, 2])).ints(&[2], &[3, 2]),
                 Case::new().random_input(&[0, 2]).ints(&[2], &[0, 0]),
                 Case::new().random_input(&[2, 2, 0]).ints(&[2], &[1, 2]),
+                Case::new().input(&[1, 0, 1 << 40], &[]).ints(&[0], &[]).output(&[1, 0, 1 << 40], &[]),
+                Case::new().input(&[1 << 40, 1, 0], &[]).ints(&[1], &[7]).output(&[1 << 40, 1, 0], &[]),
                 x().ints(&[2], &[4, 0]).error("lengths up to 3, found 4"),
                 x().ints(&[2], &[-1, 0]).error("lengths up to 3"),
                 x().ints(&[3], &[1, 1, 1]).error("2 lengths, one for each sequence"),

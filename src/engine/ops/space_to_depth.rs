@@ -1,8 +1,9 @@
 //! SpaceToDepth: blocks of places become blocks of channels: `[n, c, h·b, w·b]` to `[n, b²·c, h, w]`.
 //!
-//! The gradient is moved back. ONNX: <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>.
+//! In mode `CRD` (from version 28 on) the block's places are the inner part of the channels, otherwise (`DCR`) the outer
+//! part. The gradient is moved back. ONNX: <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>.
 
-use super::depth_to_space::block;
+use super::depth_to_space::{block, columns_first};
 use super::permute;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
@@ -16,15 +17,21 @@ pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "SpaceToDepth", since:
 #[derive(Clone, Debug)]
 struct SpaceToDepth {
     block: usize,
+    /// Mode `CRD`.
+    columns_first: bool,
 }
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    Ok(Box::new(SpaceToDepth { block: block(node)? }))
+    Ok(Box::new(SpaceToDepth { block: block(node)?, columns_first: columns_first(node, 28)? }))
 }
 
 impl Op for SpaceToDepth {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
-        vec![("blocksize", AttributeValue::Int(self.block as i64))]
+        let mut attributes = vec![("blocksize", AttributeValue::Int(self.block as i64))];
+        if self.columns_first {
+            attributes.push(("mode", AttributeValue::String("CRD".into())));
+        }
+        attributes
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<ValueType>, OpError> {
@@ -59,7 +66,8 @@ impl Op for SpaceToDepth {
             return Err(OpError::Plan { what: "an input of another rank than 4".into() });
         };
         let b = self.block;
-        permute::kernel(x.dtype, &[n, c, h / b, b, w / b, b], &[0, 3, 5, 1, 2, 4])
+        let order = if self.columns_first { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+        permute::kernel(x.dtype, &[n, c, h / b, b, w / b, b], &order)
     }
 
     fn is_differentiable(&self, _: usize) -> bool {

@@ -35,9 +35,17 @@ mod tests {
             "Upsample",
             &[
                 x().initializer(scales(&[1.0, 2.0])).output(&[2, 4], &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]),
-                x().tensor(scales(&[2.0, 1.0])).string("mode", "linear").output(&[4, 2], &[1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 3.0, 4.0]),
-                x().opset(7).attribute("scales", old(&[1.0, 2.0])).output(&[2, 4], &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]),
-                Case::new().opset(9).random_input(&[1, 2, 3, 2]).initializer(scales(&[1.0, 1.0, 2.0, 3.0])).string("mode", "linear"),
+                x().tensor(scales(&[2.0, 1.0]))
+                    .string("mode", "linear")
+                    .output(&[4, 2], &[1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 3.0, 4.0]),
+                x().opset(7)
+                    .attribute("scales", old(&[1.0, 2.0]))
+                    .output(&[2, 4], &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]),
+                Case::new()
+                    .opset(9)
+                    .random_input(&[1, 2, 3, 2])
+                    .initializer(scales(&[1.0, 1.0, 2.0, 3.0]))
+                    .string("mode", "linear"),
                 x().opset(7).error("attribute `scales`"),
                 x().opset(7).attribute("scales", old(&[1.0])).error("expected 2 values, found 1"),
                 x().error("expected 2 inputs, found 1"),

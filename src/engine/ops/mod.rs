@@ -30,6 +30,7 @@ mod constant_of_shape;
 mod cos;
 mod cosh;
 mod dropout;
+mod einsum;
 mod elu;
 mod erf;
 mod exp;
@@ -122,6 +123,7 @@ pub const OPS: &[OpEntry] = &[
     cos::ENTRY,
     cosh::ENTRY,
     dropout::ENTRY,
+    einsum::ENTRY,
     elu::ENTRY,
     erf::ENTRY,
     exp::ENTRY,

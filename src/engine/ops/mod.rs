@@ -55,6 +55,7 @@ mod cum_sum;
 mod depth_to_space;
 mod div;
 mod dropout;
+mod einsum;
 mod elu;
 mod equal;
 mod erf;
@@ -200,6 +201,7 @@ pub const OPS: &[OpEntry] = &[
     depth_to_space::ENTRY,
     div::ENTRY,
     dropout::ENTRY,
+    einsum::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
     erf::ENTRY,

@@ -2,14 +2,23 @@
 
 pub mod binary;
 pub mod broadcast;
+pub mod global_pool;
+pub mod lp_norm;
 pub mod pooling;
 pub mod unary;
 pub mod window;
 
 mod add;
+mod average_pool;
 mod conv;
+mod conv_transpose;
 mod gemm;
+mod global_average_pool;
+mod global_lp_pool;
+mod global_max_pool;
+mod lp_pool;
 mod max_pool;
+mod max_unpool;
 mod relu;
 mod reshape;
 
@@ -25,9 +34,16 @@ pub const DOMAIN: &str = "ai.percept";
 #[rustfmt::skip]
 pub const OPS: &[OpEntry] = &[
     add::ENTRY,
+    average_pool::ENTRY,
     conv::ENTRY,
+    conv_transpose::ENTRY,
     gemm::ENTRY,
+    global_average_pool::ENTRY,
+    global_lp_pool::ENTRY,
+    global_max_pool::ENTRY,
+    lp_pool::ENTRY,
     max_pool::ENTRY,
+    max_unpool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
 ];

@@ -81,7 +81,7 @@ impl Sizes {
 }
 
 /// The sum, in an order that vectorises.
-fn sum<T: Float>(values: &[T]) -> T {
+pub fn sum<T: Float>(values: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let chunks = values.chunks_exact(16);
     let rest = chunks.remainder().iter().copied().sum::<T>();

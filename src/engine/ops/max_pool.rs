@@ -87,33 +87,17 @@ struct Pool<T> {
 impl<T: Scalar + Copy + PartialOrd> Pool<T> {
     /// The winner of each window of one plane.
     fn plane(&self, x: &[T], mut each: impl FnMut(usize, T, u32)) {
-        let [d, h, w] = &self.pooling.axes;
-        let mut to = 0;
-        for depth in 0..d.output {
-            for height in 0..h.output {
-                for width in 0..w.output {
-                    let (mut best, mut winner) = (self.lowest, NONE);
-                    let columns = w.taps(width);
-                    if !columns.is_empty() {
-                        for k in d.taps(depth) {
-                            let plane = d.at(depth, k) * h.input;
-                            for j in h.taps(height) {
-                                let first = (plane + h.at(height, j)) * w.input + w.at(width, columns.start);
-                                for at in (first..).step_by(w.dilation).take(columns.len()) {
-                                    let value = x[at];
-                                    #[allow(clippy::eq_op, reason = "only a NaN differs from itself")]
-                                    if winner == NONE || value > best || (value != value && best == best) {
-                                        (best, winner) = (value, at as u32);
-                                    }
-                                }
-                            }
-                        }
-                    }
-                    each(to, best, winner);
-                    to += 1;
+        self.pooling.windows(|to, window| {
+            let (mut best, mut winner) = (self.lowest, NONE);
+            window.elements(|at| {
+                let value = x[at];
+                #[allow(clippy::eq_op, reason = "only a NaN differs from itself")]
+                if winner == NONE || value > best || (value != value && best == best) {
+                    (best, winner) = (value, at as u32);
                 }
-            }
-        }
+            });
+            each(to, best, winner);
+        });
     }
 
     /// Windows of two by two elements side by side, without padding.

@@ -13,6 +13,8 @@ pub mod interpolate;
 pub mod logic;
 pub mod permute;
 pub mod places;
+pub mod global_pool;
+pub mod lp_norm;
 pub mod pooling;
 pub mod rearrange;
 pub mod recurrent;
@@ -118,6 +120,16 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
+mod average_pool;
+mod conv;
+mod conv_transpose;
+mod gemm;
+mod global_average_pool;
+mod global_lp_pool;
+mod global_max_pool;
+mod lp_pool;
+mod max_pool;
+mod max_unpool;
 mod relu;
 mod reshape;
 mod resize;
@@ -264,6 +276,16 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
+    average_pool::ENTRY,
+    conv::ENTRY,
+    conv_transpose::ENTRY,
+    gemm::ENTRY,
+    global_average_pool::ENTRY,
+    global_lp_pool::ENTRY,
+    global_max_pool::ENTRY,
+    lp_pool::ENTRY,
+    max_pool::ENTRY,
+    max_unpool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,

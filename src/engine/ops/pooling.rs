@@ -60,4 +60,58 @@ impl Pooling {
     pub fn output_len(&self) -> usize {
         self.planes * self.positions()
     }
+
+    /// Calls `each` with the number of every position on a plane and the window there.
+    pub fn windows(&self, mut each: impl FnMut(usize, Place<'_>)) {
+        let [d, h, w] = &self.axes;
+        let mut to = 0;
+        for depth in 0..d.output {
+            for height in 0..h.output {
+                for width in 0..w.output {
+                    each(to, Place { axes: &self.axes, position: [depth, height, width] });
+                    to += 1;
+                }
+            }
+        }
+    }
+}
+
+/// A window at a position.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    axes: &'a [Axis; 3],
+    position: [usize; 3],
+}
+
+impl Place<'_> {
+    /// Calls `each` with every element of the plane that lies under the window, row by row.
+    pub fn elements(&self, mut each: impl FnMut(usize)) {
+        let [d, h, w] = self.axes;
+        let [depth, height, width] = self.position;
+        let columns = w.taps(width);
+        if columns.is_empty() {
+            return;
+        }
+        for k in d.taps(depth) {
+            let plane = d.at(depth, k) * h.input;
+            for j in h.taps(height) {
+                let first = (plane + h.at(height, j)) * w.input + w.at(width, columns.start);
+                for at in (first..).step_by(w.dilation).take(columns.len()) {
+                    each(at);
+                }
+            }
+        }
+    }
+
+    /// How many elements of the window lie on the input, or on the input and its padding.
+    pub fn count(&self, with_padding: bool) -> usize {
+        let along = |(axis, position): (&Axis, &usize)| match with_padding {
+            false => axis.taps(*position).len(),
+            true => {
+                let padded = Axis { input: axis.before + axis.input + axis.after, before: 0, ..*axis };
+                padded.taps(*position).len()
+            }
+        };
+        self.axes.iter().zip(&self.position).map(along).product()
+    }
 }

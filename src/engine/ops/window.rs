@@ -122,9 +122,25 @@ impl Window {
 
     /// The same, with `ceil_mode`, and with `kernel_shape` required.
     pub fn parse_pool(node: &NodeReader<'_>) -> Result<Self, OpError> {
-        let window = Window { ceil: node.flag("ceil_mode", false)?, ..Window::parse(node)? };
-        match window.kernel {
-            Some(_) => Ok(window),
+        Window { ceil: node.flag("ceil_mode", false)?, ..Window::parse(node)? }.with_kernel()
+    }
+
+    /// `kernel_shape`, `strides` and `pads` alone, with `kernel_shape` required.
+    pub fn parse_unpool(node: &NodeReader<'_>) -> Result<Self, OpError> {
+        let window = Window {
+            kernel: bounded(node, "kernel_shape", 1)?,
+            strides: bounded(node, "strides", 1)?,
+            dilations: None,
+            pads: bounded(node, "pads", 0)?,
+            auto_pad: AutoPad::NotSet,
+            ceil: false,
+        };
+        window.with_kernel()
+    }
+
+    fn with_kernel(self) -> Result<Self, OpError> {
+        match self.kernel {
+            Some(_) => Ok(self),
             None => Err(OpError::Attribute {
                 name: "kernel_shape".into(),
                 expected: "the size of the window".into(),
@@ -230,9 +246,12 @@ impl Window {
                     };
                     let room = (input + before + after).checked_sub(extent).ok_or_else(|| does_not_fit(input))?;
                     let mut output = room / stride + 1;
-                    // One more position for a remainder, unless it would begin in the padding after the input.
-                    if self.ceil && room % stride != 0 && output * stride < input + before {
-                        output += 1;
+                    if self.ceil {
+                        output = room.div_ceil(stride) + 1;
+                        // The last position does not begin in the padding after the input.
+                        if (output - 1) * stride >= input + before {
+                            output -= 1;
+                        }
                     }
                     (before, after, output)
                 }
@@ -264,7 +283,8 @@ impl Window {
     }
 }
 
-fn bounded(node: &NodeReader<'_>, name: &'static str, least: usize) -> Result<Option<Vec<usize>>, OpError> {
+/// An attribute of sizes, none smaller than `least`.
+pub(super) fn bounded(node: &NodeReader<'_>, name: &'static str, least: usize) -> Result<Option<Vec<usize>>, OpError> {
     let sizes = node.sizes(name)?;
     match &sizes {
         Some(values) if values.iter().any(|value| *value < least || *value > LARGEST) => Err(OpError::Attribute {

@@ -8,13 +8,13 @@ pub mod binary;
 pub mod broadcast;
 pub mod compare;
 pub mod convert;
+pub mod global_pool;
 pub mod indexing;
 pub mod interpolate;
 pub mod logic;
+pub mod lp_norm;
 pub mod permute;
 pub mod places;
-pub mod global_pool;
-pub mod lp_norm;
 pub mod pooling;
 pub mod rearrange;
 pub mod recurrent;
@@ -35,6 +35,7 @@ mod asin;
 mod asinh;
 mod atan;
 mod atanh;
+mod average_pool;
 mod batch_normalization;
 mod bitwise_and;
 mod bitwise_not;
@@ -51,6 +52,7 @@ mod concat;
 mod constant;
 mod constant_of_shape;
 mod conv;
+mod conv_transpose;
 mod cos;
 mod cosh;
 mod cum_sum;
@@ -71,6 +73,9 @@ mod gather_elements;
 mod gather_nd;
 mod gelu;
 mod gemm;
+mod global_average_pool;
+mod global_lp_pool;
+mod global_max_pool;
 mod greater;
 mod greater_or_equal;
 mod group_normalization;
@@ -89,11 +94,13 @@ mod less_or_equal;
 mod log;
 mod log_softmax;
 mod lp_normalization;
+mod lp_pool;
 mod lrn;
 mod lstm;
 mod matmul;
 mod max;
 mod max_pool;
+mod max_unpool;
 mod mean;
 mod mean_variance_normalization;
 mod min;
@@ -120,16 +127,6 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
-mod average_pool;
-mod conv;
-mod conv_transpose;
-mod gemm;
-mod global_average_pool;
-mod global_lp_pool;
-mod global_max_pool;
-mod lp_pool;
-mod max_pool;
-mod max_unpool;
 mod relu;
 mod reshape;
 mod resize;
@@ -191,6 +188,7 @@ pub const OPS: &[OpEntry] = &[
     asinh::ENTRY,
     atan::ENTRY,
     atanh::ENTRY,
+    average_pool::ENTRY,
     batch_normalization::ENTRY,
     bitwise_and::ENTRY,
     bitwise_not::ENTRY,
@@ -207,6 +205,7 @@ pub const OPS: &[OpEntry] = &[
     constant::ENTRY,
     constant_of_shape::ENTRY,
     conv::ENTRY,
+    conv_transpose::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
     cum_sum::ENTRY,
@@ -227,6 +226,9 @@ pub const OPS: &[OpEntry] = &[
     gather_nd::ENTRY,
     gelu::ENTRY,
     gemm::ENTRY,
+    global_average_pool::ENTRY,
+    global_lp_pool::ENTRY,
+    global_max_pool::ENTRY,
     greater::ENTRY,
     greater_or_equal::ENTRY,
     group_normalization::ENTRY,
@@ -245,11 +247,13 @@ pub const OPS: &[OpEntry] = &[
     log::ENTRY,
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
+    lp_pool::ENTRY,
     lrn::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
     max::ENTRY,
     max_pool::ENTRY,
+    max_unpool::ENTRY,
     mean::ENTRY,
     mean_variance_normalization::ENTRY,
     min::ENTRY,
@@ -276,16 +280,6 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
-    average_pool::ENTRY,
-    conv::ENTRY,
-    conv_transpose::ENTRY,
-    gemm::ENTRY,
-    global_average_pool::ENTRY,
-    global_lp_pool::ENTRY,
-    global_max_pool::ENTRY,
-    lp_pool::ENTRY,
-    max_pool::ENTRY,
-    max_unpool::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,

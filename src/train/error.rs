@@ -1,0 +1,60 @@
+//! What can go wrong in a training.
+
+use thiserror::Error;
+
+use super::data::DataError;
+use crate::engine::EngineError;
+
+/// Why a training cannot begin or go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The model, or a step of it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// More samples could not be read than are allowed.
+    #[error("{bad} samples could not be read, {limit} are allowed; the last one: {last}")]
+    TooManyBad {
+        /// How many.
+        bad: usize,
+        /// How many may be.
+        limit: usize,
+        /// What was wrong with the last one.
+        last: String,
+    },
+    /// There is nothing to learn from.
+    #[error("the {what} data is empty: expected at least one sample")]
+    Empty {
+        /// Training or validation.
+        what: &'static str,
+    },
+    /// A checkpoint cannot be written or read.
+    #[error("checkpoint {path}: {reason}")]
+    Checkpoint {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("{path}: {reason}")]
+    Output {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A setting is out of range.
+    #[error("{what}: expected {expected}, found {found}")]
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+}

@@ -22,7 +22,7 @@ use percept::tensor::{DType, Dim, SymbolicShape, Tensor};
 #[path = "common/onnx_suite.rs"]
 mod suite;
 
-use suite::{Suite, Value};
+use suite::{Suite, Value, is_covered, operators_of};
 
 const SEED: u64 = 7;
 const TIME: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ struct Bounded;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static PEAK_CASE: AtomicU64 = AtomicU64::new(0);
 static CASE: AtomicU64 = AtomicU64::new(0);
 
 impl Bounded {
@@ -57,7 +58,9 @@ impl Bounded {
             let _ = std::io::stderr().write_all(&text[..96 - unused]);
             return false;
         }
-        PEAK.fetch_max(live, Ordering::Relaxed);
+        if PEAK.fetch_max(live, Ordering::Relaxed) < live {
+            PEAK_CASE.store(CASE.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         true
     }
 }
@@ -170,7 +173,8 @@ fn damaged_files_are_errors_or_graphs() {
     std::panic::set_hook(hook);
     let total: u64 = reached.values().sum();
     let peak = PEAK.load(Ordering::Relaxed) >> 20;
-    print(&format!("{total} damaged files, at most {peak} MiB: {reached:?}\n"));
+    let largest = PEAK_CASE.load(Ordering::Relaxed);
+    print(&format!("{total} damaged files, at most {peak} MiB (case {largest}): {reached:?}\n"));
     let panics = panics.lock().expect("nobody panics here");
     let list = panics.iter().map(|(place, cases)| format!("{} times, first case {}: {place}", cases.len(), cases[0]));
     assert!(panics.is_empty(), "panics:\n{}", list.collect::<Vec<_>>().join("\n"));
@@ -231,8 +235,7 @@ fn corpus() -> Vec<Seed> {
     for test in &suite.tests {
         let bytes = suite.model(test);
         let Ok(model) = Model::decode(bytes, None) else { continue };
-        let covered = |node: &Node| OPS.iter().any(|op| op.domain == node.domain && op.op_type == node.op_type);
-        if bytes.len() > MAX_MODEL || !model.graph.nodes.iter().all(covered) {
+        if bytes.len() > MAX_MODEL || !operators_of(&model).iter().all(|name| is_covered(name)) {
             continue;
         }
         let tensor = |value: &Value| match value {

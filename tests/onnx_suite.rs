@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use percept::engine::ops::OPS;
 use percept::engine::{EngineError, Network, OpError};
-use percept::onnx::{AttributeValue, Model, Node, OnnxError, decode_tensor};
+use percept::onnx::{Model, OnnxError, decode_tensor};
 use percept::tensor::{DType, Tensor, TensorData};
 
 #[path = "common/onnx_suite.rs"]
 mod suite;
 
-use suite::{Suite, SuiteTest, Value};
+use suite::{Suite, SuiteTest, Value, is_covered, operators_of, qualified};
 
 /// Tests whose outputs are drawn at random, by a generator that the specification leaves open: only their types and
 /// shapes are compared.
@@ -217,11 +217,6 @@ fn fault(error: &EngineError) -> Outcome {
     }
 }
 
-fn is_covered(name: &str) -> bool {
-    let (domain, op_type) = name.rsplit_once(':').unwrap_or(("", name));
-    OPS.iter().any(|entry| entry.domain == domain && entry.op_type == op_type)
-}
-
 /// The operator that a test is for: that of its first node.
 fn main_operator(suite: &Suite, test: &SuiteTest) -> String {
     let Ok(model) = Model::decode(suite.model(test), None) else {
@@ -233,38 +228,6 @@ fn main_operator(suite: &Suite, test: &SuiteTest) -> String {
 
 fn operators(suite: &Suite, test: &SuiteTest) -> BTreeSet<String> {
     Model::decode(suite.model(test), None).map(|model| operators_of(&model)).unwrap_or_default()
-}
-
-/// The operators of a model, those in its branches, bodies and functions too; `domain:name` where they are not ONNX's.
-fn operators_of(model: &Model) -> BTreeSet<String> {
-    fn visit(nodes: &[Node], names: &mut BTreeSet<String>) {
-        for node in nodes {
-            names.insert(qualified(&node.domain, &node.op_type));
-            for attribute in &node.attributes {
-                match &attribute.value {
-                    AttributeValue::Graph(graph) => visit(&graph.nodes, names),
-                    AttributeValue::Graphs(graphs) => graphs.iter().for_each(|graph| visit(&graph.nodes, names)),
-                    _ => {}
-                }
-            }
-        }
-    }
-    let mut names = BTreeSet::new();
-    visit(&model.graph.nodes, &mut names);
-    for function in &model.functions {
-        visit(&function.nodes, &mut names);
-    }
-    let functions: BTreeSet<String> =
-        model.functions.iter().map(|function| qualified(&function.domain, &function.name)).collect();
-    names.retain(|name| !functions.contains(name));
-    names
-}
-
-fn qualified(domain: &str, name: &str) -> String {
-    match domain {
-        "" | "ai.onnx" => name.to_owned(),
-        domain => format!("{domain}:{name}"),
-    }
 }
 
 /// The files below `folder`, with their texts.

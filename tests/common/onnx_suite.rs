@@ -1,8 +1,15 @@
 //! ONNX's own tests, as tests/reference/onnx_suite.py packs them into `tests/data/onnx/suite.zip`.
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
+
+use percept::engine::ops::OPS;
+use percept::onnx::{AttributeValue, Model, Node};
+
+/// Control flow, which the engine expands into other operators, so that it is not in their table.
+pub const CONTROL: &[&str] = &["If", "Loop", "Scan"];
 
 /// The archive, unpacked.
 pub struct Suite {
@@ -85,5 +92,45 @@ impl Piece {
     fn read(text: &str) -> Option<Self> {
         let (offset, len) = text.split_once('+')?;
         Some(Piece(offset.parse().ok()?, len.parse().ok()?))
+    }
+}
+
+/// Whether the engine has the operator `name`, as [`qualified`] writes it.
+pub fn is_covered(name: &str) -> bool {
+    let (domain, op_type) = name.rsplit_once(':').unwrap_or(("", name));
+    domain.is_empty() && CONTROL.contains(&op_type)
+        || OPS.iter().any(|entry| entry.domain == domain && entry.op_type == op_type)
+}
+
+/// The operators of a model, those in its branches, bodies and functions too; `domain:name` where they are not ONNX's.
+pub fn operators_of(model: &Model) -> BTreeSet<String> {
+    fn visit(nodes: &[Node], names: &mut BTreeSet<String>) {
+        for node in nodes {
+            names.insert(qualified(&node.domain, &node.op_type));
+            for attribute in &node.attributes {
+                match &attribute.value {
+                    AttributeValue::Graph(graph) => visit(&graph.nodes, names),
+                    AttributeValue::Graphs(graphs) => graphs.iter().for_each(|graph| visit(&graph.nodes, names)),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    visit(&model.graph.nodes, &mut names);
+    for function in &model.functions {
+        visit(&function.nodes, &mut names);
+    }
+    let functions: BTreeSet<String> =
+        model.functions.iter().map(|function| qualified(&function.domain, &function.name)).collect();
+    names.retain(|name| !functions.contains(name));
+    names
+}
+
+/// An operator's name, with its domain unless that is ONNX's own: `domain:name`.
+pub fn qualified(domain: &str, name: &str) -> String {
+    match domain {
+        "" | "ai.onnx" => name.to_owned(),
+        domain => format!("{domain}:{name}"),
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! Derivatives are covered for `none` and `add`. What ends up in an element that `none` updates twice is the last update;
 //! the derivative is that of elements updated at most once, as ONNX demands.
-//! ONNX: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>.
+//! ONNX: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>,
+//! <https://onnx.ai/onnx/operators/onnx__Scatter.html>.
 
 use super::gather_elements::fits;
 use super::indexing::index_input;

@@ -387,7 +387,7 @@ mod tests {
             (
                 "a,y\n1,2\n",
                 "target: y\ndelimiter: é",
-                "delimiter: expected one ASCII character, no quote or line end, found 'é'",
+                "delimiter: expected a tab or one printable ASCII character, no quote, found 'é'",
             ),
         ] {
             std::fs::write(folder.path().join("t"), text).unwrap();

@@ -80,8 +80,7 @@ impl DataFormat for Idx {
             return Err(DataError::setting("shape", expected, format!("{shape:?}")));
         }
         let (classes, named) = classes(self, known, &labels, &label_path)?;
-        let scale = self.scale.unwrap_or(if images.kind == Kind::U8 { 1.0 / 255.0 } else { 1.0 });
-        Ok(Box::new(IdxSet { images, shape, scale, offset: self.offset, classes, named }))
+        Ok(Box::new(IdxSet { images, shape, scale: self.scale, offset: self.offset, classes, named }))
     }
 }
 
@@ -110,7 +109,7 @@ fn classes(idx: &Idx, known: &Known, labels: &Array, path: &Path) -> Result<(Vec
 struct IdxSet {
     images: Array,
     shape: Vec<usize>,
-    scale: f32,
+    scale: Option<f32>,
     offset: f32,
     classes: Vec<usize>,
     named: Vec<String>,
@@ -124,9 +123,21 @@ impl DataSet for IdxSet {
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
         let target = self.target(index)?;
         let count: usize = self.shape.iter().product();
-        let values = (index * count..(index + 1) * count)
-            .map(|element| self.images.value(element) as f32 * self.scale + self.offset)
-            .collect::<Vec<f32>>();
+        let elements = index * count..(index + 1) * count;
+        let offset = self.offset;
+        let values: Vec<f32> = match (self.images.kind, self.scale) {
+            // Divided, not multiplied by the rounded reciprocal: 255 is exactly 1.
+            (Kind::U8, None) => {
+                self.images.bytes[elements].iter().map(|byte| f32::from(*byte) / 255.0 + offset).collect()
+            }
+            (Kind::U8, Some(scale)) => {
+                self.images.bytes[elements].iter().map(|byte| f32::from(*byte) * scale + offset).collect()
+            }
+            (_, scale) => {
+                let scale = scale.unwrap_or(1.0);
+                elements.map(|element| self.images.value(element) as f32 * scale + offset).collect()
+            }
+        };
         Ok(Sample { input: Tensor::new(self.shape.clone(), values)?, target })
     }
 

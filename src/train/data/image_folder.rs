@@ -75,8 +75,8 @@ pub struct ImageFolder {
     #[serde(default)]
     pub layout: Layout,
     /// What each value, from 0 to 255, is multiplied by. Default: 1/255.
-    #[serde(default = "default_scale")]
-    pub scale: f32,
+    #[serde(default)]
+    pub scale: Option<f32>,
     /// What is added to it after that. Default: 0.
     #[serde(default)]
     pub offset: f32,
@@ -89,10 +89,6 @@ pub struct ImageFolder {
     #[serde(default = "default_pixels")]
     #[schemars(range(min = 1))]
     pub max_pixels: u64,
-}
-
-fn default_scale() -> f32 {
-    1.0 / 255.0
 }
 
 fn default_pixels() -> u64 {
@@ -122,7 +118,7 @@ impl ImageFolder {
             color: Color::Rgb,
             fit: Fit::Stretch,
             layout: Layout::Chw,
-            scale: default_scale(),
+            scale: None,
             offset: 0.0,
             classes: None,
             max_pixels: default_pixels(),
@@ -182,7 +178,11 @@ impl ImageFolder {
             Color::Rgb => (3, picture.into_rgb8().into_raw()),
             Color::Gray => (1, picture.into_luma8().into_raw()),
         };
-        let value = |byte: &u8| f32::from(*byte) * self.scale + self.offset;
+        // Divided, not multiplied by the rounded reciprocal: 255 is exactly 1.
+        let value = |byte: &u8| match self.scale {
+            None => f32::from(*byte) / 255.0 + self.offset,
+            Some(scale) => f32::from(*byte) * scale + self.offset,
+        };
         let (width, height) = (self.width as usize, self.height as usize);
         Ok(match self.layout {
             Layout::Hwc => Tensor::new(vec![height, width, channels], bytes.iter().map(value).collect::<Vec<f32>>())?,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +48,13 @@ impl TableFormat {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
                 Ok(if name.trim_end_matches(".gz").ends_with(".tsv") { b'\t' } else { b',' })
             }
-            Some(character) if character.is_ascii() && !matches!(character, '"' | '\n' | '\r' | '\0') => {
+            Some('\t') => Ok(b'\t'),
+            Some(character) if character.is_ascii() && !character.is_ascii_control() && character != '"' => {
                 Ok(character as u8)
             }
             Some(other) => {
-                Err(DataError::setting("delimiter", "one ASCII character, no quote or line end", format!("{other:?}")))
+                let expected = "a tab or one printable ASCII character, no quote";
+                Err(DataError::setting("delimiter", expected, format!("{other:?}")))
             }
         }
     }
@@ -132,30 +134,32 @@ pub(super) struct Table {
     path: PathBuf,
     reader: Reader<Box<dyn Read + Send>>,
     header: Option<Vec<String>>,
-    first: Option<ByteRecord>,
+    first: Option<(u64, ByteRecord)>,
     width: usize,
 }
 
 impl Table {
     /// Opens the file at `path` and reads its first row.
     pub fn open(path: &Path, format: TableFormat) -> Result<Self, DataError> {
+        // Records end at line feeds alone, so that lines can be counted; `record` takes care of \r\n.
+        let bytes: Box<dyn Read + Send> = Box::new(input::open(path)?.chain(END));
         let mut reader = ReaderBuilder::new()
             .delimiter(format.delimiter)
             .quoting(format.quotes)
+            .terminator(Terminator::Any(b'\n'))
             .has_headers(false)
             .flexible(true)
-            .from_reader(input::open(path)?);
-        let mut first = ByteRecord::new();
-        if !reader.read_byte_record(&mut first).map_err(|error| fault(path, error))? {
+            .from_reader(bytes);
+        let Some((line, first)) = record(&mut reader, path)? else {
             let expected = if format.header { "a header and rows" } else { "rows" };
             return Err(DataError::format(path, "", expected, "an empty file"));
-        }
+        };
         let width = first.len();
         let (header, first) = if format.header {
             let names = first.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned());
             (Some(names.collect()), None)
         } else {
-            (None, Some(first))
+            (None, Some((line, first)))
         };
         Ok(Table { path: path.to_owned(), reader, header, first, width })
     }
@@ -185,19 +189,45 @@ impl Table {
 
     /// The next row. Empty lines are passed over.
     pub fn next(&mut self) -> Result<Option<Row>, DataError> {
-        let fields = match self.first.take() {
-            Some(first) => first,
-            None => {
-                let mut record = ByteRecord::new();
-                if !self.reader.read_byte_record(&mut record).map_err(|error| fault(&self.path, error))? {
-                    return Ok(None);
-                }
-                record
-            }
+        let record = match self.first.take() {
+            Some(first) => Some(first),
+            None => record(&mut self.reader, &self.path)?,
         };
-        let line = fields.position().map_or(0, csv::Position::line);
-        Ok(Some(Row { line, fields, width: self.width }))
+        Ok(record.map(|(line, fields)| Row { line, fields, width: self.width }))
     }
+}
+
+/// What is read behind the end of a file: a line of its own, or, where a quote was never closed, the end of a field.
+const END: &[u8] = b"\n\0\x01\0\n";
+
+/// The next record that is not an empty line, and the line where it begins, from 1.
+fn record(reader: &mut Reader<Box<dyn Read + Send>>, path: &Path) -> Result<Option<(u64, ByteRecord)>, DataError> {
+    let end = END.trim_ascii_start();
+    let end = end.strip_suffix(b"\n").unwrap_or(end);
+    let mut record = ByteRecord::new();
+    while reader.read_byte_record(&mut record).map_err(|error| fault(path, error))? {
+        if record.as_slice() == end {
+            return Ok(None);
+        }
+        let inside = record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+        let next = reader.position().line().saturating_sub(inside);
+        if record.as_slice().ends_with(END) {
+            let place = format!("line {next}");
+            return Err(DataError::format(path, &place, "a quote to close the field", "the end of the file"));
+        }
+        if record.as_slice().last() == Some(&b'\r') {
+            let last = record.len() - 1;
+            let trimmed = record
+                .iter()
+                .enumerate()
+                .map(|(place, field)| if place == last { field.strip_suffix(b"\r").unwrap_or(field) } else { field });
+            record = trimmed.collect();
+        }
+        if record.len() > 1 || !record.as_slice().is_empty() {
+            return Ok(Some((next.saturating_sub(1), record)));
+        }
+    }
+    Ok(None)
 }
 
 fn fault(path: &Path, error: csv::Error) -> DataError {
@@ -233,7 +263,9 @@ mod tests {
         let compressed = gzip(b"a,b\n");
         for (bytes, format, expected) in [
             (&b"a,b\nc,d\n"[..], COMMAS, &[(1, &["a", "b"][..]), (2, &["c", "d"])][..]),
-            (b"a,b\r\nc,d", COMMAS, &[(1, &["a", "b"]), (2, &["c", "d"])]),
+            (b"a,b\r\n\r\nc,\"d\"\r\ne,\r\n", COMMAS, &[(1, &["a", "b"]), (3, &["c", "d"]), (4, &["e", ""])]),
+            (b"\n\n,\n\"\"\n\nc,d", COMMAS, &[(3, &["", ""]), (6, &["c", "d"])]),
+            (b"a,\"b\n\"\n\"c\n\",d", COMMAS, &[(1, &["a", "b\n"]), (3, &["c\n", "d"])]),
             (b"\"a,\"\"x\"\"\ny\",b\nc,d\n", COMMAS, &[(1, &["a,\"x\"\ny", "b"]), (3, &["c", "d"])]),
             (b"a\t\"b\n\n'c\td\n", tabs, &[(1, &["a", "\"b"]), (3, &["'c", "d"])]),
             (b"\xef\xbb\xbfa,b\n", COMMAS, &[(1, &["a", "b"])]),
@@ -242,6 +274,19 @@ mod tests {
             let expected: Vec<(u64, Vec<String>)> =
                 expected.iter().map(|(line, row)| (*line, row.iter().map(|f| (*f).to_owned()).collect())).collect();
             assert_eq!(rows(bytes, format), expected, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_a_fault_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        for (text, line) in [("a,b\n\nc,\"d\ne,f\n", 3), ("a\nb\n\"", 3), ("a\n\"\n\n\n", 2)] {
+            std::fs::write(&path, text).unwrap();
+            let mut table = Table::open(&path, COMMAS).unwrap();
+            let error = std::iter::from_fn(|| table.next().transpose()).find_map(Result::err).unwrap();
+            let expected = format!("line {line}: expected a quote to close the field, found the end of the file");
+            assert!(error.to_string().ends_with(&expected), "{error}");
         }
     }
 
@@ -255,6 +300,7 @@ mod tests {
             (Some(';'), "a.tsv", Some(b';')),
             (Some('"'), "a", None),
             (Some('é'), "a", None),
+            (Some('\n'), "a", None),
         ] {
             assert_eq!(TableFormat::delimiter(setting, Path::new(name)).ok(), expected, "{setting:?} {name}");
         }

@@ -12,6 +12,7 @@ use crate::cards::CardError;
 use crate::config::{Faults, Severity};
 use crate::inference::InferenceError;
 use crate::inference::ort::NotFound;
+use crate::train::TrainError;
 
 /// What can end a verb.
 #[derive(Debug, Error)]
@@ -37,6 +38,9 @@ pub enum CliError {
     /// ONNX Runtime, or a model on it.
     #[error(transparent)]
     Inference(#[from] InferenceError),
+    /// A training.
+    #[error(transparent)]
+    Train(TrainError),
     /// The work failed.
     #[error("{message}")]
     Failed {
@@ -56,6 +60,15 @@ pub enum CliError {
     /// The standard output could not be written.
     #[error("the standard output could not be written: {0}")]
     Output(io::Error),
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Faults(faults) => CliError::Faults(faults),
+            error => CliError::Train(error),
+        }
+    }
 }
 
 impl CliError {
@@ -112,7 +125,7 @@ impl CliError {
             },
             // `percept kinds | head -1`: the reader has all it wanted.
             CliError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            CliError::Failed { .. } | CliError::Write { .. } | CliError::Output(_) => Exit::Failed,
+            CliError::Failed { .. } | CliError::Train(_) | CliError::Write { .. } | CliError::Output(_) => Exit::Failed,
         }
     }
 

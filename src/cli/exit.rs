@@ -21,9 +21,10 @@ pub enum Exit {
     Lossy,
     /// 4: something must be fetched or installed first: a model, ONNX Runtime. The message says what to type.
     Missing,
-    /// 130: interrupted (SIGINT) a second time, before everything under way was finished.
+    /// 130: interrupted (SIGINT): a run for the second time, before everything under way was finished; a training for the
+    /// first.
     Interrupted,
-    /// 143: told to end (SIGTERM) a second time, before everything under way was finished.
+    /// 143: told to end (SIGTERM), likewise.
     Terminated,
 }
 
@@ -53,8 +54,8 @@ impl Exit {
             Exit::Refused => "refused before anything started: a wrong command line, faults in a pipeline or a card",
             Exit::Lossy => "finished, but with losses that no policy allows, or with streams that failed",
             Exit::Missing => "something must be fetched or installed first (percept setup)",
-            Exit::Interrupted => "interrupted a second time, before everything was finished",
-            Exit::Terminated => "told to end a second time, before everything was finished",
+            Exit::Interrupted => "interrupted: a run for the second time, a training for the first",
+            Exit::Terminated => "told to end: a run for the second time, a training for the first",
         }
     }
 }

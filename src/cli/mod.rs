@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod devices;
 mod error;
+mod eval;
 mod exit;
 mod fetching;
 mod global;
@@ -23,10 +24,12 @@ mod reference;
 mod run;
 mod schema;
 mod setup;
+mod signals;
 mod speed;
 mod telemetry;
 mod terminal;
 mod text;
+mod train;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -55,6 +58,8 @@ enum Verb {
     Check(check::Args),
     Graph(graph::Args),
     Kinds(kinds::Args),
+    Train(train::Args),
+    Eval(eval::Args),
     Models(models::Args),
     Setup(setup::Args),
     Devices(devices::Args),
@@ -68,6 +73,8 @@ fn dispatch(verb: &Verb, global: &Global) -> Result<Exit, CliError> {
         Verb::Check(args) => check::run(args, global),
         Verb::Graph(args) => graph::run(args, global),
         Verb::Kinds(args) => kinds::run(args, global),
+        Verb::Train(args) => train::run(args, global),
+        Verb::Eval(args) => eval::run(args, global),
         Verb::Models(args) => models::run(args, global),
         Verb::Setup(args) => setup::run(args, global),
         Verb::Devices(args) => devices::run(args, global),

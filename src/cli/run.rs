@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
+use super::signals::{Signal, interrupted};
 use super::global::Global;
 use super::load::Changes;
 use super::speed::Speed;
@@ -72,34 +73,6 @@ async fn attend(running: &Running, progress: &mut Speed) -> (Report, Option<Sign
             Some(event) = events.next() => progress.event(&event),
         }
     }
-}
-
-/// What interrupts a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Signal {
-    Interrupt,
-    Terminate,
-}
-
-/// Completes at SIGINT (Ctrl-C) or SIGTERM.
-async fn interrupted() -> Signal {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        {
-            return tokio::select! {
-                _ = interrupt.recv() => Signal::Interrupt,
-                _ = terminate.recv() => Signal::Terminate,
-            };
-        }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        // No signal can be had on this system: the pipeline ends by itself.
-        std::future::pending::<()>().await;
-    }
-    Signal::Interrupt
 }
 
 fn serve_metrics(address: SocketAddr) -> Result<(), CliError> {

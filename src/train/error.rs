@@ -16,6 +16,14 @@ pub enum TrainError {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The data are not there, and the recipe says how to get them.
+    #[error("{source}; to get the data: {get}")]
+    NoData {
+        /// What is wrong.
+        source: DataError,
+        /// How to get them.
+        get: String,
+    },
     /// A recipe has faults.
     #[error("{0}")]
     Faults(#[from] Faults),

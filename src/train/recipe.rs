@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::data::augment::{Augmentation, Augmenter};
-use super::data::{DataFormat, DataSet, FORMATS, Known, Split, Subset, format_named};
+use super::data::{DataError, DataFormat, DataSet, FORMATS, Known, Split, Subset, format_named};
 use super::error::TrainError;
-use super::trainer::{Trainer, TrainerOptions};
+use super::trainer::{Evaluation, Trainer, TrainerOptions};
 use crate::config::{Fault, Faults, Node, Override, Source, parse, suggest};
 use crate::engine::losses::LOSSES;
 use crate::engine::{Clip, Loss, Optimizer, Penalty, Schedule, Training, TrainingOptions};
@@ -106,6 +106,9 @@ pub struct DataSettings {
     /// What is read once, at the end: a share of the training data, or data of its own. Default: nothing.
     #[serde(default)]
     pub test: Option<Part>,
+    /// How to get the data, shown when they cannot be read: a command, a place. Default: nothing.
+    #[serde(default)]
+    pub get: Option<String>,
 }
 
 /// A share of the training data, or data of its own.
@@ -290,6 +293,17 @@ impl Recipe {
 
     /// Opens the data and builds the model.
     pub fn prepare(&self) -> Result<Prepared, TrainError> {
+        self.prepare_with(&self.model()?)
+    }
+
+    fn prepare_with(&self, model: &Model) -> Result<Prepared, TrainError> {
+        self.open_with(model).map_err(|error| match (error, &self.settings.data.get) {
+            (TrainError::Data(source @ DataError::Io { .. }), Some(get)) => TrainError::NoData { source, get: get.clone() },
+            (error, _) => error,
+        })
+    }
+
+    fn open_with(&self, model: &Model) -> Result<Prepared, TrainError> {
         let settings = &self.settings;
         let all: Arc<dyn DataSet> = Arc::from(self.train.open(&self.folder)?);
         let known = Known::of(&all);
@@ -320,7 +334,6 @@ impl Recipe {
                 test = Some(subset(parts.test)?);
             }
         }
-        let model = self.model()?;
         let labels = all.labels().to_vec();
         let clip = match (settings.clip.norm, settings.clip.value) {
             (Some(bound), _) => Clip::Norm(bound),
@@ -336,7 +349,7 @@ impl Recipe {
         for pattern in &settings.freeze {
             options = options.freeze(pattern);
         }
-        let training = Training::new(&model, options)?;
+        let training = Training::new(model, options)?;
         let input = model.graph.free_inputs().next().map(|input| input.name.clone()).unwrap_or_default();
         let classes = classes(&all, &labels);
         let augmenter = match settings.augment.is_empty() {
@@ -361,14 +374,14 @@ impl Recipe {
         Ok(Prepared { trainer, test, labels, samples })
     }
 
-    /// The data that a model of this recipe is measured on: the test data, else the validation data, else those it was
-    /// trained on.
-    pub fn evaluation_data(&self) -> Result<Arc<dyn DataSet>, TrainError> {
-        let prepared = self.prepare()?;
-        Ok(match prepared.test {
-            Some(test) => test,
-            None => Arc::from(self.train.open(&self.folder)?),
-        })
+    /// Measures the model at `path` with this recipe's loss, on its test data; without, on those it is compared by, else
+    /// on those it is trained on.
+    pub fn evaluate(&self, path: &Path) -> Result<Evaluation, TrainError> {
+        let model = Model::load(path).map_err(crate::engine::EngineError::from)?;
+        let prepared = self.prepare_with(&model)?;
+        let Prepared { mut trainer, test, .. } = prepared;
+        let data = test.unwrap_or_else(|| trainer.comparison_data());
+        trainer.evaluate(data)
     }
 
     /// The loss.
@@ -496,9 +509,10 @@ mod tests {
         let mut prepared = recipe.prepare().unwrap();
         assert_eq!(prepared.samples, (4, 0));
         prepared.trainer.run(|_| Then::Continue).unwrap();
-        let data = recipe.evaluation_data().unwrap();
-        let evaluation = prepared.trainer.evaluate(data).unwrap();
-        assert_eq!(evaluation.confusion.unwrap().accuracy(), 1.0);
+        let path = folder.path().join("model.onnx");
+        prepared.trainer.training().model().save(&path).unwrap();
+        let evaluation = recipe.evaluate(&path).unwrap();
+        assert_eq!((evaluation.samples, evaluation.confusion.unwrap().accuracy()), (4, 1.0));
     }
 
     #[test]

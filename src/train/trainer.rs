@@ -331,6 +331,11 @@ impl Trainer {
         Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, samples })
     }
 
+    /// The validation data; without, those it is trained on.
+    pub(super) fn comparison_data(&self) -> Arc<dyn DataSet> {
+        self.validation.clone().unwrap_or_else(|| self.train.clone())
+    }
+
     fn save(&self) -> Result<(), TrainError> {
         let Some(path) = &self.options.checkpoint else { return Ok(()) };
         let state = self.training.state();

@@ -1,0 +1,308 @@
+//! `percept train`: trains a model by a recipe.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::global::Global;
+use super::signals::{Signal, interrupted};
+use super::{CliError, Exit, output};
+use crate::train::{Epoch, Prepared, Progress, Recipe, Then};
+use crate::units::{Clock, SystemClock};
+
+/// Trains a model by a recipe, and writes it as ONNX
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The recipe, or the folder with `recipe.yaml`
+    recipe: PathBuf,
+
+    /// Goes on from the last checkpoint
+    #[arg(long)]
+    resume: bool,
+
+    /// Checks the recipe, opens its data and builds its model, and trains nothing
+    #[arg(long)]
+    check: bool,
+
+    /// Sets a key of the recipe, as in --set optimizer.learning_rate=0.01
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
+    let recipe = Recipe::open(&args.recipe, &args.set)?;
+    let mut prepared = recipe.prepare()?;
+    let model = recipe.model()?;
+    let weights: usize = model.graph.initializers.iter().map(|(_, tensor)| tensor.len()).sum();
+    let (train, validation) = prepared.samples;
+    let test = prepared.test.as_ref().map_or(0, |test| test.len());
+    global.note(format!(
+        "{}: {weights} weights; {train} samples to train on, {validation} to compare by, {test} to test on",
+        recipe.settings.name
+    ));
+    if args.check {
+        return Ok(Exit::Done);
+    }
+    let folder = recipe.output();
+    fs::create_dir_all(&folder).map_err(|source| CliError::Write { path: folder.clone(), source })?;
+    let mut before = Vec::new();
+    if args.resume {
+        match prepared.trainer.resume()? {
+            true => before = prepared.trainer.history().to_vec(),
+            false => global.note("there is no checkpoint: the training starts anew"),
+        }
+    }
+    let log = Log::open(&folder.join("log.jsonl"), &before)?;
+    let stopped = train_to_the_end(&mut prepared, &recipe, log, global)?;
+    if let Some(signal) = stopped {
+        let command = format!("percept train {} --resume", args.recipe.display());
+        global.note(format!("stopped; the last whole epoch is kept. Go on with: {command}"));
+        return Ok(match signal {
+            Signal::Interrupt => Exit::Interrupted,
+            Signal::Terminate => Exit::Terminated,
+        });
+    }
+    finish(&mut prepared, &recipe, &folder, global)
+}
+
+/// Trains; says what stopped it, if anything did.
+fn train_to_the_end(
+    prepared: &mut Prepared,
+    recipe: &Recipe,
+    mut log: Log,
+    global: &Global,
+) -> Result<Option<Signal>, CliError> {
+    let seen = Arc::new(AtomicU8::new(0));
+    let _listening = listen(seen.clone())?;
+    let clock = SystemClock::new();
+    let began = clock.now();
+    let epochs = recipe.settings.epochs;
+    let mut show = Show::new(global, epochs, prepared.trainer.history().len() as u64);
+    let mut failed = None;
+    let history = prepared.trainer.history().len();
+    prepared.trainer.run(|progress| {
+        show.progress(&progress, (clock.now() - began).as_secs_f64());
+        if let Progress::Epoch(epoch) = progress
+            && let Err(error) = log.write(epoch)
+        {
+            failed = Some(error);
+            return Then::Stop;
+        }
+        match seen.load(Ordering::Relaxed) {
+            0 => Then::Continue,
+            _ => Then::Stop,
+        }
+    })?;
+    show.clear();
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let trained = prepared.trainer.history().len() - history;
+    let seconds = (clock.now() - began).as_secs_f64();
+    if trained > 0 {
+        global.note(format!("{trained} epochs in {}", duration(seconds)));
+    }
+    Ok(match seen.load(Ordering::Relaxed) {
+        0 => None,
+        1 => Some(Signal::Interrupt),
+        _ => Some(Signal::Terminate),
+    })
+}
+
+/// Notes the first signal; the thread ends with what is returned.
+fn listen(seen: Arc<AtomicU8>) -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("no thread could be started: {error}")))?;
+    runtime.spawn(async move {
+        let signal = interrupted().await;
+        seen.store(if signal == Signal::Interrupt { 1 } else { 2 }, Ordering::Relaxed);
+    });
+    Ok(runtime)
+}
+
+/// Reads the test data once, and writes what came out.
+fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Global) -> Result<Exit, CliError> {
+    let mut text = String::new();
+    if let Some(test) = prepared.test.clone() {
+        let evaluation = prepared.trainer.evaluate(test)?;
+        text.push_str(&format!("test loss {:.4}", evaluation.loss));
+        if let Some(confusion) = &evaluation.confusion {
+            text.push_str(&format!(", accuracy {:.2} %", 100.0 * confusion.accuracy()));
+        }
+        text.push_str(&format!(" on {} samples\n", evaluation.samples));
+    }
+    let mut model = prepared.trainer.training().model();
+    model.doc_string = recipe.settings.summary.clone();
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(|source| CliError::Write { path, source })
+    };
+    let path = folder.join("model.onnx");
+    model.save(&path).map_err(|error| CliError::failed(error.to_string()))?;
+    if !prepared.labels.is_empty() {
+        write("labels.txt", format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
+    }
+    text.push_str(&format!("written: {}\n", path.display()));
+    if !global.quiet {
+        output::print(&text)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A line of JSON for each epoch.
+struct Log {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl Log {
+    /// A new file with the epochs there were before.
+    fn open(path: &Path, before: &[Epoch]) -> Result<Self, CliError> {
+        let file = fs::File::create(path).map_err(|source| CliError::Write { path: path.to_owned(), source })?;
+        let mut log = Log { path: path.to_owned(), file };
+        before.iter().try_for_each(|epoch| log.write(epoch))?;
+        Ok(log)
+    }
+
+    fn write(&mut self, epoch: &Epoch) -> Result<(), CliError> {
+        let line = serde_json::to_string(epoch).map_err(|error| CliError::failed(error.to_string()))?;
+        writeln!(self.file, "{line}").map_err(|source| CliError::Write { path: self.path.clone(), source })
+    }
+}
+
+/// Shows how far a training is: a bar on a terminal, a line for each epoch everywhere, nothing when quiet.
+struct Show<'g> {
+    global: &'g Global,
+    bar: Option<ProgressBar>,
+    epochs: u64,
+    done: u64,
+    first: u64,
+    loss: Option<f64>,
+}
+
+impl<'g> Show<'g> {
+    fn new(global: &'g Global, epochs: u64, done: u64) -> Self {
+        let terminal = global.stderr();
+        let bar = (!global.quiet && terminal.interactive).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let template = match terminal.color {
+                true => "{prefix} {bar:24.green} {pos}/{len} {msg}",
+                false => "{prefix} {bar:24} {pos}/{len} {msg}",
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("━╸─"));
+            bar
+        });
+        Show { global, bar, epochs, done, first: done, loss: None }
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>, seconds: f64) {
+        match *progress {
+            Progress::Step { epoch, step, of, loss } => {
+                // A running mean, so that the eye can follow it.
+                let smooth = self.loss.map_or(loss, |before| before + 0.05 * (loss - before));
+                self.loss = Some(smooth);
+                if let Some(bar) = &self.bar {
+                    bar.set_length(of as u64);
+                    bar.set_position(step as u64);
+                    bar.set_prefix(format!("epoch {epoch} of {}", self.epochs));
+                    let share = (epoch - 1 - self.first) as f64 + step as f64 / of as f64;
+                    let left = seconds / share.max(1e-9) * ((self.epochs - self.first) as f64 - share);
+                    bar.set_message(format!("loss {smooth:.4}  {} left", duration(left)));
+                }
+            }
+            Progress::Epoch(epoch) => {
+                self.done = epoch.epoch;
+                self.loss = None;
+                self.say(&epoch_line(epoch, self.epochs));
+            }
+            Progress::Bad { index, error } => self.say(&format!("sample {index} is left out: {error}")),
+            Progress::Stopped { best } => {
+                self.say(&format!("no better for long enough: back to epoch {best}, the best"));
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.global.note(text)),
+            None => self.global.note(text),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Show<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn epoch_line(epoch: &Epoch, of: u64) -> String {
+    let width = of.to_string().len();
+    let mut line = format!("epoch {:>width$} of {of}  loss {:.4}", epoch.epoch, epoch.loss);
+    if let Some(loss) = epoch.validation_loss {
+        line.push_str(&format!("  validation {loss:.4}"));
+    }
+    if let Some(accuracy) = epoch.validation_accuracy {
+        line.push_str(&format!("  accuracy {:.2} %", 100.0 * accuracy));
+    }
+    line
+}
+
+/// A time as people say it.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if !s.is_finite() || s < 0.0 => "?".into(),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 6000.0 => format!("{} min {:02} s", (s / 60.0) as u64, s as u64 % 60),
+        s => format!("{} h {:02} min", (s / 3600.0) as u64, (s / 60.0) as u64 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (seconds, expected) in [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (61.0, "61 s"),
+            (125.0, "2 min 05 s"),
+            (7260.0, "2 h 01 min"),
+            (f64::INFINITY, "?"),
+        ] {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn lines_of_epochs() {
+        let mut epoch = Epoch {
+            epoch: 3,
+            steps: 30,
+            learning_rate: 0.1,
+            loss: 0.25,
+            validation_loss: None,
+            validation_accuracy: None,
+        };
+        assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500");
+        (epoch.validation_loss, epoch.validation_accuracy) = (Some(0.5), Some(0.875));
+        assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500  validation 0.5000  accuracy 87.50 %");
+    }
+}

@@ -294,3 +294,98 @@ fn product<T: Shifted>(rows: usize, grid: &Grid, a: &[T], x: &[T], y: &mut [T], 
         Some(pool) => pool.for_pieces(y, each * grid.len, rows * depth * grid.len / 32, run),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(input: usize, kernel: usize, stride: usize, dilation: usize, before: usize, after: usize) -> Axis {
+        let output = (input + before + after - (kernel - 1) * dilation - 1) / stride + 1;
+        Axis { input, output, kernel, stride, dilation, before, after }
+    }
+
+    /// Calls `visit` with the elements of `y`, `w` and `x` of every product of the definition.
+    fn products(sizes: &Sizes, mut visit: impl FnMut(usize, usize, usize)) {
+        let (channels, filters, taps) = (sizes.channels, sizes.filters, sizes.taps());
+        let at = |index: usize, sizes: [usize; 3]| {
+            [index / (sizes[1] * sizes[2]), index / sizes[2] % sizes[1], index % sizes[2]]
+        };
+        for y in 0..sizes.items * sizes.groups * filters * sizes.positions() {
+            let (row, position) = (y / sizes.positions(), at(y % sizes.positions(), sizes.axes.map(|a| a.output)));
+            let (item, filter) = (row / (sizes.groups * filters), row % (sizes.groups * filters));
+            for j in 0..channels * taps {
+                let tap = at(j % taps, sizes.axes.map(|a| a.kernel));
+                let mut x = (item * sizes.groups + filter / filters) * channels + j / taps;
+                let mut inside = true;
+                for ((axis, position), tap) in sizes.axes.iter().zip(position).zip(tap) {
+                    let place = (position * axis.stride + tap * axis.dilation).wrapping_sub(axis.before);
+                    inside &= place < axis.input;
+                    x = x.wrapping_mul(axis.input).wrapping_add(place);
+                }
+                if inside {
+                    visit(y, filter * channels * taps + j, x);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_geometry_equals_the_definition() {
+        let one = Axis::ONE;
+        let cases = [
+            (1, 1, 1, 6, [one, axis(28, 5, 1, 1, 2, 2), axis(28, 5, 1, 1, 2, 2)]),
+            (3, 1, 6, 16, [one, axis(14, 5, 1, 1, 0, 0), axis(14, 5, 1, 1, 0, 0)]),
+            (2, 1, 5, 9, [one, axis(17, 3, 1, 1, 1, 1), axis(13, 3, 1, 1, 1, 0)]),
+            (2, 1, 3, 9, [one, axis(24, 7, 2, 1, 3, 3), axis(25, 7, 2, 1, 3, 3)]),
+            (2, 2, 3, 4, [one, axis(23, 3, 3, 1, 1, 2), axis(40, 2, 2, 3, 0, 1)]),
+            (2, 8, 1, 1, [one, axis(12, 3, 1, 1, 1, 1), axis(12, 3, 1, 1, 1, 1)]),
+            (2, 1, 7, 12, [one, one, axis(200, 5, 1, 2, 0, 3)]),
+            (2, 1, 7, 12, [one, one, axis(50, 1, 1, 1, 0, 0)]),
+            (1, 1, 2, 3, [axis(8, 3, 1, 1, 1, 1), axis(7, 2, 1, 1, 0, 0), axis(9, 3, 1, 1, 1, 1)]),
+            (1, 1, 2, 3, [axis(9, 3, 2, 1, 1, 1), axis(11, 2, 2, 1, 0, 0), axis(19, 3, 2, 1, 1, 1)]),
+            // Elements of the input that no window reaches, and padding that is wider than the window.
+            (1, 1, 2, 3, [one, axis(21, 1, 4, 1, 0, 0), axis(40, 2, 3, 1, 0, 0)]),
+            (1, 1, 2, 3, [one, one, axis(40, 2, 1, 1, 4, 3)]),
+        ];
+        let mut turned = 0;
+        for (items, groups, channels, filters, axes) in cases {
+            let sizes = Sizes { items, groups, channels, filters, axes };
+            let values = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<f32>>();
+            let x = values(items * groups * channels * sizes.plane(), 0.7);
+            let w = values(groups * filters * sizes.filter(), 0.3);
+            let dy = values(items * groups * filters * sizes.positions(), 0.9);
+            let b = values(groups * filters, 1.1);
+            let bias = |i: usize| b[i / sizes.positions() % (groups * filters)];
+            let mut y: Vec<f32> = (0..dy.len()).map(bias).collect();
+            let (mut dx, mut dw) = (vec![0.0; x.len()], vec![1.0; w.len()]);
+            products(&sizes, |i, j, k| {
+                y[i] += w[j] * x[k];
+                dx[k] += w[j] * dy[i];
+                dw[j] += dy[i] * x[k];
+            });
+            let mut direct = Direct::new(&sizes).unwrap_or_else(|| panic!("not direct: {sizes:?}"));
+            let close = |found: &[f32], expected: &[f32], what: &str| {
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 2e-3, "{what} {sizes:?}: {found} {expected}");
+                }
+            };
+            let pool = Pool::new(2).unwrap();
+            // Twice: what one pass leaves behind does not change the next; and with threads.
+            for pool in [None, None, Some(&pool)] {
+                let mut found = vec![9.0; y.len()];
+                direct.forward(&x, &w, Some(&b), &mut found, pool);
+                close(&found, &y, "forward");
+                let mut found = vec![1.0; w.len()];
+                direct.weight_gradient(&x, &dy, &mut found, pool);
+                close(&found, &dw, "weights");
+                if direct.has_back() {
+                    turned += 1;
+                    let mut found = vec![9.0; x.len()];
+                    direct.input_gradient(&w, &dy, &mut found, pool);
+                    close(&found, &dx, "input");
+                }
+            }
+        }
+        assert_eq!(turned, 7 * 3);
+    }
+}

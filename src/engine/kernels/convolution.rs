@@ -7,7 +7,9 @@
 use smallvec::SmallVec;
 
 use super::Float;
+use super::direct::Direct;
 use super::matrix::{View, ViewMut, multiply};
+use super::simd::Shifted;
 use crate::engine::ops::window::Axis;
 use crate::engine::pool::Pool;
 
@@ -117,6 +119,7 @@ struct Workspace<T> {
     /// What this thread adds to the gradient with respect to the weights.
     weights: Vec<T>,
     runs: Vec<Run>,
+    direct: Option<Direct<T>>,
 }
 
 /// A convolution with its memory.
@@ -128,7 +131,7 @@ pub struct Convolution<T> {
     workspaces: Vec<Workspace<T>>,
 }
 
-impl<T: Float> Convolution<T> {
+impl<T: Shifted> Convolution<T> {
     /// A convolution of these sizes.
     pub fn new(sizes: Sizes) -> Self {
         let (positions, rows) = (sizes.positions().max(1), sizes.filter().max(1));
@@ -161,6 +164,7 @@ impl<T: Float> Convolution<T> {
             staged: vec![T::zero(); staged],
             weights: Vec::new(),
             runs: Vec::new(),
+            direct: Direct::new(&sizes),
         });
     }
 
@@ -185,10 +189,14 @@ impl<T: Float> Convolution<T> {
         let each = sizes.items.div_ceil(jobs);
         let inputs = chunks(x, each * sizes.item(), jobs);
         let outputs = y.chunks_mut(each * sizes.item_output());
+        let rows = (threads > 1).then_some(pool);
         let mut jobs: SmallVec<[_; 8]> = self.workspaces.iter_mut().zip(inputs).zip(outputs).collect();
         pool.for_pieces(&mut jobs, 1, sizes.cost(), |_, jobs| {
             for ((workspace, x), y) in jobs {
-                workspace.forward(&sizes, block, x, w, b, y, threads);
+                match &mut workspace.direct {
+                    Some(direct) => direct.forward(x, w, b, y, rows),
+                    None => workspace.forward(&sizes, block, x, w, b, y, threads),
+                }
             }
         });
     }
@@ -236,26 +244,31 @@ impl<T: Float> Convolution<T> {
             let dw = if index == 0 { weights.take() } else { None };
             work.push((workspace, x, dy, dx, dw));
         }
+        let rows = (threads > 1).then_some(pool);
         pool.for_pieces(&mut work, 1, 2 * sizes.cost(), |_, jobs| {
             for (workspace, x, dy, dx, dw) in jobs {
-                let own = match (&dw, wants_dw) {
-                    (None, true) => {
-                        let mut own = std::mem::take(&mut workspace.weights);
-                        own.clear();
-                        own.resize(w.len(), T::zero());
-                        Some(own)
+                let mut dx = dx.as_deref_mut();
+                let has_own = dw.is_none() && wants_dw;
+                let mut own = std::mem::take(&mut workspace.weights);
+                if has_own {
+                    own.clear();
+                    own.resize(w.len(), T::zero());
+                }
+                let mut dw = if has_own { Some(own.as_mut_slice()) } else { dw.as_deref_mut() };
+                if let Some(direct) = &mut workspace.direct {
+                    if let Some(dw) = dw.take() {
+                        direct.weight_gradient(x, dy, dw, rows);
                     }
-                    _ => None,
-                };
-                match own {
-                    Some(mut own) => {
-                        workspace.backward(&sizes, block, x, w, dy, dx.as_deref_mut(), Some(&mut own), threads);
-                        workspace.weights = own;
-                    }
-                    None => {
-                        workspace.backward(&sizes, block, x, w, dy, dx.as_deref_mut(), dw.as_deref_mut(), threads);
+                    if direct.has_back()
+                        && let Some(dx) = dx.take()
+                    {
+                        direct.input_gradient(w, dy, dx, rows);
                     }
                 }
+                if dx.is_some() || dw.is_some() {
+                    workspace.backward(&sizes, block, x, w, dy, dx, dw, threads);
+                }
+                workspace.weights = own;
             }
         });
         if wants_dw {
@@ -284,7 +297,7 @@ fn is_pointwise(sizes: &Sizes, block: usize) -> bool {
     sizes.axes.iter().all(Axis::is_identity) && block <= sizes.positions()
 }
 
-impl<T: Float> Workspace<T> {
+impl<T: Shifted> Workspace<T> {
     #[allow(clippy::too_many_arguments, reason = "the operands of a convolution")]
     fn forward(&mut self, sizes: &Sizes, block: usize, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], threads: usize) {
         let (filters, rows, positions) = (sizes.filters, sizes.filter(), sizes.positions());

@@ -1,10 +1,15 @@
 //! What operators compute with: matrix products, convolutions, and loops over floating-point numbers.
 
 pub mod convolution;
+pub mod direct;
 pub mod float;
 pub mod math;
 pub mod matrix;
+<<<<<<< HEAD
 pub mod vector;
 pub mod recurrent_simd;
+=======
+pub mod simd;
+>>>>>>> conv
 
 pub use float::Float;

@@ -9,9 +9,9 @@ use super::window::Window;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernel::{Backward, Forward, Kernel};
-use crate::engine::kernels::Float;
 use crate::engine::kernels::convolution::{Convolution, Sizes};
 use crate::engine::kernels::float::with_float;
+use crate::engine::kernels::simd::Shifted;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
 use crate::tensor::{Dim, SymbolicShape};
@@ -125,7 +125,7 @@ impl Op for Conv {
 
 struct ConvKernel<T>(Convolution<T>);
 
-impl<T: Float> Kernel for ConvKernel<T> {
+impl<T: Shifted> Kernel for ConvKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, w, b) = (io.input::<T>(0)?, io.input::<T>(1)?, io.optional_input::<T>(2)?);
         let y = io.output::<T>(0)?;

@@ -9,9 +9,9 @@ use super::window::{AutoPad, Axis, Window};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernel::{Backward, Forward, Kernel};
-use crate::engine::kernels::Float;
 use crate::engine::kernels::convolution::{Convolution, Sizes, sum};
 use crate::engine::kernels::float::with_float;
+use crate::engine::kernels::simd::Shifted;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
 use crate::tensor::{Dim, SymbolicShape};
@@ -189,7 +189,7 @@ impl Op for ConvTranspose {
 
 struct TransposeKernel<T>(Convolution<T>);
 
-impl<T: Float> Kernel for TransposeKernel<T> {
+impl<T: Shifted> Kernel for TransposeKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, w, b) = (io.input::<T>(0)?, io.input::<T>(1)?, io.optional_input::<T>(2)?);
         let y = io.output::<T>(0)?;

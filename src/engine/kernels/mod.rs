@@ -5,11 +5,8 @@ pub mod direct;
 pub mod float;
 pub mod math;
 pub mod matrix;
-<<<<<<< HEAD
 pub mod vector;
 pub mod recurrent_simd;
-=======
 pub mod simd;
->>>>>>> conv
 
 pub use float::Float;

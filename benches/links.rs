@@ -1,7 +1,8 @@
 //! The links alone: latency of a hop at three sizes, and packets per second through five stages with full books, each
 //! beside a bare tokio channel that does the same, in turn, in one process.
 //!
-//! `cargo bench --bench links`. Prints medians over rounds; asserts nothing.
+//! `cargo bench --bench links` for both, `… -- hop` or `… -- packets` for one. Prints medians over rounds; asserts
+//! nothing.
 #![allow(clippy::unwrap_used, reason = "a bench stops where something is wrong")]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -19,6 +20,18 @@ use percept::tensor::Buffer;
 use percept::units::{TimeSpan, Timestamp};
 
 fn main() {
+    // Cargo adds `--bench`.
+    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| asked == part);
+    if asked("hop") {
+        hops();
+    }
+    if asked("packets") {
+        packets();
+    }
+}
+
+fn hops() {
     println!("hop latency, paced at 1,000 packets a second, µs (median of 5 rounds of 2,000 packets)");
     println!("{:>10}  {:>10} {:>10}  {:>10} {:>10}", "payload", "percept", "", "tokio mpsc", "");
     println!("{:>10}  {:>10} {:>10}  {:>10} {:>10}", "", "p50", "p99", "p50", "p99");
@@ -33,6 +46,9 @@ fn main() {
         println!("{name:>10}  {our50:>10.2} {our99:>10.2}  {their50:>10.2} {their99:>10.2}");
     }
     println!();
+}
+
+fn packets() {
     println!("packets through five stages (capture, three that pass on, sink), million a second");
     println!("{:>10}  {:>10}  {:>8}", "percept", "tokio mpsc", "ratio");
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

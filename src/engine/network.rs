@@ -19,6 +19,9 @@ use crate::tensor::{Tensor, TensorData};
 /// [`set_plan_memory`](Network::set_plan_memory) says otherwise.
 pub const DEFAULT_PLAN_MEMORY: usize = 1 << 30;
 
+/// Bytes that the values of one graph may take, unless [`set_memory`](Network::set_memory) says otherwise.
+pub const DEFAULT_MEMORY: usize = 1 << 36;
+
 /// An ONNX model on the engine: its weights can be read and changed, and it computes outputs and gradients.
 ///
 /// The graph is compiled when inputs of new shapes arrive, and the plan is kept for the next time. Where shapes depend
@@ -34,6 +37,7 @@ pub struct Network {
     by_value: BTreeSet<ValueId>,
     plans: Vec<Cached>,
     plan_memory: usize,
+    memory: usize,
     pool: Pool,
     /// For plans that are not worth several threads.
     single: Pool,
@@ -83,6 +87,7 @@ impl Network {
             by_value: BTreeSet::new(),
             plans: Vec::new(),
             plan_memory: DEFAULT_PLAN_MEMORY,
+            memory: DEFAULT_MEMORY,
             pool: Pool::new(1)?,
             single: Pool::new(1)?,
         })
@@ -103,6 +108,13 @@ impl Network {
     pub fn set_plan_memory(&mut self, bytes: usize) {
         self.plan_memory = bytes;
         self.evict();
+    }
+
+    /// Bounds the bytes that the values of the graph take together: a graph that needs more is an error before anything
+    /// is allocated for it. What an operator keeps for itself (a workspace, indices) is not counted. For graphs from
+    /// strangers, whose sizes may be anything.
+    pub fn set_memory(&mut self, bytes: usize) {
+        self.memory = bytes;
     }
 
     /// The model with the weights as they are now.
@@ -334,6 +346,7 @@ impl Network {
                 weights: &self.weight_ids,
                 outputs,
                 pool: &self.pool,
+                memory: self.memory,
             };
             match compile(&self.program, request)? {
                 Compiled::Plan(plan) => {

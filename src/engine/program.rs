@@ -14,7 +14,7 @@ use crate::tensor::{DType, Tensor};
 pub(super) type ValueId = usize;
 
 /// The newest version of ONNX's operators that the engine knows.
-pub(super) const NEWEST_OPSET: i64 = 27;
+pub(super) const NEWEST_OPSET: i64 = 28;
 /// The oldest one.
 pub(super) const OLDEST_OPSET: i64 = 7;
 /// How deep functions may call each other.

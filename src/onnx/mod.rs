@@ -49,3 +49,4 @@ pub use header::{ModelHeader, inspect};
 pub use model::Model;
 pub use sparse::SparseTensor;
 pub use value::{ValueInfo, ValueKind};
+pub use weights::decode_tensor;

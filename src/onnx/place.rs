@@ -8,6 +8,7 @@ pub(super) enum Place<'a> {
     Function { name: &'a str },
     Node { name: &'a str, op_type: &'a str, output: &'a str },
     Initializer { name: &'a str },
+    Tensor { name: &'a str },
     Sparse { name: &'a str, part: &'static str },
     Attribute { name: &'a str, owner: &'a Place<'a> },
 }
@@ -19,6 +20,7 @@ impl fmt::Display for Place<'_> {
             Place::Node { name: "", op_type, output } => write!(f, "node {op_type} -> {output:?}"),
             Place::Node { name, op_type, .. } => write!(f, "node {op_type} {name:?}"),
             Place::Initializer { name } => write!(f, "initializer {name:?}"),
+            Place::Tensor { name } => write!(f, "tensor {name:?}"),
             Place::Sparse { name, part } => write!(f, "{part} of sparse tensor {name:?}"),
             Place::Attribute { name, owner } => write!(f, "attribute {name:?} of {owner}"),
         }

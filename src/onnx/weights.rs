@@ -3,6 +3,8 @@
 //! Read: `raw_data` (little endian), the typed fields (16-bit floats, small integers and booleans in `int32_data`), and
 //! external files. Written: `raw_data`, and `string_data` for text, inside the model.
 
+use prost::Message;
+
 use super::dtype;
 use super::error::OnnxError;
 use super::external::Folder;
@@ -10,6 +12,15 @@ use super::place::Place;
 use super::proto::TensorProto;
 use super::proto::tensor_proto::DataLocation;
 use crate::tensor::{DType, Tensor, TensorData, bf16, f16};
+
+/// Reads a tensor that is stored by itself: the bytes of one `TensorProto`, as the `.pb` files of ONNX's test data hold
+/// it. Its name is not kept; external data are refused.
+pub fn decode_tensor(bytes: &[u8]) -> Result<Tensor, OnnxError> {
+    let mut proto = TensorProto::decode(bytes)
+        .map_err(|error| OnnxError::Damaged { len: bytes.len() as u64, reason: error.to_string() })?;
+    let name = proto.name.take().unwrap_or_default();
+    take_tensor(&mut proto, Place::Tensor { name: &name }, &Folder::none())
+}
 
 /// Moves the elements out of `proto` into a tensor; what is left in it are its name and notes.
 ///
@@ -246,6 +257,29 @@ mod tests {
         ];
         for (stored, expected) in cases {
             assert_eq!(read(stored.clone()).unwrap(), expected, "{stored:?}");
+        }
+    }
+
+    #[test]
+    fn a_tensor_by_itself_is_read_or_refused() {
+        let tensor = Tensor::new(vec![2, 1], vec![1.5f64, -2.0]).unwrap();
+        let mut proto = TensorProto { name: Some("y".into()), ..TensorProto::default() };
+        fill(&mut proto, &tensor);
+        let bytes = proto.encode_to_vec();
+        assert_eq!(decode_tensor(&bytes).unwrap(), tensor);
+        let external = TensorProto {
+            data_location: Some(DataLocation::External.into()),
+            ..TensorProto { name: Some("y".into()), ..self::proto(DataType::Float, &[1]) }
+        };
+        let cases: [(&[u8], &str); 4] = [
+            (&bytes[..bytes.len() - 1], "cut off or damaged"),
+            (b"\xff\xff\xff", "cut off or damaged"),
+            (b"", "tensor \"\" has data type undefined"),
+            (&external.encode_to_vec(), "tensor \"y\""),
+        ];
+        for (bytes, part) in cases {
+            let message = decode_tensor(bytes).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
         }
     }
 

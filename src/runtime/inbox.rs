@@ -99,8 +99,9 @@ impl Memory {
         }
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
-        self.queued().saturating_add(bytes as u64) <= self.bound
+    /// Bytes that may still be put in; below zero when more are in than may be.
+    fn free(&self) -> i64 {
+        i64::try_from(self.bound).unwrap_or(i64::MAX).saturating_sub_unsigned(self.queued())
     }
 }
 
@@ -126,6 +127,8 @@ struct Shared {
     at_work: Option<AtWork>,
     /// Asks the call that works on it to come back.
     canceller: Option<Canceller>,
+    /// Memory for what finds no room, kept from one call to the next.
+    left: VecDeque<(StreamId, Item)>,
 }
 
 /// A partial result that the stage is working on.
@@ -186,12 +189,6 @@ enum Phase {
     Closed,
 }
 
-/// The result of a look for something to hand out.
-enum Found {
-    Delivery(Delivery),
-    Nothing,
-}
-
 impl Inbox {
     pub(crate) fn new(spec: InboxSpec, memory: Arc<Memory>) -> Self {
         let links = spec.links.iter().map(|_| LinkEnd::default()).collect();
@@ -204,26 +201,35 @@ impl Inbox {
             links,
             at_work: None,
             canceller: None,
+            left: VecDeque::new(),
         };
         Inbox { spec, memory, shared: Mutex::new(shared) }
     }
 
     /// Hands items over on `link`, in order. What finds no room stays in `items`; `waker` is woken when there is some.
-    pub(crate) fn push(&self, link: usize, items: &mut Vec<(StreamId, Item)>, waker: Option<&Waker>) {
+    pub(crate) fn push(&self, link: usize, items: &mut VecDeque<(StreamId, Item)>, waker: Option<&Waker>) {
         if items.is_empty() {
             return;
         }
-        let mut left: Vec<(StreamId, Item)> = Vec::new();
         let mut shared = self.lock();
+        let mut left = std::mem::take(&mut shared.left);
         let mut added = false;
-        for (stream, item) in items.drain(..) {
+        // Read once: every link of the pipeline counts there.
+        let free = self.memory.free();
+        while let Some((stream, item)) = items.pop_front() {
             if !left.is_empty() && left.iter().any(|(waiting, _)| *waiting == stream) {
-                left.push((stream, item));
+                left.push_back((stream, item));
                 continue;
             }
-            match self.accept(&mut shared, link, stream, item) {
+            match self.accept(&mut shared, link, stream, item, free) {
                 Ok(()) => added = true,
-                Err(item) => left.push((stream, item)),
+                Err(item) => {
+                    left.push_back((stream, item));
+                    // What is of one stream stays where it is.
+                    if items.iter().all(|(waiting, _)| *waiting == stream) {
+                        break;
+                    }
+                }
             }
         }
         if !left.is_empty()
@@ -235,7 +241,8 @@ impl Inbox {
                 }
             }
         }
-        *items = left;
+        left.drain(..).rev().for_each(|item| items.push_front(item));
+        shared.left = left;
         self.settle(&mut shared);
         let reader = if added { shared.reader.take() } else { None };
         drop(shared);
@@ -416,7 +423,16 @@ impl Inbox {
     }
 
     /// Puts one item into its queue, or gives it back when there is no room and the policy is to wait.
-    fn accept(&self, shared: &mut Shared, link: usize, stream: StreamId, item: Item) -> Result<(), Item> {
+    ///
+    /// `free`: the bytes for which all links together have room.
+    fn accept(
+        &self,
+        shared: &mut Shared,
+        link: usize,
+        stream: StreamId,
+        mut item: Item,
+        free: i64,
+    ) -> Result<(), Item> {
         let spec = &self.spec.links[link];
         let Shared { streams, ready, links, put_in, took_out, at_work, canceller, .. } = shared;
         if let Item::Open { capture, .. } | Item::Close { capture, .. } = &item
@@ -437,10 +453,10 @@ impl Inbox {
             return Ok(());
         };
         let end = &mut links[link];
-        match item {
-            Item::Packet(mut packet) => {
+        match &mut item {
+            Item::Packet(packet) => {
                 let bytes = packet.payload.byte_len();
-                if let Some(partial) = at_work.as_mut().filter(|partial| lane.live && partial.is_stale_beside(&packet))
+                if let Some(partial) = at_work.as_mut().filter(|partial| lane.live && partial.is_stale_beside(packet))
                     && let Some(canceller) = canceller
                 {
                     // Under the lock, so that what is asked to come back is the call on that partial result or nothing:
@@ -448,22 +464,22 @@ impl Inbox {
                     partial.given_up = true;
                     canceller.cancel();
                 }
-                if self.spec.supersede && lane.live && lane.queues[link].supersedes(&packet) {
+                if self.spec.supersede && lane.live && lane.queues[link].supersedes(packet) {
                     let removed = lane.queues[link].remove_partials(packet.start);
                     *took_out += account_removed(end, &removed);
                     end.book.superseded += removed.len() as u64;
                 }
-                let over = lane.queues[link].is_over(&spec.settings, bytes, &self.memory);
+                let over = lane.queues[link].is_over(&spec.settings, bytes, free);
                 if over {
                     match spec.settings.overflow {
                         Overflow::Block if spec.settings.feedback => {
-                            self.drop_packet(end, &packet);
+                            self.drop_packet(end, packet);
                             return Ok(());
                         }
                         Overflow::Block => match lane.starving_link(link, &self.spec.links) {
                             _ if lane.held || lane.failed => {
                                 lane.queues[link].writer_waits = true;
-                                return Err(Item::Packet(packet));
+                                return Err(item);
                             }
                             Some(starving) => {
                                 if lane.queues[link].bytes.saturating_add(bytes) > spec.settings.queue_bytes {
@@ -473,23 +489,23 @@ impl Inbox {
                             }
                             None => {
                                 lane.queues[link].writer_waits = true;
-                                return Err(Item::Packet(packet));
+                                return Err(item);
                             }
                         },
                         Overflow::DropNewest => {
                             lane.queues[link].gap = true;
-                            self.drop_packet(end, &packet);
+                            self.drop_packet(end, packet);
                             return Ok(());
                         }
                         Overflow::DropOldest | Overflow::Latest => {
                             let all = spec.settings.overflow == Overflow::Latest;
                             while lane.queues[link].packets > 0
-                                && (all || lane.queues[link].is_over(&spec.settings, bytes, &self.memory))
+                                && (all || lane.queues[link].is_over(&spec.settings, bytes, free))
                             {
                                 let Some(removed) = lane.queues[link].remove_oldest() else { break };
                                 *took_out += account_removed(end, std::slice::from_ref(&removed));
                                 end.book.dropped += 1;
-                                lane.queues[link].mark_gap(&mut packet);
+                                lane.queues[link].mark_gap(packet);
                             }
                         }
                     }
@@ -503,13 +519,13 @@ impl Inbox {
                 *put_in += bytes;
                 end.depth += 1;
                 end.book.deepest = end.book.deepest.max(end.depth);
-                queue.items.push_back(Item::Packet(packet));
+                queue.items.push_back(item);
             }
             Item::Watermark(at) => match lane.queues[link].items.back_mut() {
-                Some(Item::Watermark(last)) => *last = at.max(*last),
-                _ => lane.queues[link].items.push_back(Item::Watermark(at)),
+                Some(Item::Watermark(last)) => *last = (*at).max(*last),
+                _ => lane.queues[link].items.push_back(item),
             },
-            item => lane.queues[link].items.push_back(item),
+            _ => lane.queues[link].items.push_back(item),
         }
         if !lane.listed && !lane.held {
             lane.listed = true;
@@ -535,18 +551,17 @@ impl Inbox {
             let mut closed = false;
             let mut more = true;
             for _ in 0..quantum.min(most - out.len()) {
-                match self.next(lane, links, took_out, stream) {
-                    Found::Nothing => {
-                        more = false;
-                        break;
-                    }
-                    Found::Delivery(delivery) => {
-                        closed = matches!(delivery, Delivery::Close { .. });
-                        out.push(delivery);
-                        if closed {
-                            break;
-                        }
-                    }
+                if lane.is_plain() {
+                    self.hand_out(lane, 0, links, took_out, out);
+                    continue;
+                }
+                if !self.next(lane, links, took_out, stream, out) {
+                    more = false;
+                    break;
+                }
+                closed = matches!(out.last(), Some(Delivery::Close { .. }));
+                if closed {
+                    break;
                 }
             }
             self.wake_writers(lane, woken);
@@ -568,7 +583,7 @@ impl Inbox {
             }
             let settings = &self.spec.links[link].settings;
             let queue = &lane.queues[link];
-            let room = queue.packets <= settings.queue / 2 && !queue.is_over(settings, 0, &self.memory);
+            let room = queue.packets <= settings.queue / 2 && !queue.is_over(settings, 0, self.memory.free());
             if room || lane.starving_link(link, &self.spec.links).is_some() {
                 let queue = &mut lane.queues[link];
                 queue.writer_waits = false;
@@ -577,10 +592,45 @@ impl Inbox {
         }
     }
 
-    /// The next thing to hand out of a stream.
-    fn next(&self, lane: &mut Lane, links: &mut [LinkEnd], took_out: &mut usize, stream: StreamId) -> Found {
+    /// Hands out the packet at the head of `link`'s queue, if one stands there.
+    fn hand_out(
+        &self,
+        lane: &mut Lane,
+        link: usize,
+        links: &mut [LinkEnd],
+        took_out: &mut usize,
+        out: &mut Vec<Delivery>,
+    ) -> bool {
+        let queue = &mut lane.queues[link];
+        let Some(Item::Packet(packet)) = queue.items.pop_front() else {
+            return false;
+        };
+        let bytes = packet.payload.byte_len();
+        queue.packets -= 1;
+        queue.bytes -= bytes;
+        queue.bound = queue.bound.max(packet.start);
+        *took_out += bytes;
+        let end = &mut links[link];
+        end.depth -= 1;
+        end.book.received += 1;
+        end.book.frames_received += packet.payload.audio_frames();
+        lane.told = lane.told.max(packet.start);
+        out.push(Delivery::Packet(Input { port: self.spec.links[link].port, packet }));
+        true
+    }
+
+    /// Hands out the next thing of a stream; whether there was one.
+    fn next(
+        &self,
+        lane: &mut Lane,
+        links: &mut [LinkEnd],
+        took_out: &mut usize,
+        stream: StreamId,
+        out: &mut Vec<Delivery>,
+    ) -> bool {
         if let Some((full, starving)) = lane.starved.take() {
-            return Found::Delivery(Delivery::Starved { stream, full, starving });
+            out.push(Delivery::Starved { stream, full, starving });
+            return true;
         }
         for (queue, link) in lane.queues.iter_mut().zip(&self.spec.links) {
             queue.settle(link.settings.feedback);
@@ -595,29 +645,20 @@ impl Inbox {
                 }
             }
             let failed = lane.queues.iter().any(|queue| queue.close_failed);
-            return Found::Delivery(Delivery::Close { stream, capture: lane.capture, failed });
+            out.push(Delivery::Close { stream, capture: lane.capture, failed });
+            return true;
         }
         if let Some(open) = self.open(lane) {
-            return Found::Delivery(open);
+            out.push(open);
+            return true;
         }
-        let Some(link) = lane.next_link(&self.spec.links) else {
-            return self.watermark(lane, stream);
-        };
-        let queue = &mut lane.queues[link];
-        let Some(Item::Packet(packet)) = queue.items.pop_front() else {
-            return Found::Nothing;
-        };
-        let bytes = packet.payload.byte_len();
-        queue.packets -= 1;
-        queue.bytes -= bytes;
-        queue.bound = queue.bound.max(packet.start);
-        *took_out += bytes;
-        let end = &mut links[link];
-        end.depth -= 1;
-        end.book.received += 1;
-        end.book.frames_received += packet.payload.audio_frames();
-        lane.told = lane.told.max(packet.start);
-        Found::Delivery(Delivery::Packet(Input { port: self.spec.links[link].port, packet }))
+        if let Some(link) = lane.next_link(&self.spec.links) {
+            return self.hand_out(lane, link, links, took_out, out);
+        }
+        let watermark = self.watermark(lane, stream);
+        let found = watermark.is_some();
+        out.extend(watermark);
+        found
     }
 
     /// Opens (or reopens) the stream when every link that brings it stands at an `Open` or has closed.
@@ -649,9 +690,9 @@ impl Inbox {
         opened.map(|info| Delivery::Open { info, capture: lane.capture, formats, broken })
     }
 
-    fn watermark(&self, lane: &mut Lane, stream: StreamId) -> Found {
+    fn watermark(&self, lane: &mut Lane, stream: StreamId) -> Option<Delivery> {
         if !self.spec.watermarks {
-            return Found::Nothing;
+            return None;
         }
         let at = lane
             .queues
@@ -663,9 +704,9 @@ impl Inbox {
         match at {
             Some(at) if at > lane.told => {
                 lane.told = at;
-                Found::Delivery(Delivery::Watermark { stream, at })
+                Some(Delivery::Watermark { stream, at })
             }
-            _ => Found::Nothing,
+            _ => None,
         }
     }
 }
@@ -744,6 +785,14 @@ impl Lane {
             self.failed = false;
         }
         again
+    }
+
+    /// Whether nothing but the packet at the head of its only queue can be next.
+    fn is_plain(&self) -> bool {
+        match &self.queues[..] {
+            [queue] => queue.phase == Phase::Open && queue.has_packet() && self.starved.is_none(),
+            _ => false,
+        }
     }
 
     /// The link whose first packet is next: the earliest start, the earlier port where starts are equal; none while
@@ -839,11 +888,11 @@ impl Queue {
     }
 
     /// Whether `bytes` more would be too many. An empty queue takes any packet, so that progress is never impossible.
-    fn is_over(&self, settings: &LinkSettings, bytes: usize, memory: &Memory) -> bool {
+    fn is_over(&self, settings: &LinkSettings, bytes: usize, free: i64) -> bool {
         self.packets > 0
             && (self.packets >= settings.queue
                 || self.bytes.saturating_add(bytes) > settings.queue_bytes
-                || !memory.has_room(bytes))
+                || i64::try_from(bytes).unwrap_or(i64::MAX) > free)
     }
 
     /// Whether `packet` is a newer revision of a partial result that waits here.

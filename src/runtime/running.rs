@@ -24,7 +24,7 @@ use super::source::CaptureShared;
 use super::worker::{Core, StageShared};
 use super::writer::{OutletSpec, SentCount, Writer};
 use crate::pipeline::Plan;
-use crate::stage::Role;
+use crate::stage::{Placement, Role};
 use crate::stages::sink::collect::Hub;
 use crate::units::{Clock, SystemClock, TimeSpan};
 
@@ -421,6 +421,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> Pi
                     link: link.place,
                     sent: link.sent.clone(),
                     watermarks: !planned.settings.feedback && (needs[planned.to.0] || into(planned.to.0).count() > 1),
+                    on_pool: plan.stages[planned.to.0].contract.placement == Placement::Inline,
                 })
                 .collect()
             })

@@ -142,6 +142,17 @@ async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + 
     .await
 }
 
+/// A future that notes in `waited` when it is not ready at once.
+async fn noting_waits<T>(future: impl Future<Output = T>, waited: &mut bool) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        *waited |= polled.is_pending();
+        polled
+    })
+    .await
+}
+
 /// A stream while it is read.
 struct Reading<'a> {
     shared: &'a CaptureShared,
@@ -171,21 +182,23 @@ async fn read_stream(shared: &CaptureShared, id: StreamId, mut source: Box<dyn S
     let mut reading = Reading { shared, info, writer, out: Output::new(), at: Timestamp::ZERO, seen: Loss::default() };
     let mut stop = shared.stop.clone();
     let nobody = shared.audience.open(id, shared.index);
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let failed = loop {
         reading.hand_over().await;
+        let mut waited = false;
         let read = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => None,
+            _ = &mut stopped => None,
             _ = nobody.notified() => {
                 tracing::info!(stage = %shared.plan.id, stream = %reading.info.name, "no sink takes it any more");
                 None
             }
-            read = guarded(source.read(&mut reading.out)) => Some(read),
+            read = noting_waits(guarded(source.read(&mut reading.out)), &mut waited) => Some(read),
         };
         if read.is_none() {
             source.stop(&mut reading.out);
         }
-        reading.write(source.loss());
+        reading.write(source.loss(), waited).await;
         match read {
             None | Some(Ok(Ok(Flow::End))) => break false,
             Some(Ok(Ok(Flow::More))) => {}
@@ -217,12 +230,17 @@ impl Reading<'_> {
     }
 
     /// Writes what the source emitted, hands it over as far as there is room, and keeps its account.
-    fn write(&mut self, loss: Loss) {
+    ///
+    /// `waited`: the source had nothing ready, so there is time. Then readers on the pool run before the account is kept.
+    async fn write(&mut self, loss: Loss, waited: bool) {
         let end = self.out.emitted().last().map(|last| last.draft.start + last.draft.duration);
         let count = self.out.emitted().len();
         let written = self.writer.write(self.info.id, None, self.out.drain_emitted(), count);
-        // Readers first: they run while this stream's books are kept. What finds no room waits in `hand_over`.
+        // What finds no room waits in `hand_over`.
         self.writer.flush(None);
+        if waited && written.packets > 0 && self.writer.reads_on_pool() {
+            tokio::task::yield_now().await;
+        }
         if let Some(end) = end {
             self.at = self.at.max(end);
             self.shared.hub.progress(&self.info, self.at);

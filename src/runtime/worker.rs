@@ -20,7 +20,7 @@ use super::books::StageBook;
 use super::events::EventHub;
 use super::inbox::{Delivery, Inbox};
 use super::meters::StageMeters;
-use super::writer::Writer;
+use super::writer::{Writer, Written};
 use crate::media::{Format, Origin, StreamId, StreamInfo};
 use crate::pipeline::PlannedStage;
 use crate::stage::{
@@ -146,11 +146,26 @@ enum Notice {
 
 /// What a round has to write, in order.
 enum Outcome {
-    Open { info: Arc<StreamInfo>, capture: usize, formats: Vec<Format> },
-    Packet { stream: StreamId, origin: Option<Origin>, emitted: Emitted },
-    Packets { stream: StreamId, origin: Option<Origin>, emitted: Vec<Emitted> },
-    Watermark { stream: StreamId, at: Timestamp },
-    Close { stream: StreamId, capture: usize, failed: bool },
+    Open {
+        info: Arc<StreamInfo>,
+        capture: usize,
+        formats: Vec<Format>,
+    },
+    /// The next `count` of what the round emitted.
+    Packets {
+        stream: StreamId,
+        origin: Option<Origin>,
+        count: usize,
+    },
+    Watermark {
+        stream: StreamId,
+        at: Timestamp,
+    },
+    Close {
+        stream: StreamId,
+        capture: usize,
+        failed: bool,
+    },
 }
 
 /// What is still needed of a packet after the stage has taken it.
@@ -166,6 +181,34 @@ impl Place {
     fn of(input: &Input) -> Self {
         let packet = &input.packet;
         Place { origin: packet.origin, start: packet.start, end: packet.end(), partial: packet.flags.partial }
+    }
+}
+
+impl Outcome {
+    /// Writes it. `emitted` stands before what it takes of it.
+    fn write(
+        self,
+        shared: &StageShared,
+        writer: &mut Writer,
+        emitted: &mut impl Iterator<Item = Emitted>,
+    ) -> Written {
+        match self {
+            Outcome::Open { info, capture, formats } => {
+                if let Some(audience) = &shared.audience {
+                    audience.join(info.id, shared.index);
+                }
+                writer.open(&info, capture, &formats);
+            }
+            Outcome::Packets { stream, origin, count } => {
+                return writer.write(stream, origin, emitted.take(count), count);
+            }
+            Outcome::Watermark { stream, at } => writer.watermark(stream, at),
+            Outcome::Close { stream, capture, failed } => {
+                shared.leaves(stream);
+                writer.close(stream, capture, failed);
+            }
+        }
+        Written::default()
     }
 }
 
@@ -301,8 +344,11 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
     let mut worker = Worker {
         generation,
         deliveries: Vec::new(),
+        lent: Vec::new(),
         out: Output::new(),
         results: Vec::new(),
+        writer: None,
+        written: Written::default(),
         events: Vec::new(),
         notices: Vec::new(),
         taken: 0,
@@ -338,7 +384,15 @@ pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
 struct Worker {
     shared: Arc<StageShared>,
     generation: u64,
+    /// What this round deals with, and the states lent out for it.
     deliveries: Vec<Delivery>,
+    lent: LentStreams,
+    /// On the pool, the writing ends, lent out for this round: results are written as they come.
+    writer: Option<Writer>,
+    /// What was written so in this round.
+    written: Written,
+    /// On a thread of its own, which may be abandoned: what this round's calls emitted, in the order of `results`, to be
+    /// written when the round is committed.
     out: Output,
     results: Vec<Outcome>,
     events: Vec<(Arc<StreamInfo>, Event)>,
@@ -366,7 +420,7 @@ impl Worker {
             core.streams.iter_mut().filter_map(lost).collect()
         };
         for (stream, info, inputs) in lost {
-            let opened = self.call(|| stage.open(&info, &inputs));
+            let opened = call(&shared, self.generation, || stage.open(&info, &inputs));
             let mut core = shared.present(self.generation)?;
             let (failure, crash) = match opened {
                 Ok(Ok(opened)) => {
@@ -400,8 +454,14 @@ impl Worker {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        let shared = self.shared.clone();
-        let mut core = match shared.present(self.generation) {
+        if self.shared.plan.contract.tick.is_some() {
+            // Before the packets: a stage that is never idle hears the clock too.
+            if let Poll::Ready(wake) = self.poll_tick(cx) {
+                return Poll::Ready(wake);
+            }
+        }
+        let Worker { shared, generation, deliveries, lent, writer, taken, .. } = self;
+        let mut core = match shared.present(*generation) {
             Ok(core) => core,
             Err(exit) => return Poll::Ready(Wake::Exit(exit)),
         };
@@ -410,31 +470,31 @@ impl Worker {
         }
         let empty = core.writer.flush(Some(cx.waker()));
         core.release_held(&shared.inbox, empty);
-        if shared.plan.contract.tick.is_some() {
-            // Before the packets: a stage that is never idle hears the clock too.
-            drop(core);
-            if let Poll::Ready(wake) = self.poll_tick(cx) {
-                return Poll::Ready(wake);
-            }
-            core = match shared.present(self.generation) {
-                Ok(core) => core,
-                Err(exit) => return Poll::Ready(Wake::Exit(exit)),
-            };
-        }
         let mut finished = false;
-        if core.pending.is_empty() {
-            let contract = &shared.plan.contract;
+        let contract = &shared.plan.contract;
+        let work = if core.pending.is_empty() {
             let (most, quantum) = match contract.placement {
                 Placement::Inline => INLINE_ROUND,
                 Placement::Thread => (contract.batch.max.max(1), 1),
             };
-            match shared.inbox.poll_take(cx, most, quantum, &mut self.deliveries) {
-                Poll::Ready(true) => return Poll::Ready(Wake::Work),
-                Poll::Ready(false) => finished = true,
-                Poll::Pending => {}
+            match shared.inbox.poll_take(cx, most, quantum, deliveries) {
+                Poll::Ready(true) => true,
+                Poll::Ready(false) => {
+                    finished = true;
+                    false
+                }
+                Poll::Pending => false,
             }
         } else {
-            self.deliveries.append(&mut core.pending);
+            deliveries.append(&mut core.pending);
+            true
+        };
+        if work {
+            // A batch may have to wait for more.
+            if contract.batch.max <= 1 {
+                *taken = core.lend(contract.placement, deliveries, lent);
+                *writer = core.lend_writer(contract.placement);
+            }
             return Poll::Ready(Wake::Work);
         }
         if finished && empty {
@@ -489,11 +549,13 @@ impl Worker {
     async fn round(&mut self, stage: &mut StageObject) -> Result<(), Exit> {
         if self.shared.plan.contract.batch.max > 1 {
             self.fill_batch().await;
+            self.lend()?;
         }
-        let mut lent = self.lend()?;
         let started = self.shared.watch.now();
-        let deliveries = std::mem::take(&mut self.deliveries);
-        let mut rest = deliveries.into_iter();
+        let mut lent = std::mem::take(&mut self.lent);
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let mut rest = deliveries.drain(..);
+        let mut unprocessed = Vec::new();
         let mut crash = None;
         if self.shared.plan.contract.batch.max > 1 {
             let mut group: Vec<Input> = Vec::new();
@@ -510,7 +572,7 @@ impl Worker {
                 match next {
                     None => break,
                     Some(delivery) if crash.is_some() => {
-                        rest = std::iter::once(delivery).chain(rest).collect::<Vec<_>>().into_iter();
+                        unprocessed.push(delivery);
                         break;
                     }
                     Some(Delivery::Packet(input)) => group.push(input),
@@ -524,48 +586,36 @@ impl Worker {
                 crash = self.handle(stage, &mut lent, delivery).err();
             }
         }
+        unprocessed.extend(rest);
+        self.deliveries = deliveries;
         let busy = self.shared.watch.now().since(started);
-        self.commit(lent, rest.collect(), busy)?;
+        self.commit(lent, unprocessed, busy)?;
         crash.map_or(Ok(()), |message| Err(Exit::Crashed(message)))
     }
 
     /// Lends out the states of the streams that this round touches.
-    fn lend(&mut self) -> Result<LentStreams, Exit> {
-        let mut lent: LentStreams = Vec::new();
-        let shared = self.shared.clone();
-        let mut core = match shared.present(self.generation) {
+    fn lend(&mut self) -> Result<(), Exit> {
+        let Worker { shared, generation, deliveries, lent, writer, taken, .. } = self;
+        let mut core = match shared.present(*generation) {
             Ok(core) => core,
             Err(exit) => {
                 // Taken from the inbox after a cancel: the book must still know of them.
-                let packets =
-                    self.deliveries.drain(..).filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
+                let packets = deliveries.drain(..).filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
                 let mut core = shared.lock();
                 core.book.entered += packets as u64;
                 core.book.cancelled += packets as u64;
                 return Err(exit);
             }
         };
-        for delivery in &self.deliveries {
-            let stream = delivery.stream();
-            if lent.iter().all(|(known, _)| *known != stream)
-                && let Some(entry) = core.streams.get_mut(&stream)
-            {
-                lent.push((stream, entry.lend()));
-            }
-        }
-        let packets = self.deliveries.iter().filter(|delivery| matches!(delivery, Delivery::Packet(_))).count();
-        core.book.entered += packets as u64;
-        self.taken = packets as u64;
-        if shared.plan.contract.placement == Placement::Thread {
-            core.in_flight.clone_from(&self.deliveries);
-        }
-        Ok(lent)
+        *taken = core.lend(shared.plan.contract.placement, deliveries, lent);
+        *writer = core.lend_writer(shared.plan.contract.placement);
+        Ok(())
     }
 
     /// Gives the states back and writes the results. `unprocessed` is left for the next generation.
-    fn commit(&mut self, lent: LentStreams, unprocessed: Vec<Delivery>, busy: TimeSpan) -> Result<(), Exit> {
+    fn commit(&mut self, mut lent: LentStreams, unprocessed: Vec<Delivery>, busy: TimeSpan) -> Result<(), Exit> {
         self.tally.busy_ns += busy.as_nanos().max(0) as u64;
-        let shared = self.shared.clone();
+        let shared = &*self.shared;
         let mut core = match shared.present(self.generation) {
             Ok(core) => core,
             Err(exit) => {
@@ -573,7 +623,12 @@ impl Worker {
                 if shared.plan.contract.placement == Placement::Inline {
                     shared.lock().book.cancelled += self.taken;
                 }
+                if let Some(mut writer) = self.writer.take() {
+                    writer.cancel();
+                }
+                self.written = Written::default();
                 self.results.clear();
+                self.out.drain_sealed();
                 self.events.clear();
                 self.notices.clear();
                 self.tally = StageBook::default();
@@ -585,7 +640,7 @@ impl Worker {
         // They enter again with the next generation.
         core.book.entered -= unprocessed_packets as u64;
         core.pending.extend(unprocessed);
-        for (stream, lent) in lent {
+        for (stream, lent) in lent.drain(..) {
             if lent.closed {
                 let held = core.streams.remove(&stream).is_some_and(|entry| entry.held);
                 core.held -= usize::from(held);
@@ -593,36 +648,23 @@ impl Worker {
                 core.take_back(stream, lent);
             }
         }
-        let mut written = super::writer::Written::default();
-        for result in self.results.drain(..) {
-            match result {
-                Outcome::Open { info, capture, formats } => {
-                    if let Some(audience) = &shared.audience {
-                        audience.join(info.id, shared.index);
-                    }
-                    core.writer.open(&info, capture, &formats);
-                }
-                Outcome::Packet { stream, origin, emitted } => {
-                    written.add(core.writer.write(stream, origin, std::iter::once(emitted), 1));
-                }
-                Outcome::Packets { stream, origin, emitted } => {
-                    let count = emitted.len();
-                    written.add(core.writer.write(stream, origin, emitted.into_iter(), count));
-                }
-                Outcome::Watermark { stream, at } => core.writer.watermark(stream, at),
-                Outcome::Close { stream, capture, failed } => {
-                    shared.leaves(stream);
-                    core.writer.close(stream, capture, failed);
-                }
-            }
+        self.lent = lent;
+        if let Some(writer) = self.writer.take() {
+            core.writer = writer;
         }
+        let mut written = std::mem::take(&mut self.written);
+        let mut emitted = self.out.drain_sealed();
+        for result in self.results.drain(..) {
+            written.add(result.write(&shared, &mut core.writer, &mut emitted));
+        }
+        drop(emitted);
         self.tally.written += written.packets;
         self.tally.refused += written.refused;
         core.book.add(&self.tally);
         shared.meters.round(&self.tally);
         self.tally = StageBook::default();
-        let waker = core.waker.clone();
-        if !core.writer.flush(waker.as_ref()) {
+        let Core { writer, waker, .. } = &mut *core;
+        if !writer.flush(waker.as_ref()) {
             core.hold_waiting(&shared.inbox);
         }
         drop(core);
@@ -669,7 +711,7 @@ impl Worker {
             Delivery::Close { stream, capture, failed } => {
                 let Some(at) = position(lent, stream) else {
                     // It ended before it could open here; who reads on must know.
-                    self.results.push(Outcome::Close { stream, capture, failed });
+                    self.put(Outcome::Close { stream, capture, failed });
                     return Ok(());
                 };
                 let lent = &mut lent[at].1;
@@ -679,7 +721,7 @@ impl Worker {
                 }
                 let flushed = self.flush(stage, lent);
                 let failed = failed || !matches!(flushed, Ok(true));
-                self.results.push(Outcome::Close { stream, capture: lent.capture, failed });
+                self.put(Outcome::Close { stream, capture: lent.capture, failed });
                 flushed.map(|_| ())
             }
             Delivery::Starved { stream, full, starving } => {
@@ -722,7 +764,8 @@ impl Worker {
             }
         };
         let lent = &mut lent[place].1;
-        lent.info = info;
+        // A copy of its own: counting the holders of one that all stages share would pass it from core to core.
+        lent.info = Arc::new(StreamInfo::clone(&info));
         lent.inputs = formats.into();
         lent.failed = false;
         lent.reached = Timestamp::MIN;
@@ -731,9 +774,8 @@ impl Worker {
             self.close_failed(lent, None);
             return Ok(());
         }
-        let info = lent.info.clone();
         match self.open_state(stage, lent)? {
-            Some(outputs) => self.results.push(Outcome::Open { info, capture, formats: outputs }),
+            Some(outputs) => self.put(Outcome::Open { info, capture, formats: outputs }),
             None => debug_assert!(lent.failed),
         }
         Ok(())
@@ -742,7 +784,7 @@ impl Worker {
     /// Makes a stream's state. A stage that cannot open a stream gives it up; one that panics over it is rebuilt besides.
     fn open_state(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<Option<Vec<Format>>, String> {
         let (info, inputs) = (lent.info.clone(), lent.inputs.clone());
-        match self.call(|| stage.open(&info, &inputs)) {
+        match call(&self.shared, self.generation, || stage.open(&info, &inputs)) {
             Ok(Ok(Opened { state, outputs })) => {
                 lent.state = Some(state);
                 Ok(Some(outputs))
@@ -769,11 +811,10 @@ impl Worker {
             return Ok(());
         };
         let place = Place::of(&input);
-        let mut out = std::mem::take(&mut self.out);
-        let result = self.call(|| stage.process(&mut state, input, &mut out));
+        let out = &mut self.out;
+        let result = call(&self.shared, self.generation, || stage.process(&mut state, input, out));
         self.tally.calls += 1;
-        self.collect(lent, Some(place.origin), &mut out);
-        self.out = out;
+        self.collect(lent, Some(place.origin));
         match result {
             Ok(result) => {
                 lent.state = Some(state);
@@ -813,7 +854,7 @@ impl Worker {
             .zip(inputs)
             .map(|((_, _, state, out), input)| Item { state, input, out, result: Ok(()) })
             .collect();
-        let called = self.call(|| stage.process_batch(&mut items));
+        let called = call(&self.shared, self.generation, || stage.process_batch(&mut items));
         self.tally.calls += 1;
         let results: Vec<_> = items.into_iter().map(|item| item.result).collect();
         if let Err(panic) = called {
@@ -823,7 +864,9 @@ impl Worker {
         let mut crash = Ok(());
         for ((at, place, state, mut out), result) in places.into_iter().zip(results) {
             let lent = &mut lent[at].1;
-            self.collect(lent, Some(place.origin), &mut out);
+            self.out.append_emitted(&mut out);
+            self.events.extend(out.drain_events().map(|event| (lent.info.clone(), event)));
+            self.collect(lent, Some(place.origin));
             lent.state = Some(state);
             crash = crash.and(self.settle(stage, lent, place, result));
         }
@@ -887,16 +930,15 @@ impl Worker {
             Some(hold) => hold.min(reached),
             None => reached,
         };
-        self.results.push(Outcome::Watermark { stream: lent.info.id, at });
+        self.put(Outcome::Watermark { stream: lent.info.id, at });
     }
 
     /// Flushes a stream's state; whether all of it came out.
     fn flush(&mut self, stage: &mut StageObject, lent: &mut Lent) -> Result<bool, String> {
         let Some(mut state) = lent.state.take() else { return Ok(true) };
-        let mut out = std::mem::take(&mut self.out);
-        let result = self.call(|| stage.flush(&mut state, &mut out));
-        self.collect(lent, None, &mut out);
-        self.out = out;
+        let out = &mut self.out;
+        let result = call(&self.shared, self.generation, || stage.flush(&mut state, out));
+        self.collect(lent, None);
         let (why, flushed) = match result {
             Ok(Ok(())) => return Ok(true),
             Ok(Err(StageError::Fatal(error))) => (chain(&*error), Err(chain(&*error))),
@@ -912,6 +954,7 @@ impl Worker {
         let shared = self.shared.clone();
         let mut lent: LentStreams = {
             let mut core = shared.present(self.generation)?;
+            self.writer = core.lend_writer(shared.plan.contract.placement);
             let ticking =
                 |entry: &StreamEntry| entry.info.live && !entry.failed && !entry.held && entry.state.is_some();
             core.streams.iter_mut().filter(|(_, entry)| ticking(entry)).map(|(id, entry)| (*id, entry.lend())).collect()
@@ -921,11 +964,10 @@ impl Worker {
         let mut crash = None;
         for (_, lent) in &mut lent {
             let Some(mut state) = lent.state.take() else { continue };
-            let mut out = std::mem::take(&mut self.out);
             let time = lent.info.time_at(now);
-            let result = self.call(|| stage.tick(&mut state, time, &mut out));
-            self.collect(lent, None, &mut out);
-            self.out = out;
+            let out = &mut self.out;
+            let result = call(&shared, self.generation, || stage.tick(&mut state, time, out));
+            self.collect(lent, None);
             match result {
                 Ok(Ok(())) => lent.state = Some(state),
                 Ok(Err(StageError::Fatal(error))) => crash = Some(chain(&*error)),
@@ -947,34 +989,26 @@ impl Worker {
         crash.map_or(Ok(()), |message| Err(Exit::Crashed(message)))
     }
 
-    /// Calls into the stage; a panic comes back as its text.
-    fn call<T>(&self, call: impl FnOnce() -> T) -> Result<T, String> {
-        if self.shared.plan.contract.placement == Placement::Inline {
-            return catch_unwind(AssertUnwindSafe(call)).map_err(|panic| format!("panicked: {}", panic_text(&*panic)));
+    /// Writes what is no packet, or puts it among the round's results.
+    fn put(&mut self, outcome: Outcome) {
+        match &mut self.writer {
+            Some(writer) => self.written.add(outcome.write(&self.shared, writer, &mut std::iter::empty())),
+            None => self.results.push(outcome),
         }
-        let started = self.shared.watch.now().as_nanos().max(1);
-        self.shared.call_started.store(started, Ordering::Release);
-        let result = catch_unwind(AssertUnwindSafe(call));
-        // Only its own mark: an abandoned thread that comes back must not take away its successor's.
-        let _ = self.shared.call_started.compare_exchange(started, 0, Ordering::AcqRel, Ordering::Acquire);
-        if self.shared.generation.load(Ordering::Acquire) != self.generation {
-            return Err("it came back after it was abandoned".to_owned());
-        }
-        result.map_err(|panic| format!("panicked: {}", panic_text(&*panic)))
     }
 
-    /// Moves what a call emitted into the round's results.
-    fn collect(&mut self, lent: &mut Lent, origin: Option<Origin>, out: &mut Output) {
-        let stream = lent.info.id;
-        if out.emitted().len() == 1 {
-            let single = |emitted| Outcome::Packet { stream, origin, emitted };
-            self.results.extend(out.drain_emitted().map(single));
-        } else if !out.emitted().is_empty() {
-            self.results.push(Outcome::Packets { stream, origin, emitted: out.drain_emitted().collect() });
+    /// Writes what a call emitted, or puts it among the round's results.
+    fn collect(&mut self, lent: &Lent, origin: Option<Origin>) {
+        let (stream, count) = (lent.info.id, self.out.emitted().len());
+        match &mut self.writer {
+            _ if count == 0 => {}
+            Some(writer) => self.written.add(writer.write(stream, origin, self.out.drain_emitted(), count)),
+            None => {
+                self.out.seal();
+                self.results.push(Outcome::Packets { stream, origin, count });
+            }
         }
-        for event in out.drain_events() {
-            self.events.push((lent.info.clone(), event));
-        }
+        self.events.extend(self.out.drain_events().map(|event| (lent.info.clone(), event)));
     }
 
     /// Ends a stream that cannot go on, and says so.
@@ -991,11 +1025,55 @@ impl Worker {
         lent.failed = true;
         lent.state = None;
         self.notices.push(Notice::Failed { info: lent.info.clone(), why });
-        self.results.push(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
+        self.put(Outcome::Close { stream: lent.info.id, capture: lent.capture, failed: true });
     }
 }
 
+/// Calls into the stage; a panic comes back as its text.
+fn call<T>(shared: &StageShared, generation: u64, call: impl FnOnce() -> T) -> Result<T, String> {
+    if shared.plan.contract.placement == Placement::Inline {
+        return catch_unwind(AssertUnwindSafe(call)).map_err(|panic| format!("panicked: {}", panic_text(&*panic)));
+    }
+    let started = shared.watch.now().as_nanos().max(1);
+    shared.call_started.store(started, Ordering::Release);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    // Only its own mark: an abandoned thread that comes back must not take away its successor's.
+    let _ = shared.call_started.compare_exchange(started, 0, Ordering::AcqRel, Ordering::Acquire);
+    if shared.generation.load(Ordering::Acquire) != generation {
+        return Err("it came back after it was abandoned".to_owned());
+    }
+    result.map_err(|panic| format!("panicked: {}", panic_text(&*panic)))
+}
+
 impl Core {
+    /// Lends out the states of the streams that `deliveries` touch, and enters their packets. Gives how many these are.
+    fn lend(&mut self, placement: Placement, deliveries: &[Delivery], lent: &mut LentStreams) -> u64 {
+        let mut packets = 0;
+        let mut last = None;
+        for delivery in deliveries {
+            packets += u64::from(matches!(delivery, Delivery::Packet(_)));
+            let stream = delivery.stream();
+            if last.replace(stream) != Some(stream)
+                && position(lent, stream).is_none()
+                && let Some(entry) = self.streams.get_mut(&stream)
+            {
+                lent.push((stream, entry.lend()));
+            }
+        }
+        self.book.entered += packets;
+        if placement == Placement::Thread {
+            self.in_flight.clear();
+            self.in_flight.extend_from_slice(deliveries);
+        }
+        packets
+    }
+
+    /// Lends out the writing ends to a round on the pool. A round on a thread may never come back with them.
+    fn lend_writer(&mut self, placement: Placement) -> Option<Writer> {
+        let lends = placement == Placement::Inline;
+        lends.then(|| std::mem::replace(&mut self.writer, Writer::new(Vec::new())))
+    }
+
     /// Lets the inbox hand out again the streams of which nothing waits any more.
     fn release_held(&mut self, inbox: &Inbox, empty: bool) {
         if self.held == 0 {
@@ -1023,9 +1101,13 @@ impl Core {
     }
 
     fn take_back(&mut self, stream: StreamId, lent: Lent) {
-        let held = self.streams.get(&stream).is_some_and(|entry| entry.held);
         let Lent { info, capture, inputs, state, failed, .. } = lent;
-        self.streams.insert(stream, StreamEntry { info, capture, inputs, state, failed, held });
+        match self.streams.get_mut(&stream) {
+            Some(entry) => *entry = StreamEntry { info, capture, inputs, state, failed, held: entry.held },
+            None => {
+                self.streams.insert(stream, StreamEntry { info, capture, inputs, state, failed, held: false });
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The writing ends of all links out of one stage: numbers packets, keeps starts in order, and holds what found no room.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -32,12 +33,14 @@ pub(crate) struct OutletSpec {
     pub sent: Arc<SentCount>,
     /// Whether the reader needs watermarks.
     pub watermarks: bool,
+    /// Whether the reader runs on the pool.
+    pub on_pool: bool,
 }
 
 #[derive(Debug)]
 struct Outlet {
     spec: OutletSpec,
-    waiting: Vec<(StreamId, Item)>,
+    waiting: VecDeque<(StreamId, Item)>,
     /// Counted here since the last flush: the shared count is touched once a flush, not once a packet.
     packets: u64,
     frames: u64,
@@ -83,7 +86,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(ports: Vec<Vec<OutletSpec>>) -> Self {
         let outlets = |specs: Vec<OutletSpec>| {
-            specs.into_iter().map(|spec| Outlet { spec, waiting: Vec::new(), packets: 0, frames: 0 }).collect()
+            specs.into_iter().map(|spec| Outlet { spec, waiting: VecDeque::new(), packets: 0, frames: 0 }).collect()
         };
         Writer { ports: ports.into_iter().map(outlets).collect(), streams: FxHashMap::default() }
     }
@@ -99,12 +102,13 @@ impl Writer {
         for (port, outlets) in self.ports.iter_mut().enumerate() {
             let format = formats.get(port).cloned().unwrap_or(Format::Any);
             for outlet in outlets {
-                outlet.waiting.push((info.id, Item::Open { info: info.clone(), capture, format: format.clone() }));
+                outlet.waiting.push_back((info.id, Item::Open { info: info.clone(), capture, format: format.clone() }));
             }
         }
     }
 
-    /// Writes what came of one input packet (or of a tick or flush). Without an `origin` each packet is its own.
+    /// Writes what came of one input packet (or of a tick or flush): `count` drafts, all that `emitted` gives. Without an
+    /// `origin` each packet is its own.
     pub(crate) fn write(
         &mut self,
         stream: StreamId,
@@ -115,6 +119,7 @@ impl Writer {
         let mut written = Written::default();
         let Some(open) = self.streams.get_mut(&stream) else {
             written.refused = count as u64;
+            emitted.for_each(drop);
             return written;
         };
         for (part, Emitted { port, draft }) in emitted.enumerate() {
@@ -152,7 +157,7 @@ impl Writer {
             // A later packet before the watermark would break the promise just made: it is refused.
             state.last_start = at;
             for outlet in outlets.iter_mut().filter(|outlet| outlet.spec.watermarks) {
-                outlet.waiting.push((stream, Item::Watermark(at)));
+                outlet.waiting.push_back((stream, Item::Watermark(at)));
             }
         }
     }
@@ -161,7 +166,7 @@ impl Writer {
     pub(crate) fn close(&mut self, stream: StreamId, capture: usize, failed: bool) {
         self.streams.remove(&stream);
         for outlet in self.ports.iter_mut().flatten() {
-            outlet.waiting.push((stream, Item::Close { capture, failed }));
+            outlet.waiting.push_back((stream, Item::Close { capture, failed }));
         }
     }
 
@@ -176,6 +181,11 @@ impl Writer {
             }
         }
         empty
+    }
+
+    /// Whether a reader runs on the pool: then it can run as soon as the writing task lets it.
+    pub(crate) fn reads_on_pool(&self) -> bool {
+        self.ports.iter().flatten().any(|outlet| outlet.spec.on_pool)
     }
 
     /// Whether something of `stream` waits for room.
@@ -229,10 +239,10 @@ fn hand(outlets: &mut [Outlet], stream: StreamId, packet: Packet, frames: u64) {
     let Some((last, others)) = outlets.split_last_mut() else { return };
     for outlet in others {
         outlet.count(frames);
-        outlet.waiting.push((stream, Item::Packet(packet.clone())));
+        outlet.waiting.push_back((stream, Item::Packet(packet.clone())));
     }
     last.count(frames);
-    last.waiting.push((stream, Item::Packet(packet)));
+    last.waiting.push_back((stream, Item::Packet(packet)));
 }
 
 impl Outlet {

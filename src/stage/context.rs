@@ -103,6 +103,8 @@ pub struct Event {
 #[derive(Debug, Default)]
 pub struct Output {
     emitted: Vec<Emitted>,
+    /// How many of `emitted` are of former calls, kept here for whoever runs the stage.
+    sealed: usize,
     events: Vec<Event>,
 }
 
@@ -124,7 +126,25 @@ impl Output {
 
     /// Takes what was emitted, oldest first, leaving its memory for the next call.
     pub fn drain_emitted(&mut self) -> std::vec::Drain<'_, Emitted> {
+        self.emitted.drain(self.sealed..)
+    }
+
+    /// Ends a call: what it emitted is kept where it lies, out of sight of the next one. Gives its number.
+    pub(crate) fn seal(&mut self) -> usize {
+        let count = self.emitted.len() - self.sealed;
+        self.sealed = self.emitted.len();
+        count
+    }
+
+    /// Takes what the sealed calls emitted, oldest first, and whatever else is here.
+    pub(crate) fn drain_sealed(&mut self) -> std::vec::Drain<'_, Emitted> {
+        self.sealed = 0;
         self.emitted.drain(..)
+    }
+
+    /// Moves here what was emitted into `other`, which holds no sealed calls.
+    pub(crate) fn append_emitted(&mut self, other: &mut Output) {
+        self.emitted.append(&mut other.emitted);
     }
 
     /// Takes the events, oldest first.
@@ -134,12 +154,12 @@ impl Output {
 
     /// What was emitted so far.
     pub fn emitted(&self) -> &[Emitted] {
-        &self.emitted
+        &self.emitted[self.sealed..]
     }
 
     /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
-        self.emitted.is_empty() && self.events.is_empty()
+        self.emitted().is_empty() && self.events.is_empty()
     }
 }
 
@@ -158,4 +178,37 @@ pub fn fill_template(template: &str, stream: &StreamInfo) -> String {
             })
             .collect();
     template.replace("{stream}", &safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(start: i64) -> Draft {
+        Draft::new(Timestamp::from_nanos(start), TimeSpan::ZERO, Payload::Bytes(Vec::new().into()))
+    }
+
+    fn starts(emitted: impl Iterator<Item = Emitted>) -> Vec<i64> {
+        emitted.map(|emitted| emitted.draft.start.as_nanos()).collect()
+    }
+
+    #[test]
+    fn a_call_does_not_see_what_sealed_calls_emitted() {
+        let mut out = Output::new();
+        out.emit(0, draft(1));
+        out.emit(0, draft(2));
+        assert_eq!(out.seal(), 2);
+        assert!(out.is_empty() && out.emitted().is_empty());
+        assert_eq!(out.seal(), 0);
+        out.emit(0, draft(3));
+        assert_eq!(out.emitted().len(), 1);
+        assert_eq!(starts(out.drain_emitted()), [3]);
+        let mut other = Output::new();
+        other.emit(0, draft(4));
+        out.append_emitted(&mut other);
+        assert_eq!((out.seal(), other.is_empty()), (1, true));
+        assert_eq!(starts(out.drain_sealed()), [1, 2, 4]);
+        out.emit(0, draft(5));
+        assert_eq!(out.emitted().len(), 1);
+    }
 }

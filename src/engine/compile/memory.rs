@@ -8,7 +8,14 @@ use crate::tensor::DType;
 
 /// How many elements a shape holds; `None` when that is more than can be counted.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size))
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { count })
+}
+
+/// Bytes that the elements of a value take, those of text without what they say; `None` when that is more than can be
+/// counted.
+pub(super) fn byte_len(dtype: DType, shape: &[usize]) -> Option<usize> {
+    element_count(shape)?.checked_mul(dtype.byte_width().unwrap_or(size_of::<String>()))
 }
 
 /// A plan in the making: its steps speak of variables, which get their cells at the end.
@@ -74,8 +81,9 @@ impl Layout {
         self.steps.len()
     }
 
-    /// Assigns the cells: the steps with places in the stead of variables, and the place of every variable.
-    pub fn finish(self) -> Option<(Vec<Cell>, Vec<Step<Place>>, Vec<Place>)> {
+    /// Assigns the cells: the steps with places in the stead of variables, and the place of every variable. `None` when
+    /// the cells would take more than `limit` bytes.
+    pub fn finish(self, limit: usize) -> Option<(Vec<Cell>, Vec<Step<Place>>, Vec<Place>)> {
         let Layout { vars, steps, constants } = self;
         let mut last_use: HashMap<usize, usize> = HashMap::new();
         for (index, step) in steps.iter().enumerate() {
@@ -127,6 +135,10 @@ impl Layout {
                     free.entry(vars[var].dtype).or_default().push((cell, sizes[cell].0));
                 }
             }
+        }
+        let total = sizes.iter().try_fold(0usize, |total, (len, dtype)| total.checked_add(byte_len(*dtype, &[*len])?));
+        if total.is_none_or(|total| total > limit) {
+            return None;
         }
         for (len, dtype) in sizes.into_iter().skip(cells.len()) {
             cells.push(Cell::zeros(dtype, len)?);

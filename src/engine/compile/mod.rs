@@ -35,6 +35,8 @@ pub(super) struct Request<'a> {
     /// What is to be computed.
     pub outputs: &'a [ValueId],
     pub pool: &'a Pool,
+    /// Bytes that the values may take together.
+    pub memory: usize,
 }
 
 /// Where the gradient begins.
@@ -128,9 +130,9 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
     let forward_steps = layout.len();
     tape.backward(&mut layout, &vars, &kernel_of, &request)?;
     let gradients = tape.gradients(&mut layout);
-    let (cells, steps, places) = layout.finish().ok_or_else(|| EngineError::Graph {
+    let (cells, steps, places) = layout.finish(request.memory).ok_or_else(|| EngineError::Graph {
         graph: program.name.clone(),
-        reason: "it needs more memory than there can be".into(),
+        reason: format!("its values take more memory than the {} bytes that it may have", request.memory),
     })?;
     let outputs = request.outputs.iter().map(|id| {
         let place = vars[*id].map_or(Place::Absent, |var| places[var]);
@@ -213,12 +215,7 @@ fn signature(
         outputs.resize(outputs.len().max(output + 1), None);
         outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
     }
-    Signature {
-        inputs: node.inputs.iter().map(typed).collect(),
-        outputs,
-        mode: request.mode,
-        wants: tape.wants(node),
-    }
+    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {

@@ -11,8 +11,6 @@ use crate::tensor::DType;
 
 /// Constants larger than this are computed at run time instead of ahead.
 const MAX_FOLDED: usize = 1 << 24;
-/// The most elements that one value may have.
-const MAX_ELEMENTS: usize = 1 << 34;
 
 /// What came of inferring.
 pub(super) enum Inferred {
@@ -26,8 +24,17 @@ pub(super) enum Inferred {
 pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred, EngineError> {
     let mut types = initial(program, request);
     let (nodes, needed) = program.needed(request.outputs);
+    let mut folded = 0usize;
     for node in nodes.into_iter().map(|index| &program.nodes[index]) {
         node_types(node, &mut types, request.pool)?;
+        let values = node.outputs.iter().flatten().filter_map(|id| types[*id].as_ref()?.value.as_ref());
+        folded = values.fold(folded, |folded, value| folded.saturating_add(value.byte_len()));
+        if folded > request.memory {
+            return Err(EngineError::Graph {
+                graph: program.name.clone(),
+                reason: format!("its constants take more memory than the {} bytes that it may have", request.memory),
+            });
+        }
         let unknown = |id: &&ValueId| types[**id].as_ref().is_none_or(|known| known.sizes().is_none());
         if node.outputs.iter().flatten().any(|id| unknown(&id)) {
             let not_constant = |id: ValueId| types[id].as_ref().is_none_or(|known| known.value.is_none());
@@ -51,11 +58,14 @@ pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred
             || EngineError::Graph { graph: program.name.clone(), reason: format!("`{name}` has no known type") };
         let known = known.ok_or_else(missing)?;
         let shape = known.sizes().ok_or_else(missing)?;
-        match super::memory::element_count(&shape) {
-            Some(len) if len <= MAX_ELEMENTS => Ok(TensorType { dtype: known.dtype, shape, value: known.value }),
+        match super::memory::byte_len(known.dtype, &shape) {
+            Some(len) if len <= request.memory => Ok(TensorType { dtype: known.dtype, shape, value: known.value }),
             _ => Err(EngineError::Graph {
                 graph: program.name.clone(),
-                reason: format!("`{name}` would have shape {shape:?}, which is too large"),
+                reason: format!(
+                    "`{name}` would have shape {shape:?}, which is more than the {} bytes that the graph may have",
+                    request.memory
+                ),
             }),
         }
     };

@@ -7,7 +7,16 @@ use crate::engine::cell::Scalar;
 
 /// f32 or f64.
 pub trait Float:
-    Scalar + Copy + super::math::Elementary + num_traits::Float + AddAssign + SubAssign + MulAssign + DivAssign + Sum + std::fmt::Display
+    Scalar
+    + Copy
+    + super::math::Elementary
+    + num_traits::Float
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+    + std::fmt::Display
 {
     /// The nearest number of this type.
     fn of(value: f64) -> Self;

@@ -12,8 +12,8 @@
 
 use super::Float;
 
-/// Runs `work` compiled for the widest vectors of the machine that need no other bits: AVX2 where there is AVX2, the
-/// baseline elsewhere. Worth it for a loop of a hundred numbers or more; mark what it calls `#[inline(always)]`.
+/// Runs `work` compiled for the widest vectors that the machine has, found out at run time; the bits are the same for all.
+/// Worth it for a loop of a hundred numbers or more; mark what it calls `#[inline(always)]`.
 #[inline]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
@@ -22,31 +22,37 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// `y = eˣ`; infinite above 88.73 (f64: 709.8), zero below −103.98 (f64: −745.2).
 ///
 /// Of slices of different lengths, the shorter one counts, here and below.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn exp<T: Float>(x: &[T], y: &mut [T]) {
     map(x, y, T::quick_exp);
 }
 
 /// `y = ln x`; −∞ for 0, not a number below.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn ln<T: Float>(x: &[T], y: &mut [T]) {
     map(x, y, T::quick_ln);
 }
 
 /// `y = tanh x`.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn tanh<T: Float>(x: &[T], y: &mut [T]) {
     map(x, y, T::quick_tanh);
 }
 
 /// `y = 1/(1 + e⁻ˣ)`, the logistic function.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn sigmoid<T: Float>(x: &[T], y: &mut [T]) {
     map(x, y, T::quick_sigmoid);
 }
 
 /// `y = erf x`, the error function.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn erf<T: Float>(x: &[T], y: &mut [T]) {
     map(x, y, T::quick_erf);
 }
 
 /// `y[i] = f(x[i])` in vector code, where `f` is inlined.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn map<T: Float>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
     vectorised(
         #[inline(always)]
@@ -59,6 +65,7 @@ pub fn map<T: Float>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
 }
 
 /// `x[i] = f(x[i])` in vector code, where `f` is inlined: `update(x, T::quick_tanh)`.
+#[allow(dead_code, reason = "for operators that compute with slices")]
 pub fn update<T: Float>(x: &mut [T], f: impl Fn(T) -> T) {
     vectorised(
         #[inline(always)]
@@ -144,6 +151,7 @@ impl Elementary for f32 {
     }
 
     #[inline(always)]
+    #[allow(clippy::excessive_precision, reason = "coefficients as fitted")]
     fn quick_tanh(self) -> f32 {
         // Beyond it, tanh is 1 in f32.
         const MOST: f32 = 9.02;
@@ -161,7 +169,7 @@ impl Elementary for f32 {
     }
 
     #[inline(always)]
-    #[allow(clippy::approx_constant, reason = "the first coefficient is 2/√π within the error of the fit")]
+    #[allow(clippy::excessive_precision, clippy::approx_constant, reason = "2/√π within the error of the fit")]
     fn quick_erf(self) -> f32 {
         // Beyond it, erf is 1 in f32.
         const MOST: f32 = 3.93;
@@ -373,6 +381,15 @@ mod tests {
         ] {
             assert!(error <= most, "{name}: {error:e}");
         }
+    }
+
+    #[test]
+    fn in_place_is_the_same() {
+        let mut x = sweep();
+        let mut y = vec![0.0; x.len()];
+        tanh(&x, &mut y);
+        update(&mut x, f32::quick_tanh);
+        assert_eq!(x, y);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What operators compute with: matrix products, and loops over floating-point numbers.
+//! What operators compute with: matrix products, convolutions, and loops over floating-point numbers.
 
+pub mod convolution;
 pub mod float;
 pub mod math;
 pub mod matrix;

@@ -93,7 +93,7 @@ impl<F: LaneFunction> Op for AlongAxis<F> {
         let lanes = self.lanes(&x.shape)?;
         with_float!(x.dtype, T => Box::new(LaneKernel::<F, T> {
             lanes,
-            lane: if lanes.inner == 1 { Vec::new() } else { vec![T::default(); 3 * lanes.len] },
+            work: vec![T::default(); 3 * block(lanes) * lanes.len],
             function: self.function.clone(),
         }))
     }
@@ -109,22 +109,43 @@ impl<F: LaneFunction> Op for AlongAxis<F> {
 
 struct LaneKernel<F, T> {
     lanes: Lanes,
-    /// A lane of each of `x` or `y`, `dy` and `dx`, where lanes are not contiguous.
-    lane: Vec<T>,
+    /// Lanes of each of `x` or `y`, `dy` and `dx`, where they are not contiguous.
+    work: Vec<T>,
     function: F,
 }
 
-/// Copies a lane whose elements lie `step` apart.
-fn gather<T: Copy>(to: &mut [T], from: &[T], start: usize, step: usize) {
-    for (to, from) in to.iter_mut().zip(from[start..].iter().step_by(step)) {
-        *to = *from;
+/// Lanes that are copied together where they are not contiguous: as many as share a cache line.
+const BLOCK: usize = 16;
+
+/// How many lanes are copied together; none where they are contiguous, or where there is nothing to copy.
+fn block(lanes: Lanes) -> usize {
+    if lanes.inner == 1 || lanes.elements() == 0 { 0 } else { BLOCK.min(lanes.inner) }
+}
+
+/// Copies `width` neighbouring lanes of `len` elements, which lie `inner` apart, one behind the other.
+fn gather<T: Copy>(to: &mut [T], from: &[T], Lanes { len, inner, .. }: Lanes, width: usize) {
+    for (index, row) in from.chunks(inner).take(len).enumerate() {
+        for (to, from) in to.iter_mut().skip(index).step_by(len).zip(&row[..width]) {
+            *to = *from;
+        }
     }
 }
 
-fn scatter<T: Copy>(to: &mut [T], from: &[T], start: usize, step: usize) {
-    for (to, from) in to[start..].iter_mut().step_by(step).zip(from) {
-        *to = *from;
+/// Copies them back.
+fn scatter<T: Copy>(to: &mut [T], from: &[T], Lanes { len, inner, .. }: Lanes, width: usize) {
+    for (index, row) in to.chunks_mut(inner).take(len).enumerate() {
+        for (to, from) in row[..width].iter_mut().zip(from.iter().skip(index).step_by(len)) {
+            *to = *from;
+        }
     }
+}
+
+/// For each block of neighbouring lanes where it begins and how many they are.
+fn blocks(lanes: Lanes) -> impl Iterator<Item = (usize, usize)> {
+    (0..lanes.outer).flat_map(move |outer| {
+        let start = outer * lanes.len * lanes.inner;
+        (0..lanes.inner).step_by(BLOCK).map(move |first| (start + first, BLOCK.min(lanes.inner - first)))
+    })
 }
 
 impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
@@ -140,12 +161,12 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
             });
             return Ok(());
         }
-        let (from, to) = self.lane.split_at_mut(lanes.len);
-        for lane in 0..lanes.count() {
-            let start = lanes.start(lane);
-            gather(from, x, start, lanes.inner);
-            function.forward(from, &mut to[..lanes.len]);
-            scatter(y, to, start, lanes.inner);
+        let (from, to) = self.work.split_at_mut(block(lanes) * lanes.len);
+        for (start, width) in blocks(lanes) {
+            gather(from, &x[start..], lanes, width);
+            let each = from.chunks_exact(lanes.len).zip(to.chunks_exact_mut(lanes.len));
+            each.take(width).for_each(|(x, y)| function.forward(x, y));
+            scatter(&mut y[start..], to, lanes, width);
         }
         Ok(())
     }
@@ -165,14 +186,15 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
             });
             return Ok(());
         }
-        let (of_lane, rest) = self.lane.split_at_mut(lanes.len);
-        let (dy_lane, dx_lane) = rest.split_at_mut(lanes.len);
-        for lane in 0..lanes.count() {
-            let start = lanes.start(lane);
-            gather(of_lane, of, start, lanes.inner);
-            gather(dy_lane, dy, start, lanes.inner);
-            function.backward(of_lane, dy_lane, dx_lane);
-            scatter(dx, dx_lane, start, lanes.inner);
+        let (of_work, rest) = self.work.split_at_mut(block(lanes) * lanes.len);
+        let (dy_work, dx_work) = rest.split_at_mut(block(lanes) * lanes.len);
+        for (start, width) in blocks(lanes) {
+            gather(of_work, &of[start..], lanes, width);
+            gather(dy_work, &dy[start..], lanes, width);
+            let each = of_work.chunks_exact(lanes.len).zip(dy_work.chunks_exact(lanes.len));
+            let each = each.zip(dx_work.chunks_exact_mut(lanes.len));
+            each.take(width).for_each(|((of, dy), dx)| function.backward(of, dy, dx));
+            scatter(&mut dx[start..], dx_work, lanes, width);
         }
         Ok(())
     }

@@ -137,11 +137,9 @@ integers!(i8, i16, i32, i64, u8, u16, u32, u64);
 macro_rules! with_integer {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::tensor::DType::F32 | $crate::tensor::DType::F64 => Err($crate::engine::OpError::DType {
-                input: 0,
-                expected: "an integer",
-                found: $dtype,
-            }),
+            $crate::tensor::DType::F32 | $crate::tensor::DType::F64 => {
+                Err($crate::engine::OpError::DType { input: 0, expected: "an integer", found: $dtype })
+            }
             $crate::tensor::DType::I8 => {
                 type $T = i8;
                 Ok($body)
@@ -247,7 +245,8 @@ impl<F: Binary, T: Float> Kernel for FloatKernel<F, T> {
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
         let dy = io.d_output::<T>(0)?;
         let (a, b) = (io.optional_input::<T>(0)?, io.optional_input::<T>(1)?);
-        let of = Operands { dy, a: a.unwrap_or(&[]), b: b.unwrap_or(&[]), y: io.optional_output::<T>(0)?.unwrap_or(&[]) };
+        let of =
+            Operands { dy, a: a.unwrap_or(&[]), b: b.unwrap_or(&[]), y: io.optional_output::<T>(0)?.unwrap_or(&[]) };
         if let Some(da) = io.d_input::<T>(0)? {
             self.gradient(&io.env, da, 0, &of, |a, b, y| F::derivatives(a, b, y).0);
         }
@@ -268,7 +267,14 @@ struct Operands<'a, T> {
 
 impl<F: Binary, T: Float> FloatKernel<F, T> {
     /// Writes the gradient with respect to operand `side`, whose derivative is `by`.
-    fn gradient(&self, env: &Env<'_>, d: &mut [T], side: usize, of: &Operands<'_, T>, by: impl Fn(T, T, T) -> T + Sync) {
+    fn gradient(
+        &self,
+        env: &Env<'_>,
+        d: &mut [T],
+        side: usize,
+        of: &Operands<'_, T>,
+        by: impl Fn(T, T, T) -> T + Sync,
+    ) {
         if let (Some(strides), true) = (self.walk.single(), self.whole[side]) {
             pieces(env.pool, d, 500, |at, d| {
                 product::<F, T>(d, of, at, [at * strides[0], at * strides[1]], strides, &by);
@@ -406,14 +412,7 @@ pub fn forward<T: Scalar, R: Scalar>(
 }
 
 #[inline(always)]
-fn run<T, R>(
-    y: &mut [R],
-    a: &[T],
-    b: &[T],
-    [at_a, at_b]: [usize; 2],
-    strides: [usize; 2],
-    f: &impl Fn(&T, &T) -> R,
-) {
+fn run<T, R>(y: &mut [R], a: &[T], b: &[T], [at_a, at_b]: [usize; 2], strides: [usize; 2], f: &impl Fn(&T, &T) -> R) {
     let length = y.len();
     vectorised(
         #[inline(always)]

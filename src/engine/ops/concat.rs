@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 
-use super::rearrange::attribute_axis;
+use super::rearrange::{attribute_axis, count};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
@@ -23,8 +23,7 @@ struct Concat {
 }
 
 fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
-    let missing =
-        || OpError::Attribute { name: "axis".into(), expected: "an integer".into(), found: "nothing".into() };
+    let missing = || OpError::Attribute { name: "axis".into(), expected: "an integer".into(), found: "nothing".into() };
     Ok(Box::new(Concat { axis: node.int("axis")?.ok_or_else(missing)? }))
 }
 
@@ -79,7 +78,7 @@ impl Op for Concat {
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let y = signature.output(0)?;
         let axis = attribute_axis("axis", self.axis, y.shape.len())?;
-        let width = |shape: &[usize]| shape[axis..].iter().product();
+        let width = |shape: &[usize]| count(&shape[axis..]);
         let widths = (0..signature.inputs.len()).map(|index| Ok(width(&signature.input(index)?.shape)));
         let parts = Parts { widths: widths.collect::<Result<_, OpError>>()?, whole: width(&y.shape) };
         if matches!(y.dtype, DType::F32 | DType::F64) {
@@ -106,10 +105,11 @@ struct Parts {
 impl Parts {
     /// Each input with where it begins in a row of the whole; without those that are empty.
     fn each(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-        let mut end = 0;
+        let mut end = 0usize;
         let ranges = self.widths.iter().map(move |width| {
-            end += width;
-            end - width..end
+            let start = end;
+            end = start.saturating_add(*width);
+            start..end
         });
         ranges.enumerate().filter(|(_, range)| !range.is_empty())
     }
@@ -174,6 +174,11 @@ mod tests {
                 Case::new().random_input(&[2, 3, 2]).random_input(&[2, 0, 2]).random_input(&[2, 1, 2]).int("axis", 1),
                 Case::new().random_input(&[2, 3]).random_input(&[1, 3]).int("axis", 0),
                 Case::new().random_input(&[0, 3]).random_input(&[0, 2]).int("axis", 1),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .input(&[0, 1, 1 << 40], &[])
+                    .int("axis", 1)
+                    .output(&[0, (1 << 40) + 1, 1 << 40], &[]),
                 two().error("attribute `axis`: expected an integer, found nothing"),
                 two().int("axis", 0).error("the shape [2, 1] but for axis 0"),
                 two().int("axis", 2).error("an axis of rank 2"),

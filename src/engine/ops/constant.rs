@@ -3,6 +3,7 @@
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Constant.html>.
 
 use crate::engine::attributes::{NodeReader, OpEntry};
+use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
 use crate::engine::kernel::Kernel;
 use crate::engine::kernels::float::with_any;
@@ -83,15 +84,22 @@ fn dense(sparse: &SparseTensor) -> Result<Tensor, OpError> {
             }),
         }
     };
+    let places: Vec<usize> = (0..sparse.values().len()).filter_map(place).collect();
     with_any!(sparse.values().dtype(), T => {
-        let mut elements = vec![T::default(); len];
-        for (row, value) in sparse.values().as_slice::<T>().map_err(wrong)?.iter().enumerate() {
-            if let Some(element) = place(row).and_then(|place| elements.get_mut(place)) {
-                *element = value.clone();
-            }
-        }
-        Tensor::new(shape.to_vec(), elements).map_err(wrong)?
+        let values = sparse.values().as_slice::<T>().map_err(wrong)?;
+        Tensor::new(shape.to_vec(), spread(values, &places, len)).map_err(wrong)?
     })
+}
+
+/// `len` elements: the values at their places, and zeros.
+fn spread<T: Scalar>(values: &[T], places: &[usize], len: usize) -> Vec<T> {
+    let mut elements = vec![T::default(); len];
+    for (value, place) in values.iter().zip(places) {
+        if let Some(element) = elements.get_mut(*place) {
+            *element = value.clone();
+        }
+    }
+    elements
 }
 
 impl Op for Constant {
@@ -138,7 +146,11 @@ mod tests {
                 case("value_int", AttributeValue::Int(-3), Tensor::scalar(-3i64)),
                 case("value_ints", AttributeValue::Ints(vec![]), Tensor::from_vec(Vec::<i64>::new())),
                 case("value_string", AttributeValue::String(b"a".to_vec()), Tensor::scalar("a".to_string())),
-                case("value_strings", AttributeValue::Strings(vec![b"a".to_vec()]), Tensor::from_vec(vec!["a".to_string()])),
+                case(
+                    "value_strings",
+                    AttributeValue::Strings(vec![b"a".to_vec()]),
+                    Tensor::from_vec(vec!["a".to_string()]),
+                ),
                 Case::new().error("exactly one of value"),
                 Case::new().int("value_int", 1).float("value_float", 1.0).error("exactly one of value"),
                 Case::new().float("value_int", 1.0).error("attribute `value_int`: expected a value of the type"),

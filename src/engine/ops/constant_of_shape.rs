@@ -99,9 +99,13 @@ mod tests {
             &[
                 Case::new().constant_ints(&[2]).output_tensor(Tensor::from_vec(vec![0f32; 2])),
                 Case::new().ints(&[2], &[2, 0]).output_tensor(Tensor::new(vec![2, 0], Vec::<f32>::new()).unwrap()),
-                value(Tensor::from_vec(vec![7i64])).constant_ints(&[1, 2]).output_tensor(Tensor::new(vec![1, 2], vec![7i64; 2]).unwrap()),
+                value(Tensor::from_vec(vec![7i64]))
+                    .constant_ints(&[1, 2])
+                    .output_tensor(Tensor::new(vec![1, 2], vec![7i64; 2]).unwrap()),
                 value(Tensor::scalar(true)).constant_ints(&[]).output_tensor(Tensor::scalar(true)),
-                value(Tensor::from_vec(vec!["a".to_string()])).constant_ints(&[1]).output_tensor(Tensor::from_vec(vec!["a".to_string()])),
+                value(Tensor::from_vec(vec!["a".to_string()]))
+                    .constant_ints(&[1])
+                    .output_tensor(Tensor::from_vec(vec!["a".to_string()])),
                 value(Tensor::from_vec(vec![1i64, 2])).constant_ints(&[1]).error("one element, found 2"),
                 Case::new().constant_ints(&[-1]).error("input 0: expected sizes"),
                 Case::new().constant_ints(&[i64::MAX, i64::MAX]).error("too large"),

@@ -21,7 +21,7 @@ use crate::tensor::DType;
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "Dropout", since: 7, parse };
 
 const RATIO: f32 = 0.5;
-/// Elements of a piece that one thread works on.
+/// Elements of a piece that one thread works on; an even number.
 const PIECE: usize = 4096;
 
 #[derive(Clone, Debug)]
@@ -128,30 +128,48 @@ struct DropoutKernel<T> {
 #[derive(Clone, Copy)]
 struct Sieve<T> {
     seed: u64,
-    /// Of 2⁵³.
+    /// Of 2³².
     threshold: u64,
     scale: T,
 }
 
 impl<T: Float> Sieve<T> {
-    fn keeps(&self, position: usize) -> bool {
-        mix(self.seed, position as u64) >> 11 >= self.threshold
+    /// Whether the elements `2·pair` and `2·pair + 1` stay: each has 32 bits of one random number.
+    fn pair(&self, pair: usize) -> [bool; 2] {
+        let bits = mix(self.seed, pair as u64);
+        [bits >> 32 >= self.threshold, bits & u64::from(u32::MAX) >= self.threshold]
     }
 
-    fn factor(&self, position: usize) -> T {
-        if self.keeps(position) { self.scale } else { T::zero() }
+    fn keeps(&self, position: usize) -> bool {
+        self.pair(position / 2)[position % 2]
     }
 }
 
 impl<T: Float> DropoutKernel<T> {
-    /// `None` when everything stays. `read` gives the input of the ratio as f64.
+    /// The input that holds the ratio, where it is given.
+    fn ratio<'a>(
+        &self,
+        narrow: impl FnOnce() -> Result<&'a [f32], OpError>,
+        wide: impl FnOnce() -> Result<&'a [f64], OpError>,
+    ) -> Result<Option<f64>, OpError> {
+        Ok(match self.ratio {
+            None => None,
+            Some(DType::F32) => narrow()?.first().map(|ratio| f64::from(*ratio)),
+            Some(_) => wide()?.first().copied(),
+        })
+    }
+
+    /// `None` when everything stays. `ratio` is the input of that name, where it is given.
     fn sieve(&self, seed: u64, ratio: Option<f64>) -> Result<Option<Sieve<T>>, OpError> {
         if !self.active {
             return Ok(None);
         }
-        let ratio = checked(ratio.unwrap_or(self.op.ratio.into()))
-            .map_err(|found| OpError::Value { input: 1, expected: EXPECTED.into(), found })?;
-        let threshold = (ratio * (1u64 << 53) as f64) as u64;
+        let ratio = checked(ratio.unwrap_or(self.op.ratio.into())).map_err(|found| OpError::Value {
+            input: 1,
+            expected: EXPECTED.into(),
+            found,
+        })?;
+        let threshold = (ratio * (1u64 << 32) as f64) as u64;
         let seed = self.op.seed.map_or(seed, |own| mix(seed, own as u64));
         let scale = if ratio < 1.0 { T::of(1.0 / (1.0 - ratio)) } else { T::zero() };
         Ok((threshold > 0).then_some(Sieve { seed, threshold, scale }))
@@ -161,11 +179,7 @@ impl<T: Float> DropoutKernel<T> {
 impl<T: Float> Kernel for DropoutKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let x = io.input::<T>(0)?;
-        let ratio = match self.ratio {
-            None => None,
-            Some(DType::F32) => io.input::<f32>(1)?.first().map(|ratio| f64::from(*ratio)),
-            Some(_) => io.input::<f64>(1)?.first().copied(),
-        };
+        let ratio = self.ratio(|| io.input::<f32>(1), || io.input::<f64>(1))?;
         let sieve = self.sieve(io.env.seed, ratio)?;
         if self.op.mask_is_bool {
             if let Some(mask) = io.optional_output::<bool>(1)? {
@@ -183,11 +197,7 @@ impl<T: Float> Kernel for DropoutKernel<T> {
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        let ratio = match self.ratio {
-            None => None,
-            Some(DType::F32) => io.input::<f32>(1)?.first().map(|ratio| f64::from(*ratio)),
-            Some(_) => io.input::<f64>(1)?.first().copied(),
-        };
+        let ratio = self.ratio(|| io.input::<f32>(1), || io.input::<f64>(1))?;
         let sieve = self.sieve(io.env.seed, ratio)?;
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
         match io.optional_d_output::<T>(0)? {
@@ -205,8 +215,13 @@ fn apply<T: Float>(pool: &crate::engine::pool::Pool, sieve: Option<Sieve<T>>, fr
     };
     pool.for_pieces(to, PIECE, 2 * from.len(), |piece, to| {
         let first = piece * PIECE;
-        for (i, (to, from)) in to.iter_mut().zip(&from[first..]).enumerate() {
-            *to = *from * sieve.factor(first + i);
+        // A table has no branch that is guessed wrong every other time.
+        let factors = [T::zero(), sieve.scale];
+        for (pair, (to, from)) in to.chunks_mut(2).zip(from[first..].chunks(2)).enumerate() {
+            let kept = sieve.pair(first / 2 + pair);
+            for ((to, from), kept) in to.iter_mut().zip(from).zip(kept) {
+                *to = *from * factors[usize::from(kept)];
+            }
         }
     });
 }
@@ -225,7 +240,12 @@ mod tests {
             "Dropout",
             &[
                 two().output(&[2], &[1.0, 2.0]).output_tensor(Tensor::from_vec(vec![true, true])).without_gradient(),
-                two().opset(9).float("ratio", 0.1).output(&[2], &[1.0, 2.0]).output(&[2], &[1.0, 1.0]).without_gradient(),
+                two()
+                    .opset(9)
+                    .float("ratio", 0.1)
+                    .output(&[2], &[1.0, 2.0])
+                    .output(&[2], &[1.0, 1.0])
+                    .without_gradient(),
                 two().input(&[], &[0.75]).output(&[2], &[1.0, 2.0]),
                 two().left_out().tensor(Tensor::scalar(true)).int("seed", 3).output(&[2], &[1.0, 2.0]),
                 Case::new().random_input(&[7, 5]),
@@ -283,7 +303,7 @@ mod tests {
         let mut network = Network::new(&Model::new(graph, 13)).unwrap();
         for (ratio, good) in [(0.5f32, true), (-0.1, false), (1.1, false), (f32::NAN, false)] {
             let (x, ratio) = (Tensor::from_vec(vec![1.0f32]), Tensor::scalar(ratio));
-            let result = network.gradients(&[("x", &x), ("ratio", &ratio)], &[x.clone()], &["x"], 0);
+            let result = network.gradients(&[("x", &x), ("ratio", &ratio)], std::slice::from_ref(&x), &["x"], 0);
             assert_eq!(result.is_ok(), good, "{ratio:?}");
         }
     }

@@ -47,7 +47,7 @@ impl Op for Expand {
             Some(axis) if x.shape[axis] != 1 => Axis::whole(places[axis], *size),
             _ => Axis::new(0, (0..*size).map(|_| Some(0))),
         });
-        kernel(x, Rearrange::new(axes.collect()), Fill::Number(0.0))
+        kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(0.0))
     }
 
     fn shape_inputs(&self) -> &'static [usize] {
@@ -88,6 +88,10 @@ mod tests {
                 Case::new().random_input(&[2, 1, 3, 1]).constant_ints(&[2, 2, 1, 4, 3, 5]),
                 Case::new().random_input(&[1, 3]).constant_ints(&[0, 3]),
                 Case::new().random_input(&[]).constant_ints(&[2, 2]),
+                Case::new()
+                    .input(&[0, 1, 1], &[])
+                    .constant_ints(&[0, 1 << 40, 1 << 40])
+                    .output(&[0, 1 << 40, 1 << 40], &[]),
                 x().constant_ints(&[2, 2]).error("cannot be broadcast"),
                 x().constant_ints(&[-1, 2]).error("input 1: expected sizes"),
                 x().input(&[2], &[3.0, 2.0]).error("expected i64 or i32"),

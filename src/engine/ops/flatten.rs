@@ -78,7 +78,9 @@ mod tests {
                 Case::new().input(&[2, 3, 1], &six).int("axis", -1).output(&[6, 1], &six),
                 Case::new().input(&[], &[1.0]).int("axis", 0).output(&[1, 1], &[1.0]),
                 Case::new().input(&[0, 3], &[]).output(&[0, 3], &[]),
-                Case::new().tensor(Tensor::from_vec(vec![true])).output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
+                Case::new()
+                    .tensor(Tensor::from_vec(vec![true]))
+                    .output_tensor(Tensor::new(vec![1, 1], vec![true]).unwrap()),
                 x().int("axis", 2),
                 x().int("axis", 5).error("expected -4 to 4, found 5"),
                 x().int("axis", i64::MIN).error("attribute `axis`"),

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 
 use super::indexing::{Indices, index_input};
-use super::rearrange::attribute_axis;
+use super::rearrange::{attribute_axis, count};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
@@ -54,11 +54,7 @@ impl Op for Gather {
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let (x, indices) = (signature.input(0)?, signature.input(1)?);
         let axis = attribute_axis("axis", self.axis, x.shape.len())?;
-        let rows = Rows {
-            size: x.shape[axis],
-            inner: x.shape[axis + 1..].iter().product(),
-            chosen: vec![0; indices.len()],
-        };
+        let rows = Rows { size: x.shape[axis], inner: count(&x.shape[axis + 1..]), chosen: vec![0; indices.len()] };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             return with_float!(x.dtype, T => Box::new(FloatKernel::<T>(AnyKernel(rows, PhantomData))));
         }
@@ -184,6 +180,11 @@ mod tests {
                 Case::new().random_input(&[4]).ints(&[3], &[3, 3, 0]),
                 Case::new().random_input(&[2, 3]).ints(&[0], &[]),
                 Case::new().random_input(&[2, 0]).ints(&[2], &[0, 1]),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .ints(&[1], &[5])
+                    .int("axis", 1)
+                    .output(&[0, 1, 1 << 40], &[]),
                 x().ints(&[1], &[3]).error("input 1: expected indices from -3 to below 3, found 3"),
                 x().ints(&[1], &[i64::MIN]).error("input 1: expected indices"),
                 Case::new().random_input(&[0, 2]).ints(&[1], &[0]).error("input 1: expected indices"),

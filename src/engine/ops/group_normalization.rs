@@ -39,7 +39,10 @@ fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
         found: groups.map_or_else(|| "nothing".into(), |groups| groups.to_string()),
     };
     Ok(Box::new(GroupNormalization {
-        groups: groups.and_then(|groups| usize::try_from(groups).ok()).filter(|groups| *groups > 0).ok_or_else(wrong)?,
+        groups: groups
+            .and_then(|groups| usize::try_from(groups).ok())
+            .filter(|groups| *groups > 0)
+            .ok_or_else(wrong)?,
         epsilon: node.float("epsilon")?.unwrap_or(EPSILON),
         stash: if by_group { DType::F32 } else { stash_type(node)? },
         by_group,
@@ -82,7 +85,7 @@ impl Op for GroupNormalization {
             true => Factors::Runs { length: len, count: groups },
             false => Factors::Runs { length: positions.len, count: channels },
         };
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, self.stash)))
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, None)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {

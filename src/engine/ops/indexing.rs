@@ -2,7 +2,7 @@
 
 use crate::engine::error::OpError;
 use crate::engine::kernel::Forward;
-use crate::engine::op::{Inputs, TensorType, ValueType};
+use crate::engine::op::{Inputs, ValueType};
 use crate::tensor::DType;
 
 /// Integers of either type that indices may have.
@@ -49,9 +49,4 @@ fn outside(input: usize, index: i64, size: usize) -> OpError {
 /// Input `index`, of a type that indices may have.
 pub fn index_input<'a>(inputs: &Inputs<'a>, index: usize) -> Result<&'a ValueType, OpError> {
     inputs.of(index, "i64 or i32", |dtype| matches!(dtype, DType::I64 | DType::I32))
-}
-
-/// How many axes the last axis of indices tells apart (GatherND, ScatterND), where that is known.
-pub fn tuple_len(indices: &TensorType) -> usize {
-    indices.shape.last().copied().unwrap_or(0)
 }

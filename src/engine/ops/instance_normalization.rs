@@ -12,7 +12,7 @@ use crate::engine::kernel::Kernel;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
-use crate::tensor::{DType, Dim};
+use crate::tensor::Dim;
 
 pub const ENTRY: OpEntry = OpEntry { domain: "", op_type: "InstanceNormalization", since: 6, parse };
 
@@ -59,7 +59,7 @@ impl Op for InstanceNormalization {
         let x = signature.input(0)?;
         let rows = Lanes::from(&x.shape, 2);
         let factors = Factors::Runs { length: rows.len, count: x.shape.get(1).copied().unwrap_or(1) };
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, DType::F32)))
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, None)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -98,7 +98,11 @@ mod tests {
                 random(&[2, 3, 4], 2).error("input 1: expected [3]"),
                 random(&[3], 3).error("expected rank 2 or more"),
                 Case::new().random_input(&[2, 3, 4]).random_input(&[3]).error("expected 3 inputs, found 2"),
-                Case::new().random_input(&[2, 3, 4]).random_input(&[3]).ints(&[3], &[1, 2, 3]).error("input 2: expected f"),
+                Case::new()
+                    .random_input(&[2, 3, 4])
+                    .random_input(&[3])
+                    .ints(&[3], &[1, 2, 3])
+                    .error("input 2: expected f"),
                 Case::new().random_input(&[2, 3, 4]).random_input(&[3]).random_input(&[1, 3]).error("expected rank 1"),
             ],
         );

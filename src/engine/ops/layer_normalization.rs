@@ -71,10 +71,11 @@ pub fn check_factors(inputs: &Inputs<'_>, axis: i64, last: usize) -> Result<(), 
         let Some(factors) = inputs.optional(index) else { continue };
         let (Some(dims), Some(found)) = (x.dims(), factors.dims()) else { continue };
         let first = axis::resolve("axis", axis, dims.len())?;
-        let fits = found.iter().rev().enumerate().all(|(from_end, size)| match dims[first..].iter().rev().nth(from_end) {
-            Some(dim) => *size == Dim::Known(1) || dim.accepts(size),
-            None => size.known().is_none_or(|size| size == 1),
-        });
+        let fits =
+            found.iter().rev().enumerate().all(|(from_end, size)| match dims[first..].iter().rev().nth(from_end) {
+                Some(dim) => *size == Dim::Known(1) || dim.accepts(size),
+                None => size.known().is_none_or(|size| size == 1),
+            });
         if !fits {
             let normalised = SymbolicShape::Ranked(dims[first..].to_vec());
             let expected = format!("a shape that can be repeated to {normalised}, the axes from `axis` on");
@@ -122,7 +123,9 @@ impl Op for LayerNormalization {
             return Err(OpError::NotCovered { what: "a bias of another shape than the scale".into() });
         }
         let (rows, factors) = (Lanes::from(&x.shape, first), factors(x, first, &scale.shape));
-        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, self.stash)))
+        let wanted = signature.optional_output(1).or(signature.optional_output(2)).is_some();
+        let stash = wanted.then_some(self.stash);
+        with_float!(x.dtype, T => Box::new(Standardize::<T>::new(rows, true, self.epsilon, factors, stash)))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -168,6 +171,9 @@ mod tests {
                 random(&[2, 40], &[40]).float("epsilon", 0.1),
                 random(&[0, 3], &[3]),
                 random(&[3, 0], &[0]),
+                random(&[3, 0], &[1]),
+                random(&[0, 3], &[1]),
+                Case::new().random_input(&[2, 0]).random_input(&[0]).output_count(2).without_gradient(),
                 random(&[2, 3], &[2]).error("that can be repeated to [3]"),
                 random(&[2, 3], &[2, 3]).error("that can be repeated to [3]"),
                 random(&[2, 3], &[3]).int("axis", 2).error("expected -2 to 1, found 2"),

@@ -3,8 +3,8 @@
 //! `dx[i] = dy[i] - exp(y[i])·Σ dy[j]`. Before version 13 the sum is over all axes from `axis` on.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>.
 
-use super::axis::{largest, sum};
 use super::along_axis::{AlongAxis, LaneFunction};
+use super::axis::{largest, sum};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -58,6 +58,7 @@ mod tests {
                 Case::new().input(&[1, 2, 1], &[0.0, 0.0]).opset(11).output(&[1, 2, 1], &[-2f64.ln(), -2f64.ln()]),
                 Case::new().random_input(&[2, 3, 4]).opset(9).int("axis", 2),
                 Case::new().random_input(&[2, 3, 5]).int("axis", 1),
+                Case::new().random_input(&[2, 3, 37]).int("axis", 1),
                 Case::new().random_input(&[3, 37]),
                 Case::new().random_input(&[0, 3]),
                 Case::new().random_input(&[3, 0]),

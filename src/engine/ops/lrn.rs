@@ -46,7 +46,8 @@ fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
 impl Op for Lrn {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         let mut attributes = vec![("size", AttributeValue::Int(i64::try_from(self.size).unwrap_or(i64::MAX)))];
-        for (name, value, default) in [("alpha", self.alpha, ALPHA), ("beta", self.beta, BETA), ("bias", self.bias, BIAS)]
+        for (name, value, default) in
+            [("alpha", self.alpha, ALPHA), ("beta", self.beta, BETA), ("bias", self.bias, BIAS)]
         {
             if value != default {
                 attributes.push((name, AttributeValue::Float(value)));
@@ -102,7 +103,8 @@ impl<T: Float> LrnKernel<T> {
     fn around(&self, row: usize, before: usize, after: usize) -> Range<usize> {
         let channel = row % self.channels;
         let first = row - channel;
-        first + channel.saturating_sub(before)..first + channel.saturating_add(after).saturating_add(1).min(self.channels)
+        first + channel.saturating_sub(before)
+            ..first + channel.saturating_add(after).saturating_add(1).min(self.channels)
     }
 
     /// `s^-beta`.

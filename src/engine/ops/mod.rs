@@ -2,60 +2,119 @@
 
 pub mod activation;
 pub mod along_axis;
+pub mod arg_reduce;
 pub mod axis;
 pub mod binary;
 pub mod broadcast;
+pub mod compare;
+pub mod convert;
+pub mod global_pool;
 pub mod indexing;
+pub mod interpolate;
+pub mod logic;
+pub mod lp_norm;
 pub mod permute;
+pub mod places;
+pub mod pooling;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
 pub mod unary;
+pub mod variadic;
+pub mod window;
 
 mod abs;
 mod acos;
 mod acosh;
 mod add;
+mod and;
+mod arg_max;
+mod arg_min;
 mod asin;
 mod asinh;
 mod atan;
 mod atanh;
+mod average_pool;
 mod batch_normalization;
+mod bitwise_and;
+mod bitwise_not;
+mod bitwise_or;
+mod bitwise_xor;
+mod cast;
+mod cast_like;
 mod ceil;
 mod celu;
+mod center_crop_pad;
+mod clip;
+mod compress;
 mod concat;
 mod constant;
 mod constant_of_shape;
+mod conv;
+mod conv_transpose;
 mod cos;
 mod cosh;
+mod cum_sum;
+mod depth_to_space;
+mod div;
 mod dropout;
 mod einsum;
 mod elu;
+mod equal;
 mod erf;
 mod exp;
 mod expand;
+mod eye_like;
 mod flatten;
 mod floor;
 mod gather;
+mod gather_elements;
+mod gather_nd;
+mod gelu;
 mod gemm;
+mod global_average_pool;
+mod global_lp_pool;
+mod global_max_pool;
+mod greater;
+mod greater_or_equal;
 mod group_normalization;
 mod gru;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
+mod identity;
 mod instance_normalization;
+mod is_inf;
+mod is_nan;
 mod layer_normalization;
 mod leaky_relu;
+mod less;
+mod less_or_equal;
 mod log;
 mod log_softmax;
 mod lp_normalization;
+mod lp_pool;
 mod lrn;
 mod lstm;
 mod matmul;
+mod max;
+mod max_pool;
+mod max_unpool;
+mod mean;
+mod mean_variance_normalization;
+mod min;
 mod mish;
+mod modulo;
+mod mul;
 mod neg;
+mod non_zero;
+mod not;
+mod one_hot;
+mod or;
 mod pad;
+mod pow;
+mod prelu;
 mod range;
 mod reciprocal;
 mod reduce_l1;
@@ -70,9 +129,14 @@ mod reduce_sum;
 mod reduce_sum_square;
 mod relu;
 mod reshape;
+mod resize;
+mod reverse_sequence;
 mod rms_normalization;
 mod rnn;
 mod round;
+mod scatter_elements;
+mod scatter_nd;
+mod select;
 mod selu;
 mod shape;
 mod sigmoid;
@@ -84,16 +148,23 @@ mod slice;
 mod softmax;
 mod softplus;
 mod softsign;
+mod space_to_depth;
 mod split;
 mod sqrt;
 mod squeeze;
+mod sub;
+mod sum;
 mod swish;
 mod tan;
 mod tanh;
 mod thresholded_relu;
 mod tile;
+mod top_k;
 mod transpose;
+mod trilu;
 mod unsqueeze;
+mod upsample;
+mod xor;
 
 use super::attributes::OpEntry;
 use super::error::OpError;
@@ -110,45 +181,93 @@ pub const OPS: &[OpEntry] = &[
     acos::ENTRY,
     acosh::ENTRY,
     add::ENTRY,
+    and::ENTRY,
+    arg_max::ENTRY,
+    arg_min::ENTRY,
     asin::ENTRY,
     asinh::ENTRY,
     atan::ENTRY,
     atanh::ENTRY,
+    average_pool::ENTRY,
     batch_normalization::ENTRY,
+    bitwise_and::ENTRY,
+    bitwise_not::ENTRY,
+    bitwise_or::ENTRY,
+    bitwise_xor::ENTRY,
+    cast::ENTRY,
+    cast_like::ENTRY,
     ceil::ENTRY,
     celu::ENTRY,
+    center_crop_pad::ENTRY,
+    clip::ENTRY,
+    compress::ENTRY,
     concat::ENTRY,
     constant::ENTRY,
     constant_of_shape::ENTRY,
+    conv::ENTRY,
+    conv_transpose::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
+    cum_sum::ENTRY,
+    depth_to_space::ENTRY,
+    div::ENTRY,
     dropout::ENTRY,
     einsum::ENTRY,
     elu::ENTRY,
+    equal::ENTRY,
     erf::ENTRY,
     exp::ENTRY,
     expand::ENTRY,
+    eye_like::ENTRY,
     flatten::ENTRY,
     floor::ENTRY,
     gather::ENTRY,
+    gather_elements::ENTRY,
+    gather_nd::ENTRY,
+    gelu::ENTRY,
     gemm::ENTRY,
+    global_average_pool::ENTRY,
+    global_lp_pool::ENTRY,
+    global_max_pool::ENTRY,
+    greater::ENTRY,
+    greater_or_equal::ENTRY,
     group_normalization::ENTRY,
     gru::ENTRY,
     hard_sigmoid::ENTRY,
     hard_swish::ENTRY,
     hardmax::ENTRY,
+    identity::ENTRY,
     instance_normalization::ENTRY,
+    is_inf::ENTRY,
+    is_nan::ENTRY,
     layer_normalization::ENTRY,
     leaky_relu::ENTRY,
+    less::ENTRY,
+    less_or_equal::ENTRY,
     log::ENTRY,
     log_softmax::ENTRY,
     lp_normalization::ENTRY,
+    lp_pool::ENTRY,
     lrn::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
+    max::ENTRY,
+    max_pool::ENTRY,
+    max_unpool::ENTRY,
+    mean::ENTRY,
+    mean_variance_normalization::ENTRY,
+    min::ENTRY,
     mish::ENTRY,
+    modulo::ENTRY,
+    mul::ENTRY,
     neg::ENTRY,
+    non_zero::ENTRY,
+    not::ENTRY,
+    one_hot::ENTRY,
+    or::ENTRY,
     pad::ENTRY,
+    pow::ENTRY,
+    prelu::ENTRY,
     range::ENTRY,
     reciprocal::ENTRY,
     reduce_l1::ENTRY,
@@ -163,9 +282,14 @@ pub const OPS: &[OpEntry] = &[
     reduce_sum_square::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
+    resize::ENTRY,
+    reverse_sequence::ENTRY,
     rms_normalization::ENTRY,
     rnn::ENTRY,
     round::ENTRY,
+    scatter_elements::ENTRY,
+    scatter_nd::ENTRY,
+    select::ENTRY,
     selu::ENTRY,
     shape::ENTRY,
     sigmoid::ENTRY,
@@ -177,16 +301,24 @@ pub const OPS: &[OpEntry] = &[
     softmax::ENTRY,
     softplus::ENTRY,
     softsign::ENTRY,
+    space_to_depth::ENTRY,
     split::ENTRY,
     sqrt::ENTRY,
     squeeze::ENTRY,
+    sub::ENTRY,
+    sum::ENTRY,
     swish::ENTRY,
     tan::ENTRY,
     tanh::ENTRY,
     thresholded_relu::ENTRY,
     tile::ENTRY,
+    top_k::ENTRY,
     transpose::ENTRY,
+    trilu::ENTRY,
     unsqueeze::ENTRY,
+    upsample::ENTRY,
+    xor::ENTRY,
+    scatter_elements::SCATTER,
 ];
 
 /// The operator of that domain and name.

@@ -57,7 +57,7 @@ impl Permute {
             }
             _ => {
                 let axes = sizes.iter().zip(&from).map(|(size, stride)| Axis::whole(*stride, *size));
-                Permute::Rows(Rearrange::new(axes.collect()))
+                Permute::Rows(Rearrange::new(&sizes, axes))
             }
         }
     }

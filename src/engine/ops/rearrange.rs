@@ -20,11 +20,16 @@ const PIECE: usize = 4096;
 /// Where an outer axis has nothing to copy from.
 const NOWHERE: usize = usize::MAX;
 
-/// The distance between neighbours along each axis of a tensor of this shape.
+/// The number of elements under these sizes. Tensors without elements may have axes beyond any memory, so it saturates.
+pub fn count(sizes: &[usize]) -> usize {
+    sizes.iter().fold(1, |count, size| count.saturating_mul(*size))
+}
+
+/// The distance between neighbours along each axis of a tensor of this shape; it saturates as [`count`] does.
 pub fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
     }
     strides
 }
@@ -187,8 +192,12 @@ enum Inner {
 }
 
 impl Rearrange {
-    /// An output with these axes, the last one innermost.
-    pub fn new(axes: Vec<Axis>) -> Self {
+    /// An output of `shape` with these axes, the last one innermost. They are not asked for when it has no elements.
+    pub fn new(shape: &[usize], axes: impl IntoIterator<Item = Axis>) -> Self {
+        if shape.contains(&0) {
+            return Rearrange { outer: Vec::new(), inner: Inner::Table(Vec::new()), width: 0, rows: 0 };
+        }
+        let axes: Vec<Axis> = axes.into_iter().collect();
         let mut merged: Vec<Axis> = Vec::with_capacity(axes.len());
         // From the innermost to the outermost.
         for axis in axes.into_iter().rev() {
@@ -406,7 +415,8 @@ mod tests {
             for axes in cases {
                 let strides = [20, 5, 1];
                 let positions = |axis: usize| axes[axis].iter().map(|p| (*p != n).then_some(*p));
-                let plan = Rearrange::new((0..3).map(|axis| Axis::new(strides[axis], positions(axis))).collect());
+                let sizes: Vec<usize> = axes.iter().map(|axis| axis.len()).collect();
+                let plan = Rearrange::new(&sizes, (0..3).map(|axis| Axis::new(strides[axis], positions(axis))));
                 let mut expected = Vec::new();
                 let mut gradient = vec![0.0; 60];
                 for a in positions(0) {

@@ -53,7 +53,11 @@ mod tests {
         check(
             "ReduceL2",
             &[
-                Case::new().input(&[2, 2], &[3.0, -4.0, 0.0, 0.0]).constant_ints(&[1]).output(&[2, 1], &[5.0, 0.0]).without_gradient(),
+                Case::new()
+                    .input(&[2, 2], &[3.0, -4.0, 0.0, 0.0])
+                    .constant_ints(&[1])
+                    .output(&[2, 1], &[5.0, 0.0])
+                    .without_gradient(),
                 Case::new().input(&[2], &[3.0, 4.0]).ints_attribute("axes", &[0]).opset(11).output(&[1], &[5.0]),
                 Case::new().ints(&[2], &[3, 4]).output_tensor(Tensor::from_vec(vec![5i64])),
                 Case::new().input(&[2, 0], &[]).constant_ints(&[1]).output(&[2, 1], &[0.0, 0.0]),

@@ -45,10 +45,10 @@ mod tests {
                 six().ints(&[1], &[0]).int("keepdims", 0).output(&[3], &[5.0, 7.0, 9.0]),
                 six().ints_attribute("axes", &[1]).opset(12).output(&[2, 1], &[6.0, 15.0]),
                 six().constant_ints(&[]).output(&[1, 1], &[21.0]),
-                six().constant_ints(&[]).int("noop_with_empty_axes", 1).output(
-                    &[2, 3],
-                    &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-                ),
+                six()
+                    .constant_ints(&[])
+                    .int("noop_with_empty_axes", 1)
+                    .output(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
                 Case::new().input(&[2, 0], &[]).constant_ints(&[1]).output(&[2, 1], &[0.0, 0.0]),
                 Case::new().ints(&[2], &[i64::MAX, 2]).output_tensor(Tensor::from_vec(vec![i64::MIN + 1])),
                 Case::new().tensor(Tensor::from_vec(vec![200u8, 100])).output_tensor(Tensor::from_vec(vec![44u8])),

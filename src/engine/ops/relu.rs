@@ -1,8 +1,9 @@
-//! Relu: `y = max(x, 0)`. Derivative: 1 where `y > 0`, else 0.
+//! Relu: `y = max(x, 0)`, for integers with a sign too. Derivative: 1 where `y > 0`, else 0.
 //!
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Relu.html>.
 
-use super::unary::{Pointwise, Unary};
+use super::binary::Integer;
+use super::unary::{Integers, Pointwise, Unary};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -19,6 +20,7 @@ struct Relu;
 
 impl Unary for Relu {
     const READS: Reads = Reads::OUTPUTS;
+    const INTEGERS: Integers = Integers::Signed;
 
     #[inline(always)]
     fn value<T: Float>(&self, x: T) -> T {
@@ -29,11 +31,16 @@ impl Unary for Relu {
     fn derivative<T: Float>(&self, _: T, y: T) -> T {
         if y > T::zero() { T::one() } else { T::zero() }
     }
+
+    fn integer<T: Integer>(&self, x: T) -> T {
+        x.max(T::default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::engine::testing::{Case, check};
+    use crate::tensor::Tensor;
 
     #[test]
     fn cases() {
@@ -47,6 +54,8 @@ mod tests {
                 Case::new().random_input(&[2, 3, 5]),
                 Case::new().random_input(&[0, 3]),
                 Case::new().random_input(&[]),
+                Case::new().ints(&[3], &[-5, 0, 7]).output_tensor(Tensor::from_vec(vec![0i64, 0, 7])),
+                Case::new().tensor(Tensor::from_vec(vec![1u8])).error("an integer with a sign"),
             ],
         );
     }

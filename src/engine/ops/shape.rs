@@ -40,7 +40,8 @@ impl Op for Shape {
         let clamp = |axis: i64| (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize;
         let (start, end) = (clamp(self.start), clamp(self.end.unwrap_or(rank)));
         let dims = dims.get(start..end).unwrap_or(&[]);
-        let sizes: Option<Vec<i64>> = dims.iter().map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect();
+        let sizes: Option<Vec<i64>> =
+            dims.iter().map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect();
         Ok(vec![match sizes {
             Some(sizes) => ValueType::constant(Tensor::from_vec(sizes)),
             None => ValueType::known(DType::I64, &[dims.len()]),

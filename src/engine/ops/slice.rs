@@ -33,8 +33,7 @@ fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
         return Ok(Box::new(Slice { bounds: None }));
     }
     let required = |name: &'static str| {
-        let missing =
-            || OpError::Attribute { name: name.into(), expected: "integers".into(), found: "nothing".into() };
+        let missing = || OpError::Attribute { name: name.into(), expected: "integers".into(), found: "nothing".into() };
         node.ints(name)?.ok_or_else(missing)
     };
     let (starts, ends) = (required("starts")?, required("ends")?);
@@ -93,7 +92,11 @@ impl Bounds {
             });
         }
         if steps.contains(&0) {
-            return Err(OpError::Value { input: 4, expected: "steps other than 0".into(), found: format!("{steps:?}") });
+            return Err(OpError::Value {
+                input: 4,
+                expected: "steps other than 0".into(),
+                found: format!("{steps:?}"),
+            });
         }
         let range = |((axis, start), (end, step))| Range { axis, start, end, step };
         let bounds = self.ends.iter().copied().zip(steps);
@@ -156,15 +159,14 @@ impl Op for Slice {
         let value = |index: usize| signature.optional_input(index).and_then(|input| input.value.as_ref());
         let bounds = self.bounds(value, |index| signature.optional_input(index).is_some());
         let bounds = bounds.ok_or_else(|| OpError::Plan { what: "the bounds are not known".into() })?;
-        let places = strides(&x.shape);
-        let mut axes: Vec<Axis> =
-            x.shape.iter().zip(&places).map(|(size, stride)| Axis::whole(*stride, *size)).collect();
-        for range in bounds.ranges(self.first_input(), x.shape.len())? {
-            let (start, count) = range.within(x.shape[range.axis]);
+        let ranges = bounds.ranges(self.first_input(), x.shape.len())?;
+        let axes = x.shape.iter().zip(strides(&x.shape)).enumerate().map(|(axis, (size, stride))| {
+            let Some(range) = ranges.iter().find(|range| range.axis == axis) else { return Axis::whole(stride, *size) };
+            let (start, count) = range.within(*size);
             let position = |i: usize| start.checked_add_signed(range.step.saturating_mul(i as i64) as isize);
-            axes[range.axis] = Axis::new(places[range.axis], (0..count).map(position));
-        }
-        kernel(x, Rearrange::new(axes), Fill::Number(0.0))
+            Axis::new(stride, (0..count).map(position))
+        });
+        kernel(x, Rearrange::new(&signature.output(0)?.shape, axes), Fill::Number(0.0))
     }
 
     fn shape_inputs(&self) -> &'static [usize] {
@@ -219,16 +221,30 @@ mod tests {
                     &[1.0, 2.0],
                 ),
                 is(line().opset(9).ints_attribute("starts", &[1]).ints_attribute("ends", &[-1]), &[1.0, 2.0, 3.0]),
-                cube().opset(9).ints_attribute("starts", &[1]).ints_attribute("ends", &[3]).ints_attribute("axes", &[2]),
+                cube()
+                    .opset(9)
+                    .ints_attribute("starts", &[1])
+                    .ints_attribute("ends", &[3])
+                    .ints_attribute("axes", &[2]),
                 cube().constant_ints(&[0, -1]).constant_ints(&[2, 0]).constant_ints(&[0, -1]).constant_ints(&[1, -2]),
                 cube().constant_ints(&[1, 1, 1]).constant_ints(&[2, 3, 4]),
                 cube().constant_ints(&[]).constant_ints(&[]),
-                Case::new().random_input(&[0, 2]).constant_ints(&[-1]).constant_ints(&[-9]).constant_ints(&[0]).constant_ints(&[-1]),
+                Case::new()
+                    .random_input(&[0, 2])
+                    .constant_ints(&[-1])
+                    .constant_ints(&[-9])
+                    .constant_ints(&[0])
+                    .constant_ints(&[-1]),
                 Case::new()
                     .tensor(Tensor::from_vec(vec!["a".to_string(), "b".to_string()]))
                     .constant_ints(&[-1])
                     .constant_ints(&[9])
                     .output_tensor(Tensor::from_vec(vec!["b".to_string()])),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .constant_ints(&[0])
+                    .constant_ints(&[9])
+                    .output(&[0, 1 << 40, 1 << 40], &[]),
                 cut(0, 1, 0).error("steps other than 0"),
                 line().constant_ints(&[1]).error("expected 3 to 5 inputs, found 2"),
                 line().constant_ints(&[1, 2]).constant_ints(&[3]).error("as many starts"),

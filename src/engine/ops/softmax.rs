@@ -3,8 +3,8 @@
 //! `dx[i] = y[i]·(dy[i] - Σ dy[j]·y[j])`. Before version 13 the sum is over all axes from `axis` on.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Softmax.html>.
 
-use super::axis::{largest, sum, sum_of};
 use super::along_axis::{AlongAxis, LaneFunction};
+use super::axis::{largest, sum, sum_of};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernels::Float;
@@ -67,6 +67,7 @@ mod tests {
                 Case::new().random_input(&[2, 3, 4]).opset(9).int("axis", 2),
                 Case::new().random_input(&[2, 3, 4]).opset(12).int("axis", -3),
                 Case::new().random_input(&[2, 3, 5]).int("axis", 1),
+                Case::new().random_input(&[2, 3, 37]).int("axis", 1),
                 Case::new().random_input(&[3, 37]),
                 Case::new().random_input(&[1]),
                 Case::new().random_input(&[0, 3]),

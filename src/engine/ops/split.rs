@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 
-use super::rearrange::attribute_axis;
+use super::rearrange::{attribute_axis, count};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
@@ -153,7 +153,7 @@ impl Op for Split {
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let x = signature.input(0)?;
         let axis = attribute_axis("axis", self.axis, x.shape.len())?;
-        let inner: usize = x.shape[axis + 1..].iter().product();
+        let inner = count(&x.shape[axis + 1..]);
         let size = x.shape[axis];
         // Outputs that nobody wants have their place all the same.
         let types: Vec<Option<ValueType>> = signature
@@ -169,7 +169,10 @@ impl Op for Split {
             .collect();
         let parts = self.parts(&Inputs::new(&types, signature.outputs.len()), Some(size))?;
         let parts = parts.ok_or_else(|| OpError::Plan { what: "the sizes of the parts are not known".into() })?;
-        let parts = Parts { widths: parts.iter().map(|part| part * inner).collect(), whole: size * inner };
+        let parts = Parts {
+            widths: parts.iter().map(|part| part.saturating_mul(inner)).collect(),
+            whole: size.saturating_mul(inner),
+        };
         if matches!(x.dtype, DType::F32 | DType::F64) {
             return with_float!(x.dtype, T => Box::new(FloatKernel::<T>(AnyKernel(parts, PhantomData))));
         }
@@ -198,10 +201,11 @@ struct Parts {
 impl Parts {
     /// Each part with where it lies in a row of the whole; without those that are empty.
     fn each(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
-        let mut end = 0;
+        let mut end = 0usize;
         let ranges = self.widths.iter().map(move |width| {
-            end += width;
-            end - width..end
+            let start = end;
+            end = start.saturating_add(*width);
+            start..end
         });
         ranges.enumerate().filter(|(_, range)| !range.is_empty())
     }
@@ -235,9 +239,9 @@ impl<T: Float> Kernel for FloatKernel<T> {
         for (index, range) in parts.each() {
             let rows = dx.chunks_exact_mut(parts.whole);
             match io.optional_d_output::<T>(index)? {
-                Some(dy) => rows
-                    .zip(dy.chunks_exact(range.len()))
-                    .for_each(|(dx, dy)| dx[range.clone()].copy_from_slice(dy)),
+                Some(dy) => {
+                    rows.zip(dy.chunks_exact(range.len())).for_each(|(dx, dy)| dx[range.clone()].copy_from_slice(dy))
+                }
                 None => rows.for_each(|dx| dx[range.clone()].fill(T::zero())),
             }
         }

@@ -34,22 +34,25 @@ pub struct Standardize<T> {
     factors: Factors,
     /// The mean of each row and the reciprocal of its deviation.
     moments: Vec<[T; 2]>,
-    /// The data type of outputs 1 and 2, the moments.
-    stash: DType,
+    /// The data type of outputs 1 and 2, the moments; `None` when nobody wants them.
+    stash: Option<DType>,
     /// Scale, bias and a gradient, where they have to be repeated for a row.
     repeated: [Vec<T>; 3],
 }
 
 impl<T: Float> Standardize<T> {
     /// A kernel for `rows`, whose `inner` is 1.
-    pub fn new(rows: Lanes, centred: bool, epsilon: f32, factors: Factors, stash: DType) -> Self {
-        let width = if matches!(factors, Factors::Elements(Some(_))) { rows.len } else { 0 };
+    pub fn new(rows: Lanes, centred: bool, epsilon: f32, factors: Factors, stash: Option<DType>) -> Self {
+        let empty = rows.elements() == 0;
+        let width = if matches!(factors, Factors::Elements(Some(_))) && !empty { rows.len } else { 0 };
+        // Rows without elements are measured only where somebody asks for it.
+        let measured = if empty && stash.is_none() { 0 } else { rows.outer };
         Standardize {
             rows,
             centred,
             epsilon: T::of(epsilon.into()),
             factors,
-            moments: vec![[T::zero(); 2]; rows.outer],
+            moments: vec![[T::zero(); 2]; measured],
             stash,
             repeated: std::array::from_fn(|_| vec![T::zero(); width]),
         }
@@ -66,19 +69,19 @@ impl<T: Float> Standardize<T> {
         to
     }
 
-    /// Writes a gradient with respect to factors: `add` adds what each row contributes.
+    /// Writes the gradient with respect to the scale, or else to the bias: a sum over the rows.
     fn gather(&mut self, gradient: &mut [T], x: &[T], dy: &[T], by_scale: bool) {
         let Standardize { rows, factors, moments, repeated: [_, _, work], .. } = self;
         gradient.fill(T::zero());
         if rows.elements() == 0 {
             return;
         }
-        let each_row = x.chunks_exact(rows.len).zip(dy.chunks_exact(rows.len)).zip(moments.iter()).enumerate();
+        let each_row = x.chunks_exact(rows.len).zip(dy.chunks_exact(rows.len)).zip(moments.iter());
         match factors {
             Factors::Elements(walk) => {
                 let to = if walk.is_some() { work.as_mut_slice() } else { &mut *gradient };
                 to.fill(T::zero());
-                for (_, ((x, dy), [mean, scale])) in each_row {
+                for ((x, dy), [mean, scale]) in each_row {
                     match by_scale {
                         true => {
                             for ((to, x), dy) in to.iter_mut().zip(x).zip(dy) {
@@ -98,7 +101,7 @@ impl<T: Float> Standardize<T> {
             }
             Factors::Runs { length, count } => {
                 let runs = rows.len / *length;
-                for (row, ((x, dy), [mean, scale])) in each_row {
+                for (row, ((x, dy), [mean, scale])) in each_row.enumerate() {
                     for (run, (x, dy)) in x.chunks_exact(*length).zip(dy.chunks_exact(*length)).enumerate() {
                         gradient[(row * runs + run) % *count] += match by_scale {
                             true => sum_of(x, dy, |x, dy| (x - *mean) * dy) * *scale,
@@ -120,17 +123,19 @@ impl<T: Float> Kernel for Standardize<T> {
         io.env.pool.for_pieces(moments, 1, x.len(), |row, moments| {
             let x = &x[row * rows.len..(row + 1) * rows.len];
             let mean = if *centred { sum(x, |x| x) / count } else { T::zero() };
-            // The differences are summed as well: what rounding left in the mean is taken out of the variance.
-            let rest = if *centred { sum(x, |x| x - mean) } else { T::zero() };
-            let var = (sum(x, |x| (x - mean) * (x - mean)) - rest * rest / count) / count;
+            let var = sum(x, |x| (x - mean) * (x - mean)) / count;
             moments.fill([mean, (var + *epsilon).sqrt().recip()]);
         });
         let moments = &*moments;
         for which in 0..2 {
             match stash {
-                DType::F64 => write(io.optional_output::<f64>(which + 1)?, moments, which),
-                _ => write(io.optional_output::<f32>(which + 1)?, moments, which),
+                None => {}
+                Some(DType::F64) => write(io.optional_output::<f64>(which + 1)?, moments, which),
+                Some(_) => write(io.optional_output::<f32>(which + 1)?, moments, which),
             }
+        }
+        if rows.elements() == 0 {
+            return Ok(());
         }
         match factors {
             Factors::Elements(walk) => {
@@ -150,7 +155,7 @@ impl<T: Float> Kernel for Standardize<T> {
                 });
             }
             Factors::Runs { length, count } => {
-                let runs = rows.len / (*length).max(1);
+                let runs = rows.len / *length;
                 io.env.pool.for_pieces(y, *length, x.len(), |run, y| {
                     let [mean, factor] = moments[run / runs];
                     let factor = factor * scale[run % *count];
@@ -175,6 +180,9 @@ impl<T: Float> Kernel for Standardize<T> {
         }
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
         let Standardize { rows, centred, factors, moments, repeated: [scales, ..], .. } = self;
+        if rows.elements() == 0 {
+            return Ok(());
+        }
         let scales = match factors {
             Factors::Elements(walk) => Self::repeat(walk.as_ref(), scale, scales),
             Factors::Runs { .. } => scale,
@@ -191,7 +199,7 @@ impl<T: Float> Kernel for Standardize<T> {
                     }
                 }
                 Factors::Runs { length, count } => {
-                    let runs = rows.len / (*length).max(1);
+                    let runs = rows.len / *length;
                     let each_run = dx.chunks_mut(*length).zip(dy.chunks(*length)).enumerate();
                     for (run, (dx, dy)) in each_run {
                         let scale = scales[(row * runs + run) % *count];

@@ -52,7 +52,7 @@ impl Op for Tile {
         let axes = x.shape.iter().zip(&y.shape).zip(places).map(|((given, size), stride)| {
             Axis::new(stride, (0..*size).map(|position| Some(position % (*given).max(1))))
         });
-        kernel(x, Rearrange::new(axes.collect()), Fill::Number(0.0))
+        kernel(x, Rearrange::new(&y.shape, axes), Fill::Number(0.0))
     }
 
     fn shape_inputs(&self) -> &'static [usize] {
@@ -91,6 +91,10 @@ mod tests {
                 Case::new().random_input(&[2, 3, 1, 2]).constant_ints(&[2, 2, 3, 2]),
                 Case::new().random_input(&[0, 2]).constant_ints(&[3, 2]),
                 Case::new().random_input(&[]).constant_ints(&[]),
+                Case::new()
+                    .input(&[0, 1 << 40, 1 << 40], &[])
+                    .constant_ints(&[1, 2, 3])
+                    .output(&[0, 2 << 40, 3 << 40], &[]),
                 x().constant_ints(&[2]).error("2 counts, one for each axis"),
                 x().constant_ints(&[2, -1]).error("2 counts, one for each axis"),
                 x().constant_ints(&[i64::MAX, 9]).error("too large"),

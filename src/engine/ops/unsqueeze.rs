@@ -26,8 +26,7 @@ fn parse(node: &NodeReader<'_>) -> Result<Box<dyn Op>, OpError> {
     if node.opset() >= 13 {
         return Ok(Box::new(Unsqueeze { axes: None }));
     }
-    let missing =
-        || OpError::Attribute { name: "axes".into(), expected: "integers".into(), found: "nothing".into() };
+    let missing = || OpError::Attribute { name: "axes".into(), expected: "integers".into(), found: "nothing".into() };
     Ok(Box::new(Unsqueeze { axes: Some(node.ints("axes")?.ok_or_else(missing)?) }))
 }
 

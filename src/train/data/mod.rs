@@ -1,8 +1,63 @@
 //! Data sets: numbered samples, each an input and a target.
+//!
+//! | to | use |
+//! |---|---|
+//! | open what a recipe names | [`FORMATS`], each a [`DataFormat`]: [`Idx`], [`Csv`], [`ImageFolder`], [`WavFolder`], [`TextLines`] |
+//! | train on what a program holds | [`Memory`] |
+//! | set samples aside | [`Split`], [`Subset`] |
+//! | go through them | [`epoch_order`], then [`Batches`], or [`Loader`] to read ahead in the background |
+//! | vary them | [`augment`] |
+//!
+//! Everything random has a seed and follows from it, the epoch and the number of the sample alone: neither the order of
+//! reading nor the timing of threads changes a bit. Files may be compressed by gzip, which is told from their content.
+
+use std::path::Path;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::codec::CodecError;
+use crate::dsp::DspError;
 use crate::tensor::{Tensor, TensorError};
+
+pub mod augment;
+
+mod batches;
+mod classes;
+mod csv;
+mod folder;
+mod formats;
+mod idx;
+mod image_folder;
+mod input;
+mod loader;
+mod memory;
+mod order;
+mod random;
+mod split;
+mod subset;
+mod table;
+#[cfg(test)]
+mod testing;
+mod text_lines;
+mod vocabulary;
+mod wav_folder;
+
+pub use batches::{BadSample, Batch, BatchSettings, Batches, Position};
+pub use classes::Known;
+pub use csv::{Csv, CsvTarget};
+pub use formats::{DataFormat, FORMATS, FormatEntry, format_named};
+pub use idx::Idx;
+pub use image_folder::{Color, Fit, ImageFolder, Layout};
+pub use loader::Loader;
+pub use memory::Memory;
+pub use order::epoch_order;
+pub use split::{Parts, Split};
+pub use subset::Subset;
+pub use table::Column;
+pub use text_lines::{TextLines, TextTarget};
+pub use vocabulary::{Tokens, Vocabulary};
+pub use wav_folder::{Keep, WavFolder, WavTarget};
 
 /// One sample: a tensor for the model's input and one for the loss, both without the batch dimension.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,11 +82,49 @@ pub trait DataSet: Send + Sync {
     /// skips it up to a limit.
     fn sample(&self, index: usize) -> Result<Sample, DataError>;
 
+    /// The target of sample `index`, without reading its input where the data allow that.
+    fn target(&self, index: usize) -> Result<Tensor, DataError> {
+        Ok(self.sample(index)?.target)
+    }
+
     /// The names of the classes, where targets are class indices and the names are known.
     fn labels(&self) -> &[String] {
         &[]
     }
+
+    /// The tokens that text was turned into numbers by, token k being number k; empty where there is no text.
+    fn vocabulary(&self) -> &[String] {
+        &[]
+    }
 }
+
+macro_rules! forwarded {
+    ($($pointer:ident),*) => {$(
+        impl<D: DataSet + ?Sized> DataSet for $pointer<D> {
+            fn len(&self) -> usize {
+                (**self).len()
+            }
+
+            fn sample(&self, index: usize) -> Result<Sample, DataError> {
+                (**self).sample(index)
+            }
+
+            fn target(&self, index: usize) -> Result<Tensor, DataError> {
+                (**self).target(index)
+            }
+
+            fn labels(&self) -> &[String] {
+                (**self).labels()
+            }
+
+            fn vocabulary(&self) -> &[String] {
+                (**self).vocabulary()
+            }
+        }
+    )*};
+}
+
+forwarded!(Arc, Box);
 
 /// Why data cannot be read.
 #[derive(Debug, Error)]
@@ -67,9 +160,89 @@ pub enum DataError {
         /// Its own.
         found: String,
     },
+    /// A setting has no meaning for these data.
+    #[error("{setting}: expected {expected}, found {found}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What would be accepted.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// There is no such sample.
+    #[error("expected the number of a sample, below {len}, found {index}")]
+    Index {
+        /// The number asked for.
+        index: usize,
+        /// How many samples there are.
+        len: usize,
+    },
+    /// A sample holds NaN or an infinity.
+    #[error("sample {index}: expected finite numbers, found {value} at element {element} of its {part}")]
+    NotFinite {
+        /// The number of the sample.
+        index: usize,
+        /// `input` or `target`.
+        part: &'static str,
+        /// The first such element, counted row by row from 0.
+        element: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// More bad samples than allowed.
+    #[error("{bad} bad samples where {limit} are allowed (`max_bad`); the last is sample {index}: {last}")]
+    TooManyBad {
+        /// How many were found.
+        bad: usize,
+        /// How many are allowed.
+        limit: usize,
+        /// The number of the last one.
+        index: usize,
+        /// What is wrong with the last one.
+        last: Box<DataError>,
+    },
+    /// The thread that reads ahead is gone.
+    #[error("reading ahead ended early: {reason}")]
+    Stopped {
+        /// Why: the message of the panic, or what the system said.
+        reason: String,
+    },
+    /// Sound cannot be read; the message names the file.
+    #[error(transparent)]
+    Sound(#[from] CodecError),
+    /// Sound cannot be brought to the rate asked for.
+    #[error("{path}: {source}")]
+    Signal {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: DspError,
+    },
     /// A tensor cannot be made.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+}
+
+impl DataError {
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        DataError::Io { path: path.display().to_string(), source }
+    }
+
+    /// A fault of the file at `path`; `place` is empty or names a place in it (`line 3`).
+    fn format(path: &Path, place: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        let place = if place.is_empty() { String::new() } else { format!(", {place}") };
+        DataError::Format { path: path.display().to_string(), place, expected: expected.into(), found: found.into() }
+    }
+
+    fn setting(setting: &'static str, expected: impl Into<String>, found: impl ToString) -> Self {
+        DataError::Setting { setting, expected: expected.into(), found: found.to_string() }
+    }
+}
+
+/// Fails unless `index` is that of one of `len` samples.
+fn expect_index(index: usize, len: usize) -> Result<(), DataError> {
+    if index < len { Ok(()) } else { Err(DataError::Index { index, len }) }
 }
 
 /// Stacks samples along a new first dimension: inputs and targets. All must have the same shapes and types.

@@ -6,8 +6,9 @@ use std::fmt::Display;
 use thiserror::Error;
 
 use super::binding::{Binding, DataInput};
+use super::run::States;
 use super::windows::{Step, Window, Windower};
-use crate::inference::{InferenceError, Value};
+use crate::inference::InferenceError;
 use crate::media::{Audio, Flags, Format, Packet, Payload};
 use crate::stage::{Draft, EventKind, Input, Output, PortIndex, StageError};
 use crate::tensor::{Buffer, Tensor, TensorData, TensorError};
@@ -86,8 +87,8 @@ pub struct Job {
 pub struct StreamState {
     /// What is still to be run, in order.
     pub jobs: VecDeque<Job>,
-    /// A value for each of the graph's states.
-    pub values: Vec<Value>,
+    /// The graph's states.
+    pub values: States,
     windower: Option<Windower>,
     /// For several data inputs: the packets that wait for the others of the same start.
     waiting: Vec<Option<Packet>>,
@@ -134,7 +135,7 @@ impl StreamState {
     }
 
     /// Takes the results of the job at the front: the next states, and what goes out.
-    pub fn settle(&mut self, outputs: Vec<Tensor>, states: Vec<Value>, out: &mut Output) {
+    pub fn settle(&mut self, outputs: Vec<Tensor>, states: States, out: &mut Output) {
         let Some(job) = self.jobs.pop_front() else { return };
         // A partial result is replaced by a later one, which begins where this one began.
         if !job.flags.partial {

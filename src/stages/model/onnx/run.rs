@@ -1,8 +1,10 @@
 //! One call of the graph for an item of each of some streams.
 
+use std::sync::{Arc, OnceLock};
+
 use thiserror::Error;
 
-use super::binding::Binding;
+use super::binding::{Binding, Carried, State};
 use crate::inference::{InferenceError, Session, Value};
 use crate::tensor::{Tensor, TensorError};
 
@@ -45,18 +47,79 @@ pub enum RunError {
 pub struct Given<'a> {
     /// A tensor for each data input, with batch axis.
     pub inputs: &'a [Tensor],
-    /// A value for each state.
-    pub states: &'a [Value],
+    /// Its states.
+    pub states: &'a States,
     /// Whether the batch axis was added, and is to be taken away from what comes out.
     pub added: bool,
 }
 
-impl Given<'_> {
-    /// Whether both can go into one call: each is a single item, and all their shapes agree.
-    pub fn joins(&self, other: &Given<'_>) -> bool {
-        let inputs = self.inputs.iter().map(Tensor::shape).eq(other.inputs.iter().map(Tensor::shape));
-        let states = self.states.iter().map(Value::shape).eq(other.states.iter().map(Value::shape));
-        self.added && other.added && inputs && states
+/// The states of one stream: a value for each of the graph's.
+#[derive(Clone, Debug)]
+pub enum States {
+    /// Its own.
+    Own(Vec<Value>),
+    /// Item number `place` of what a call for several streams gave. It stays there: when the same streams come again in
+    /// the same order, as they do while all of them run, the whole goes in as it came out.
+    Joint {
+        /// What the call gave.
+        whole: Arc<Joint>,
+        /// Which item of it.
+        place: usize,
+    },
+}
+
+/// The states that a call for several streams gave.
+#[derive(Debug)]
+pub struct Joint {
+    /// A value for each state, with all items.
+    values: Vec<Value>,
+    /// How many items they hold.
+    count: usize,
+    /// The values as tensors, once somebody has needed a part of them.
+    tensors: OnceLock<Vec<Tensor>>,
+}
+
+impl Joint {
+    fn tensor(&self, state: usize) -> Result<Option<&Tensor>, InferenceError> {
+        let tensors = match self.tensors.get() {
+            Some(tensors) => tensors,
+            None => {
+                let tensors: Vec<Tensor> = self.values.iter().map(Value::to_tensor).collect::<Result<_, _>>()?;
+                self.tensors.get_or_init(|| tensors)
+            }
+        };
+        Ok(tensors.get(state))
+    }
+}
+
+impl States {
+    /// The sizes of the dimensions of a state, 1 at its batch axis when it lies with others.
+    fn shape_is(&self, state: usize, axis: usize, other: &States) -> bool {
+        let shape = |states: &States| match states {
+            States::Own(values) => values.get(state).map(|value| (value.shape().to_vec(), false)),
+            States::Joint { whole, .. } => whole.values.get(state).map(|value| (value.shape().to_vec(), true)),
+        };
+        let item = |(mut shape, joint): (Vec<usize>, bool)| {
+            if joint && let Some(size) = shape.get_mut(axis) {
+                *size = 1;
+            }
+            shape
+        };
+        match (self, other) {
+            // Of one call, so of one shape.
+            (States::Joint { whole: a, .. }, States::Joint { whole: b, .. }) if Arc::ptr_eq(a, b) => true,
+            _ => shape(self).map(item) == shape(other).map(item),
+        }
+    }
+
+    /// What all of `items` lie in together, when they are all that lies there, in order.
+    fn whole<'a>(items: &[Given<'a>]) -> Option<&'a Joint> {
+        let States::Joint { whole: first, .. } = items.first()?.states else { return None };
+        let in_place = |(number, item): (usize, &Given<'a>)| match item.states {
+            States::Joint { whole, place } => Arc::ptr_eq(whole, first) && *place == number,
+            States::Own(_) => false,
+        };
+        (items.len() == first.count && items.iter().enumerate().all(in_place)).then_some(first)
     }
 }
 
@@ -65,17 +128,28 @@ impl Given<'_> {
 pub struct Taken {
     /// A tensor for each output port.
     pub outputs: Vec<Tensor>,
-    /// A value for each state: the next one.
-    pub states: Vec<Value>,
+    /// The next states.
+    pub states: States,
 }
 
 impl Binding {
-    /// A value for each state at a stream's start.
-    pub fn first_states(&self) -> Vec<Value> {
-        self.states.iter().map(|state| Value::from(state.first.clone())).collect()
+    /// The states at a stream's start.
+    pub fn first_states(&self) -> States {
+        States::Own(self.states.iter().map(|state| Value::from(state.first.clone())).collect())
     }
 
-    /// Runs the graph once for all of `items`, of which each [joins](Given::joins) the first, and gives what comes out
+    /// Whether two items can go into one call: each is a single one, and all their shapes agree.
+    pub fn joins(&self, one: &Given<'_>, other: &Given<'_>) -> bool {
+        let inputs = || one.inputs.iter().map(Tensor::shape).eq(other.inputs.iter().map(Tensor::shape));
+        let axis = |state: &State| state.output.batch_axis.unwrap_or(0);
+        let mut states = self.states.iter().enumerate();
+        one.added
+            && other.added
+            && inputs()
+            && states.all(|(place, state)| one.states.shape_is(place, axis(state), other.states))
+    }
+
+    /// Runs the graph once for all of `items`, of which each [joins](Binding::joins) the first, and gives what comes out
     /// for each, in their order.
     pub fn run(&self, session: &mut dyn Session, items: &[Given<'_>]) -> Result<Vec<Taken>, RunError> {
         let count = items.len();
@@ -92,14 +166,18 @@ impl Binding {
             };
             values.push((&constant.input, value.into()));
         }
+        let whole = States::whole(items);
         for (place, state) in self.states.iter().enumerate() {
-            let mut states: Vec<&Value> = items.iter().filter_map(|item| item.states.get(place)).collect();
-            let value = match (states.pop(), states.is_empty()) {
-                // A state that stays with the backend is not copied.
-                (Some(only), true) => only.clone(),
-                (last, _) => {
-                    let tensors = states.into_iter().chain(last).map(Value::to_tensor).collect::<Result<_, _>>()?;
-                    self.join(tensors, state.input.batch_axis)?.into()
+            let axis = |carried: &Carried| carried.batch_axis.unwrap_or(0);
+            let joint = whole.filter(|_| axis(&state.input) == axis(&state.output));
+            let value = match (joint.and_then(|whole| whole.values.get(place)), items) {
+                // What stays with the backend is not copied.
+                (Some(whole), _) => whole.clone(),
+                (None, [only]) => self.state(only.states, place)?,
+                (None, several) => {
+                    let tensors =
+                        several.iter().map(|item| self.state(item.states, place)?.into_tensor().map_err(Into::into));
+                    self.join(tensors.collect::<Result<_, RunError>>()?, state.input.batch_axis)?.into()
                 }
             };
             values.push((&state.input.port.name, value));
@@ -125,7 +203,11 @@ impl Binding {
     fn split(&self, items: &[Given<'_>], found: Vec<Value>, next: Vec<Value>) -> Result<Vec<Taken>, RunError> {
         let count = items.len();
         let added = items.iter().any(|item| item.added);
-        let mut taken: Vec<Taken> = items.iter().map(|_| Taken { outputs: Vec::new(), states: Vec::new() }).collect();
+        let mut taken: Vec<Taken> = self
+            .next_states(count, next)?
+            .into_iter()
+            .map(|states| Taken { outputs: Vec::with_capacity(self.outputs.len()), states })
+            .collect();
         for (output, value) in self.outputs.iter().zip(found) {
             let tensor = value.into_tensor()?;
             for (place, taken) in taken.iter_mut().enumerate() {
@@ -140,34 +222,51 @@ impl Binding {
                 });
             }
         }
-        for (state, value) in self.states.iter().zip(next) {
-            match &mut taken[..] {
-                [only] => only.states.push(value),
-                several => {
-                    let tensor = value.into_tensor()?;
-                    let axis = state.output.batch_axis.unwrap_or(0);
-                    for (place, taken) in several.iter_mut().enumerate() {
-                        let item = self.item(&state.output.port.name, &tensor, axis, place, count)?;
-                        taken.states.push(item.into());
-                    }
-                }
+        Ok(taken)
+    }
+
+    /// The next states of each of `count` items.
+    fn next_states(&self, count: usize, next: Vec<Value>) -> Result<Vec<States>, RunError> {
+        if count == 1 || self.states.is_empty() {
+            return Ok(vec![States::Own(next); count]);
+        }
+        for (state, value) in self.states.iter().zip(&next) {
+            let axis = state.output.batch_axis.unwrap_or(0);
+            self.check_items(&state.output.port.name, value.shape(), axis, count)?;
+        }
+        let whole = Arc::new(Joint { values: next, count, tensors: OnceLock::new() });
+        Ok((0..count).map(|place| States::Joint { whole: whole.clone(), place }).collect())
+    }
+
+    /// State number `state` of one item.
+    fn state(&self, states: &States, state: usize) -> Result<Value, RunError> {
+        let lacks = || RunError::Tensor {
+            model: self.model.clone(),
+            source: TensorError::Rows { what: "take a state", reason: format!("there is none of number {state}") },
+        };
+        match states {
+            States::Own(values) => values.get(state).cloned().ok_or_else(lacks),
+            States::Joint { whole, place } => {
+                let tensor = whole.tensor(state)?.ok_or_else(lacks)?;
+                let axis = self.states.get(state).and_then(|state| state.output.batch_axis).unwrap_or(0);
+                Ok(tensor.narrow(axis, *place, *place + 1).map_err(|source| self.tensor(source))?.into())
             }
         }
-        Ok(taken)
     }
 
     /// Item number `place` of `count`.
     fn item(&self, output: &str, tensor: &Tensor, axis: usize, place: usize, count: usize) -> Result<Tensor, RunError> {
-        if tensor.shape().get(axis) != Some(&count) {
-            return Err(RunError::BatchAxis {
-                model: self.model.clone(),
-                output: output.to_owned(),
-                axis,
-                expected: count,
-                found: tensor.shape().to_vec(),
-            });
-        }
+        self.check_items(output, tensor.shape(), axis, count)?;
         tensor.narrow(axis, place, place + 1).map_err(|source| self.tensor(source))
+    }
+
+    /// Fails unless `shape` has `count` items along `axis`.
+    fn check_items(&self, output: &str, shape: &[usize], axis: usize, count: usize) -> Result<(), RunError> {
+        if shape.get(axis) == Some(&count) {
+            return Ok(());
+        }
+        let (model, output) = (self.model.clone(), output.to_owned());
+        Err(RunError::BatchAxis { model, output, axis, expected: count, found: shape.to_vec() })
     }
 
     fn tensor(&self, source: TensorError) -> RunError {

@@ -237,16 +237,14 @@ impl Many {
         Many { stage, states }
     }
 
-    /// One call with a packet for each of these streams.
+    /// One call with a packet for each of these streams, in their order.
     fn call(&mut self, packets: Vec<(usize, Packet)>) -> Results {
         let mut outs: Vec<Output> = packets.iter().map(|_| Output::new()).collect();
         let mut items = Vec::new();
-        for ((place, state), out) in self.states.iter_mut().enumerate().zip(&mut outs) {
-            let Some((_, packet)) = packets.iter().find(|(stream, _)| *stream == place) else {
-                continue;
-            };
-            let input = Input { port: 0, packet: packet.clone() };
-            items.push(Item { state, input, out, result: Ok(()) });
+        let mut states: Vec<Option<&mut AnyState>> = self.states.iter_mut().map(Some).collect();
+        for ((stream, packet), out) in packets.into_iter().zip(&mut outs) {
+            let state = states[stream].take().unwrap();
+            items.push(Item { state, input: Input { port: 0, packet }, out, result: Ok(()) });
         }
         self.stage.process_batch(&mut items);
         let results: Vec<_> = items.into_iter().map(|item| item.result).collect();
@@ -257,6 +255,35 @@ impl Many {
 fn emitted(results: &Results) -> Vec<Vec<Vec<f32>>> {
     let floats = |emitted: &Emitted| emitted.draft.payload.tensor().unwrap().as_slice::<f32>().unwrap().to_vec();
     results.iter().map(|(emitted, _)| emitted.iter().map(floats).collect()).collect()
+}
+
+/// States of streams that are run together lie together; each stream finds its own again whoever it comes with.
+#[test]
+fn streams_keep_their_states_whatever_the_order_they_come_in() {
+    if !require_runtime() {
+        return;
+    }
+    let clips = clips();
+    let bench = Bench::new();
+    let mut together = Many::new(&bench, "model: silero-vad\nbatch: {max: 8}\n", 3, sound());
+    let mut alone = Many::new(&bench, "model: silero-vad\n", 3, sound());
+    let mut at = [0; 3];
+    for order in
+        [&[0, 1, 2][..], &[0, 1, 2], &[2, 0, 1], &[1, 0], &[1, 0], &[2], &[0, 1, 2], &[0, 1], &[1, 2], &[0, 1, 2]]
+    {
+        // Several windows each: the same streams come again within a call, too.
+        let packet = |stream: usize, at: usize| audio(at, &clips[5 + stream].samples[at..at + 1024]);
+        let packets: Vec<_> = order.iter().map(|&stream| (stream, packet(stream, at[stream]))).collect();
+        order.iter().for_each(|&stream| at[stream] += 1024);
+        let batched = emitted(&together.call(packets.clone()));
+        let single: Vec<_> = packets.into_iter().flat_map(|packet| emitted(&alone.call(vec![packet]))).collect();
+        for (stream, (batched, single)) in order.iter().zip(batched.iter().zip(&single)) {
+            assert_eq!(batched.len(), 2, "{order:?}, stream {stream}");
+            for (batched, single) in batched.iter().zip(single) {
+                assert!((batched[0] - single[0]).abs() <= 1e-5, "{order:?}, stream {stream}: {batched:?}, {single:?}");
+            }
+        }
+    }
 }
 
 #[test]

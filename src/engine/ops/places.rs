@@ -1,0 +1,319 @@
+//! Operators that read or write rows of a tensor at places that indices give: GatherElements, GatherND and their
+//! counterparts that scatter.
+
+use std::marker::PhantomData;
+
+use smallvec::SmallVec;
+
+use super::indexing::Indices;
+use super::rearrange::{count, strides};
+use crate::engine::attributes::NodeReader;
+use crate::engine::cell::Scalar;
+use crate::engine::error::OpError;
+use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernels::Float;
+use crate::engine::kernels::float::{with_any, with_float, with_number};
+use crate::tensor::DType;
+
+/// Where rows of a tensor begin, by the values of indices.
+#[derive(Clone, Debug)]
+pub struct Places {
+    by: By,
+    /// The elements of a row.
+    width: usize,
+    /// Where each row begins, as of the last forward pass.
+    starts: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum By {
+    /// Each index replaces the coordinate along `axis` of its own place.
+    Element {
+        sizes: Vec<usize>,
+        /// Of the tensor.
+        strides: Vec<usize>,
+        axis: usize,
+        size: usize,
+    },
+    /// Tuples of indices are the coordinates along some axes; `batch` tuples each lie in a part of their own.
+    Tuple { sizes: Vec<usize>, strides: Vec<usize>, batch: usize, part: usize },
+}
+
+impl Places {
+    /// Single elements of a tensor of shape `data`, which has the rank of `indices`.
+    pub fn elements(data: &[usize], indices: &[usize], axis: usize) -> Self {
+        let by = By::Element { sizes: indices.to_vec(), strides: strides(data), axis, size: data[axis] };
+        Places { by, width: 1, starts: vec![0; count(indices)] }
+    }
+
+    /// Parts of a tensor of shape `data`, by the tuples that the last axis of `indices` holds; the first `batch_dims`
+    /// axes of both go together.
+    pub fn tuples(data: &[usize], indices: &[usize], batch_dims: usize) -> Result<Self, OpError> {
+        let wrong = || OpError::Plan { what: "tuples of indices longer than the rank".into() };
+        let (len, outer) = indices.split_last().ok_or_else(wrong)?;
+        let end = batch_dims + len;
+        let (sizes, rest) = (data.get(batch_dims..end).ok_or_else(wrong)?, data.get(end..).ok_or_else(wrong)?);
+        let by = By::Tuple {
+            sizes: sizes.to_vec(),
+            strides: strides(data)[batch_dims..end].to_vec(),
+            batch: count(outer.get(batch_dims..).ok_or_else(wrong)?),
+            part: count(&data[batch_dims..]),
+        };
+        Ok(Places { by, width: count(rest), starts: vec![0; count(outer)] })
+    }
+
+    /// Takes over the values of the indices, which are input 1.
+    fn resolve(&mut self, indices: Indices<'_>) -> Result<(), OpError> {
+        match &self.by {
+            By::Element { sizes, strides, axis, size } => {
+                let mut at: SmallVec<[usize; 8]> = smallvec::smallvec![0; sizes.len()];
+                let mut base = 0;
+                for (number, start) in self.starts.iter_mut().enumerate() {
+                    *start = base + indices.within(1, number, *size)? * strides[*axis];
+                    for dimension in (0..sizes.len()).rev() {
+                        let stride = if dimension == *axis { 0 } else { strides[dimension] };
+                        at[dimension] += 1;
+                        base += stride;
+                        if at[dimension] < sizes[dimension] {
+                            break;
+                        }
+                        base -= stride * sizes[dimension];
+                        at[dimension] = 0;
+                    }
+                }
+            }
+            By::Tuple { sizes, strides, batch, part } => {
+                for (number, start) in self.starts.iter_mut().enumerate() {
+                    *start = number / batch * part;
+                    for (i, (size, stride)) in sizes.iter().zip(strides).enumerate() {
+                        *start += indices.within(1, number * sizes.len() + i, *size)? * stride;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with each row of `data` and the same row of `rows`.
+    fn each<T, U>(&self, rows: &[T], data: &mut [U], mut visit: impl FnMut(&T, &mut U)) {
+        if self.width == 1 {
+            for (row, start) in rows.iter().zip(&self.starts) {
+                visit(row, &mut data[*start]);
+            }
+            return;
+        }
+        for (row, start) in rows.chunks_exact(self.width.max(1)).zip(&self.starts) {
+            row.iter().zip(&mut data[*start..][..self.width]).for_each(|(row, data)| visit(row, data));
+        }
+    }
+
+    /// Writes the rows of `data` to `rows`.
+    fn gather<T: Scalar>(&self, data: &[T], rows: &mut [T]) {
+        if self.width == 1 {
+            for (row, start) in rows.iter_mut().zip(&self.starts) {
+                *row = data[*start].clone();
+            }
+            return;
+        }
+        for (row, start) in rows.chunks_exact_mut(self.width.max(1)).zip(&self.starts) {
+            row.clone_from_slice(&data[*start..][..self.width]);
+        }
+    }
+}
+
+/// A kernel that writes the rows of input 0 that input 1 names.
+pub fn gather(dtype: DType, places: Places) -> Result<Box<dyn Kernel>, OpError> {
+    if matches!(dtype, DType::F32 | DType::F64) {
+        return with_float!(dtype, T => Box::new(GatherFloat::<T>(Gather(places, PhantomData))));
+    }
+    with_any!(dtype, T => Box::new(Gather::<T>(places, PhantomData)))
+}
+
+struct Gather<T>(Places, PhantomData<T>);
+
+impl<T: Scalar> Kernel for Gather<T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        self.0.resolve(Indices::read(io, 1)?)?;
+        self.0.gather(io.input::<T>(0)?, io.output::<T>(0)?);
+        Ok(())
+    }
+}
+
+struct GatherFloat<T>(Gather<T>);
+
+impl<T: Float> Kernel for GatherFloat<T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        self.0.forward(io)
+    }
+
+    fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
+        let dy = io.d_output::<T>(0)?;
+        let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
+        dx.fill(T::zero());
+        self.0.0.each(dy, dx, |dy, dx| *dx += *dy);
+        Ok(())
+    }
+}
+
+/// What becomes of an element and an update of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// The update.
+    None,
+    /// Their sum.
+    Add,
+    /// Their product.
+    Mul,
+    /// The larger one.
+    Max,
+    /// The smaller one.
+    Min,
+}
+
+impl Reduction {
+    /// As the attribute `reduction` says; versions below 16 have none, those below 18 neither `max` nor `min`.
+    pub fn parse(node: &NodeReader<'_>) -> Result<Self, OpError> {
+        if node.opset() < 16 {
+            return Ok(Reduction::None);
+        }
+        let fail = |found: &str| OpError::Attribute {
+            name: "reduction".into(),
+            expected: if node.opset() < 18 { "none, add or mul" } else { "none, add, mul, max or min" }.into(),
+            found: found.into(),
+        };
+        Ok(match node.string("reduction")? {
+            None | Some("none") => Reduction::None,
+            Some("add") => Reduction::Add,
+            Some("mul") => Reduction::Mul,
+            Some("max") if node.opset() >= 18 => Reduction::Max,
+            Some("min") if node.opset() >= 18 => Reduction::Min,
+            Some(found) => return Err(fail(found)),
+        })
+    }
+
+    /// Its name, unless it is the default.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Reduction::None => None,
+            Reduction::Add => Some("add"),
+            Reduction::Mul => Some("mul"),
+            Reduction::Max => Some("max"),
+            Reduction::Min => Some("min"),
+        }
+    }
+}
+
+/// Numbers that updates can be combined with; integers wrap around.
+pub trait Combine: Scalar + Copy + PartialOrd {
+    /// Their sum.
+    fn plus(self, other: Self) -> Self;
+    /// Their product.
+    fn times(self, other: Self) -> Self;
+    /// Whether it is no number.
+    fn is_none(self) -> bool;
+}
+
+macro_rules! combine {
+    ($($float:ty),*; $($integer:ty),*) => {
+        $(impl Combine for $float {
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
+            fn times(self, other: Self) -> Self {
+                self * other
+            }
+            fn is_none(self) -> bool {
+                self.is_nan()
+            }
+        })*
+        $(impl Combine for $integer {
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+            fn is_none(self) -> bool {
+                false
+            }
+        })*
+    };
+}
+
+combine!(f32, f64; i8, i16, i32, i64, u8, u16, u32, u64);
+
+/// A kernel that writes input 0, with the rows that input 1 names updated by input 2.
+pub fn scatter(dtype: DType, places: Places, reduction: Reduction) -> Result<Box<dyn Kernel>, OpError> {
+    match (reduction, dtype) {
+        (_, DType::F32 | DType::F64) => {
+            with_float!(dtype, T => Box::new(ScatterFloat::<T>(Reduce(places, reduction, PhantomData))))
+        }
+        (Reduction::None, _) => with_any!(dtype, T => Box::new(Replace::<T>(places, PhantomData))),
+        _ => with_number!(dtype, T => Box::new(Reduce::<T>(places, reduction, PhantomData))),
+    }
+}
+
+struct Replace<T>(Places, PhantomData<T>);
+
+impl<T: Scalar> Kernel for Replace<T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        self.0.resolve(Indices::read(io, 1)?)?;
+        let (data, updates) = (io.input::<T>(0)?, io.input::<T>(2)?);
+        let y = io.output::<T>(0)?;
+        y.clone_from_slice(data);
+        self.0.each(updates, y, |update, y| *y = update.clone());
+        Ok(())
+    }
+}
+
+struct Reduce<T>(Places, Reduction, PhantomData<T>);
+
+impl<T: Combine> Kernel for Reduce<T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        self.0.resolve(Indices::read(io, 1)?)?;
+        let (data, updates) = (io.input::<T>(0)?, io.input::<T>(2)?);
+        let y = io.output::<T>(0)?;
+        y.copy_from_slice(data);
+        match self.1 {
+            Reduction::None => self.0.each(updates, y, |update, y| *y = *update),
+            Reduction::Add => self.0.each(updates, y, |update, y| *y = y.plus(*update)),
+            Reduction::Mul => self.0.each(updates, y, |update, y| *y = y.times(*update)),
+            // What is no number stays so.
+            Reduction::Max => self.0.each(updates, y, |update, y| {
+                *y = if y.is_none() || *y >= *update { *y } else { *update };
+            }),
+            Reduction::Min => self.0.each(updates, y, |update, y| {
+                *y = if y.is_none() || *y <= *update { *y } else { *update };
+            }),
+        }
+        Ok(())
+    }
+}
+
+struct ScatterFloat<T>(Reduce<T>);
+
+impl<T: Float + Combine> Kernel for ScatterFloat<T> {
+    fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
+        self.0.forward(io)
+    }
+
+    fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
+        let Reduce(places, reduction, _) = &self.0;
+        if !matches!(reduction, Reduction::None | Reduction::Add) {
+            return Err(OpError::NotCovered { what: format!("the derivative of reduction {reduction:?}") });
+        }
+        let dy = io.d_output::<T>(0)?;
+        if let Some(data) = io.d_input::<T>(0)? {
+            data.copy_from_slice(dy);
+            if *reduction == Reduction::None {
+                for start in &places.starts {
+                    data[*start..][..places.width].fill(T::zero());
+                }
+            }
+        }
+        if let Some(updates) = io.d_input::<T>(2)? {
+            places.gather(dy, updates);
+        }
+        Ok(())
+    }
+}

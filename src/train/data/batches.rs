@@ -1,0 +1,305 @@
+//! Minibatches of a data set, one after the other.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::augment::Augmenter;
+use super::{DataError, DataSet, Sample, collate};
+use crate::tensor::{Element, Tensor};
+
+/// How samples become minibatches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSettings {
+    /// Samples in a minibatch. Default: 32.
+    #[serde(default = "default_size")]
+    #[schemars(range(min = 1))]
+    pub size: usize,
+    /// Leaves out a last minibatch that is not full. Default: false.
+    #[serde(default)]
+    pub drop_last: bool,
+    /// Bad samples that are passed over in one pass through the data; one more ends it with an error. Default: 0.
+    #[serde(default)]
+    pub max_bad: usize,
+    /// Minibatches that are read ahead in the background. Default: 4.
+    #[serde(default = "default_ahead")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub ahead: usize,
+}
+
+fn default_size() -> usize {
+    32
+}
+
+fn default_ahead() -> usize {
+    4
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        BatchSettings { size: default_size(), drop_last: false, max_bad: 0, ahead: default_ahead() }
+    }
+}
+
+/// A place in a pass through the data, between two minibatches: what a checkpoint keeps to go on from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Minibatches before it.
+    pub batches: u64,
+    /// Entries of the order before it, bad samples included.
+    pub samples: usize,
+}
+
+/// A minibatch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The inputs, stacked along a new first dimension.
+    pub inputs: Tensor,
+    /// The targets, stacked likewise.
+    pub targets: Tensor,
+    /// The numbers of its samples.
+    pub indices: Vec<usize>,
+    /// Where the next minibatch begins.
+    pub next: Position,
+}
+
+/// A sample that was passed over.
+#[derive(Debug)]
+pub struct BadSample {
+    /// Its number.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: DataError,
+}
+
+/// Reads minibatches as they are asked for. A bad sample (one that cannot be read, that holds NaN or an infinity, or whose
+/// shape differs from the first of its minibatch) is passed over and the next takes its place.
+pub struct Batches {
+    data: Arc<dyn DataSet>,
+    order: Vec<usize>,
+    settings: BatchSettings,
+    epoch: u64,
+    augmenter: Option<Arc<Augmenter>>,
+    position: Position,
+    bad: Vec<BadSample>,
+    ended: bool,
+}
+
+impl Batches {
+    /// The samples of `data` in this order, from the start. `epoch` serves the augmentation's random choices.
+    ///
+    /// Fails when a minibatch has no sample or the order names a sample that is not there.
+    pub fn new(
+        data: Arc<dyn DataSet>,
+        order: Vec<usize>,
+        settings: BatchSettings,
+        epoch: u64,
+        augmenter: Option<Arc<Augmenter>>,
+    ) -> Result<Self, DataError> {
+        if settings.size == 0 {
+            return Err(DataError::setting("size", "at least 1 sample in a minibatch", 0));
+        }
+        order.iter().try_for_each(|index| super::expect_index(*index, data.len()))?;
+        let (position, bad, ended) = (Position::default(), Vec::new(), false);
+        Ok(Batches { data, order, settings, epoch, augmenter, position, bad, ended })
+    }
+
+    /// Goes on from `position`, as [`Batch::next`] gave it in an earlier pass with the same order and settings.
+    pub fn starting_at(mut self, position: Position) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// The bad samples so far.
+    pub fn bad(&self) -> &[BadSample] {
+        &self.bad
+    }
+
+    pub(super) fn settings(&self) -> &BatchSettings {
+        &self.settings
+    }
+
+    /// The bad samples that were found since the last call.
+    pub(super) fn take_bad(&mut self) -> Vec<BadSample> {
+        std::mem::take(&mut self.bad)
+    }
+
+    fn read(&mut self, bad_before: usize) -> Result<Option<Batch>, DataError> {
+        let mut samples: Vec<Sample> = Vec::new();
+        let mut indices = Vec::new();
+        while samples.len() < self.settings.size
+            && let Some(index) = self.order.get(self.position.samples).copied()
+        {
+            self.position.samples += 1;
+            match self.sample(index, samples.first()) {
+                Ok(sample) => {
+                    samples.push(sample);
+                    indices.push(index);
+                }
+                Err(error) => {
+                    let bad = bad_before + self.bad.len() + 1;
+                    if bad > self.settings.max_bad {
+                        let limit = self.settings.max_bad;
+                        return Err(DataError::TooManyBad { bad, limit, index, last: Box::new(error) });
+                    }
+                    self.bad.push(BadSample { index, error });
+                }
+            }
+        }
+        if samples.is_empty() || (self.settings.drop_last && samples.len() < self.settings.size) {
+            return Ok(None);
+        }
+        let (mut inputs, mut targets) = collate(&samples)?;
+        if let Some(augmenter) = &self.augmenter {
+            (inputs, targets) = augmenter.batch(inputs, targets, self.epoch, self.position.batches)?;
+        }
+        self.position.batches += 1;
+        Ok(Some(Batch { inputs, targets, indices, next: self.position }))
+    }
+
+    fn sample(&self, index: usize, first: Option<&Sample>) -> Result<Sample, DataError> {
+        let sample = self.data.sample(index)?;
+        expect_finite(index, "input", &sample.input)?;
+        expect_finite(index, "target", &sample.target)?;
+        let sample = match &self.augmenter {
+            Some(augmenter) => augmenter.sample(sample, self.epoch, index)?,
+            None => sample,
+        };
+        let Some(first) = first else { return Ok(sample) };
+        for (first, own) in [(&first.input, &sample.input), (&first.target, &sample.target)] {
+            if (own.shape(), own.dtype()) != (first.shape(), first.dtype()) {
+                let expected = format!("{} {:?}, as in the rest of its minibatch", first.dtype(), first.shape());
+                let found = format!("{} {:?}", own.dtype(), own.shape());
+                return Err(DataError::Shape { index, expected, found });
+            }
+        }
+        Ok(sample)
+    }
+
+    /// The next minibatch, `bad_before` bad samples of this pass having been taken away before.
+    pub(super) fn next_after(&mut self, bad_before: usize) -> Option<Result<Batch, DataError>> {
+        if self.ended {
+            return None;
+        }
+        let result = self.read(bad_before).transpose();
+        self.ended = !matches!(result, Some(Ok(_)));
+        result
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DataError>;
+
+    /// The next minibatch; after an error comes nothing more.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_after(0)
+    }
+}
+
+fn expect_finite(index: usize, part: &'static str, tensor: &Tensor) -> Result<(), DataError> {
+    fn first_bad<T: Element + Copy + Into<f64>>(tensor: &Tensor) -> Option<(usize, f64)> {
+        let values = tensor.as_slice::<T>().ok()?;
+        values.iter().map(|value| (*value).into()).enumerate().find(|(_, value): &(usize, f64)| !value.is_finite())
+    }
+    match first_bad::<f32>(tensor).or_else(|| first_bad::<f64>(tensor)) {
+        Some((element, value)) => Err(DataError::NotFinite { index, part, element, value }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{floats, numbered};
+    use super::super::{Memory, epoch_order};
+    use super::*;
+
+    fn settings(size: usize, drop_last: bool, max_bad: usize) -> BatchSettings {
+        BatchSettings { size, drop_last, max_bad, ..BatchSettings::default() }
+    }
+
+    fn batches(data: Memory, settings: BatchSettings) -> Batches {
+        let order = (0..data.len()).collect();
+        Batches::new(Arc::new(data), order, settings, 0, None).unwrap()
+    }
+
+    /// Numbered samples of which one is not like the others.
+    fn with_odd(count: usize, odd: usize, input: Tensor) -> Memory {
+        let good = numbered(count);
+        Memory::new(
+            (0..count)
+                .map(|k| match good.sample(k).unwrap() {
+                    sample if k == odd => Sample { input: input.clone(), ..sample },
+                    sample => sample,
+                })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn how_samples_are_divided() {
+        for (count, size, drop_last, expected) in [
+            (5, 2, false, vec![vec![0, 1], vec![2, 3], vec![4]]),
+            (5, 2, true, vec![vec![0, 1], vec![2, 3]]),
+            (4, 4, true, vec![vec![0, 1, 2, 3]]),
+            (3, 1, false, vec![vec![0], vec![1], vec![2]]),
+            (3, 9, false, vec![vec![0, 1, 2]]),
+            (3, 9, true, vec![]),
+            (0, 2, false, vec![]),
+        ] {
+            let read: Vec<Batch> = batches(numbered(count), settings(size, drop_last, 0)).map(Result::unwrap).collect();
+            let indices: Vec<Vec<usize>> = read.iter().map(|batch| batch.indices.clone()).collect();
+            assert_eq!(indices, expected, "{count} by {size}");
+            for batch in read {
+                assert_eq!(batch.inputs.shape(), [batch.indices.len(), 1]);
+                assert_eq!(floats(&batch.inputs), batch.indices.iter().map(|k| *k as f32).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn bad_samples_are_named_and_passed_over() {
+        for (odd, place, fault) in [
+            (vec![f32::NAN], 0, "sample 0: expected finite numbers, found NaN at element 0 of its input"),
+            (vec![1.0, f32::INFINITY], 2, "sample 2: expected finite numbers, found inf at element 1 of its input"),
+            (vec![1.0, 2.0], 1, "sample 1: expected f32 [1], as in the rest of its minibatch, found f32 [2]"),
+        ] {
+            let data = with_odd(5, place, Tensor::from_vec(odd));
+            let mut passed = batches(data.clone(), settings(2, false, 1));
+            let indices: Vec<Vec<usize>> = passed.by_ref().map(|batch| batch.unwrap().indices).collect();
+            let good: Vec<usize> = (0..5).filter(|index| *index != place).collect();
+            assert_eq!(indices, [good[..2].to_vec(), good[2..].to_vec()]);
+            let named: Vec<(usize, String)> = passed.bad().iter().map(|b| (b.index, b.error.to_string())).collect();
+            assert_eq!(named, [(place, fault.to_owned())]);
+
+            let mut strict = batches(data, settings(2, false, 0));
+            let error = strict.find_map(Result::err).unwrap().to_string();
+            assert_eq!(
+                error,
+                format!("1 bad samples where 0 are allowed (`max_bad`); the last is sample {place}: {fault}")
+            );
+            assert!(strict.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_pass_goes_on_where_it_was_left() {
+        let data: Arc<dyn DataSet> = Arc::new(with_odd(11, 4, Tensor::from_vec(vec![f32::NAN])));
+        let pass = || Batches::new(data.clone(), epoch_order(11, 1, 2), settings(3, false, 1), 2, None).unwrap();
+        let whole: Vec<Batch> = pass().map(Result::unwrap).collect();
+        assert_eq!(whole.len(), 4);
+        for (number, batch) in whole.iter().enumerate() {
+            let rest: Vec<Batch> = pass().starting_at(batch.next).map(Result::unwrap).collect();
+            assert_eq!(rest, whole[number + 1..]);
+        }
+    }
+
+    #[test]
+    fn bad_settings() {
+        let data: Arc<dyn DataSet> = Arc::new(numbered(3));
+        let fail = |order, size| Batches::new(data.clone(), order, settings(size, false, 0), 0, None).err().unwrap();
+        assert!(matches!(fail(vec![0], 0), DataError::Setting { setting: "size", .. }));
+        assert!(matches!(fail(vec![0, 3], 1), DataError::Index { index: 3, len: 3 }));
+    }
+}

@@ -1,0 +1,192 @@
+//! Measures of how good a model is.
+
+use std::fmt;
+
+use crate::tensor::{DType, Tensor};
+
+/// How often class `said` was given where `true` was right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confusion {
+    classes: usize,
+    counts: Vec<u64>,
+    /// How often the right class was among the `k` best, for the `k` asked for.
+    top_k: Vec<(usize, u64)>,
+}
+
+impl Confusion {
+    /// An empty table; `top_k` lists the `k` for which [`top_k`](Confusion::top_k) will be known.
+    pub fn new(classes: usize, top_k: &[usize]) -> Self {
+        Confusion { classes, counts: vec![0; classes * classes], top_k: top_k.iter().map(|k| (*k, 0)).collect() }
+    }
+
+    /// Adds a batch: scores `[N, C]` or `[N, C, d…]` of f32 or f64, and right classes `[N]` or `[N, d…]`. Negative
+    /// classes and classes beyond `C` are left out. With two classes and one score, class 1 is a score above zero.
+    pub fn add(&mut self, scores: &Tensor, right: &Tensor) {
+        let (Some(scores_wide), Ok(right)) = (wide(scores), right.as_slice::<i64>()) else { return };
+        let shape = scores.shape();
+        let (rows, classes) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(1));
+        let inner: usize = shape.iter().skip(2).product();
+        for row in 0..rows {
+            for position in 0..inner {
+                let Some(right) = right.get(row * inner + position) else { continue };
+                let Some(right) = usize::try_from(*right).ok().filter(|right| *right < self.classes) else { continue };
+                let score = |class: usize| scores_wide[(row * classes + class) * inner + position];
+                if classes == 1 && self.classes == 2 {
+                    self.counts[right * 2 + usize::from(score(0) > 0.0)] += 1;
+                    continue;
+                }
+                // The first of equals, as everywhere; NaN is never the best.
+                let best = (0..classes).fold(0, |best, class| if score(class) > score(best) { class } else { best });
+                if best < self.classes {
+                    self.counts[right * self.classes + best] += 1;
+                }
+                let better = (0..classes).filter(|class| score(*class) > score(right)).count();
+                for (k, count) in &mut self.top_k {
+                    *count += u64::from(better < *k);
+                }
+            }
+        }
+    }
+
+    /// How many answers were counted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How often `said` was given where `right` was right.
+    pub fn count(&self, right: usize, said: usize) -> u64 {
+        self.counts.get(right * self.classes + said).copied().unwrap_or(0)
+    }
+
+    /// The share of right answers; 0 of none.
+    pub fn accuracy(&self) -> f64 {
+        let right: u64 = (0..self.classes).map(|class| self.count(class, class)).sum();
+        right as f64 / self.total().max(1) as f64
+    }
+
+    /// The share of answers whose right class was among the `k` best; `None` unless asked for at first.
+    pub fn top_k(&self, k: usize) -> Option<f64> {
+        let (_, count) = self.top_k.iter().find(|(known, _)| *known == k)?;
+        Some(*count as f64 / self.total().max(1) as f64)
+    }
+
+    /// The mean over the classes that occur of `2·precision·recall / (precision + recall)` (macro-averaged F1).
+    pub fn f1(&self) -> f64 {
+        let classes = 0..self.classes;
+        let scores: Vec<f64> = classes
+            .clone()
+            .filter_map(|class| {
+                let hits = self.count(class, class) as f64;
+                let said: u64 = classes.clone().map(|right| self.count(right, class)).sum();
+                let occurs: u64 = classes.clone().map(|said| self.count(class, said)).sum();
+                (said + occurs > 0).then(|| 2.0 * hits / (said + occurs) as f64)
+            })
+            .collect();
+        scores.iter().sum::<f64>() / scores.len().max(1) as f64
+    }
+}
+
+impl fmt::Display for Confusion {
+    /// A table: rows are right classes, columns what was said.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.counts.iter().max().map_or(1, |most| most.to_string().len()).max(4);
+        write!(f, "{:>8}", "right")?;
+        for class in 0..self.classes {
+            write!(f, " {class:>width$}")?;
+        }
+        for right in 0..self.classes {
+            write!(f, "\n{right:>8}")?;
+            for said in 0..self.classes {
+                write!(f, " {:>width$}", self.count(right, said))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The least number of insertions, deletions and substitutions that make `found` of `expected`
+/// (Levenshtein, 1966; by Wagner and Fischer, 1974).
+pub fn edit_distance<T: PartialEq>(expected: &[T], found: &[T]) -> usize {
+    let mut row: Vec<usize> = (0..=found.len()).collect();
+    for (i, expected) in expected.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, found) in found.iter().enumerate() {
+            let substituted = diagonal + usize::from(expected != found);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[found.len()]
+}
+
+/// Edit distance over all pairs, divided by the length of all that was expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorRate {
+    errors: usize,
+    length: usize,
+}
+
+impl ErrorRate {
+    /// Adds a pair of words, characters or tokens.
+    pub fn add<T: PartialEq>(&mut self, expected: &[T], found: &[T]) {
+        self.errors += edit_distance(expected, found);
+        self.length += expected.len();
+    }
+
+    /// The rate; 0 of nothing, and it may be above 1.
+    pub fn rate(&self) -> f64 {
+        self.errors as f64 / self.length.max(1) as f64
+    }
+}
+
+fn wide(tensor: &Tensor) -> Option<Vec<f64>> {
+    match tensor.dtype() {
+        DType::F32 => Some(tensor.as_slice::<f32>().ok()?.iter().map(|value| f64::from(*value)).collect()),
+        DType::F64 => Some(tensor.as_slice::<f64>().ok()?.to_vec()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confusion_counts() {
+        let mut confusion = Confusion::new(3, &[1, 2]);
+        let scores = vec![0.1f32, 0.7, 0.2, 0.5, 0.4, 0.1, 0.0, 0.1, 0.9, 0.3, 0.3, 0.1];
+        let scores = Tensor::new(vec![4, 3], scores).unwrap();
+        confusion.add(&scores, &Tensor::from_vec(vec![1i64, 1, -1, 0]));
+        assert_eq!(
+            (confusion.total(), confusion.count(1, 1), confusion.count(1, 0), confusion.count(0, 0)),
+            (3, 1, 1, 1)
+        );
+        assert!((confusion.accuracy() - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((confusion.top_k(2), confusion.top_k(3)), (Some(1.0), None));
+        // Class 0: 1 hit, said 2, occurs 1; class 1: 1 hit, said 1, occurs 2; class 2 never occurs.
+        assert!((confusion.f1() - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(confusion.to_string().lines().count(), 4);
+    }
+
+    #[test]
+    fn one_score_decides_between_two_classes() {
+        let mut confusion = Confusion::new(2, &[]);
+        confusion
+            .add(&Tensor::new(vec![3, 1], vec![2.0f64, -1.0, f64::NAN]).unwrap(), &Tensor::from_vec(vec![1i64, 1, 0]));
+        assert_eq!((confusion.count(1, 1), confusion.count(1, 0), confusion.count(0, 0)), (1, 1, 1));
+    }
+
+    #[test]
+    fn edit_distances() {
+        for (expected, found, distance) in
+            [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0), ("flaw", "lawn", 2)]
+        {
+            let (expected, found): (Vec<char>, Vec<char>) = (expected.chars().collect(), found.chars().collect());
+            assert_eq!(edit_distance(&expected, &found), distance);
+        }
+        let mut rate = ErrorRate::default();
+        rate.add(&["the", "cat"], &["a", "cat", "sat"]);
+        assert_eq!(rate.rate(), 1.0);
+    }
+}

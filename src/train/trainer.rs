@@ -1,0 +1,540 @@
+//! The trainer: epochs over a data set, validation, early stopping, checkpoints.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Checkpoint;
+use super::data::augment::Augmenter;
+use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
+use super::error::TrainError;
+use super::metrics::Confusion;
+use crate::engine::{Plateau, Training, TrainingState};
+use crate::tensor::{DType, Tensor};
+
+/// How a training goes.
+#[derive(Clone, Debug)]
+pub struct TrainerOptions {
+    /// The model's input that samples go to.
+    pub input: String,
+    /// The loss's target.
+    pub target: String,
+    /// Samples in a minibatch: 1 for one at a time, `None` for all at once.
+    pub batch: Option<usize>,
+    /// How many times all samples are seen.
+    pub epochs: u64,
+    /// Where the order of samples begins.
+    pub seed: u64,
+    /// Whether samples come in another order each epoch.
+    pub shuffle: bool,
+    /// Stop when the validation loss has not fallen for so many epochs, and go back to the best.
+    pub patience: Option<u64>,
+    /// How many samples may be bad before the training ends with an error.
+    pub max_bad: usize,
+    /// Where to keep the state after each epoch; nowhere, when `None`.
+    pub checkpoint: Option<PathBuf>,
+    /// Classes, where targets are class indices: accuracy is measured.
+    pub classes: Option<usize>,
+    /// Changes training samples at random, seeded by epoch and sample.
+    pub augmenter: Option<Arc<Augmenter>>,
+}
+
+impl TrainerOptions {
+    /// `epochs` epochs in minibatches of `batch`, shuffled by seed 0; no early stopping, no checkpoints, no bad samples.
+    pub fn new(input: &str, batch: usize, epochs: u64) -> Self {
+        TrainerOptions {
+            input: input.into(),
+            target: "target".into(),
+            batch: Some(batch),
+            epochs,
+            seed: 0,
+            shuffle: true,
+            patience: None,
+            max_bad: 0,
+            checkpoint: None,
+            classes: None,
+            augmenter: None,
+        }
+    }
+}
+
+/// What came of one epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub epoch: u64,
+    /// Steps so far.
+    pub steps: u64,
+    /// The learning rate of the next step.
+    pub learning_rate: f64,
+    /// The mean loss over the epoch's minibatches, while the weights changed.
+    pub loss: f64,
+    /// The loss on the validation data afterwards.
+    pub validation_loss: Option<f64>,
+    /// The share of right classes on the validation data.
+    pub validation_accuracy: Option<f64>,
+}
+
+/// What a trainer tells while it works.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// A step was taken.
+    Step {
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step in it, from 1.
+        step: usize,
+        /// How many steps the epoch has.
+        of: usize,
+        /// The loss of its minibatch.
+        loss: f64,
+    },
+    /// An epoch has ended.
+    Epoch(&'a Epoch),
+    /// A sample was skipped.
+    Bad {
+        /// Its number.
+        index: usize,
+        /// What is wrong with it.
+        error: &'a str,
+    },
+    /// The validation loss has not fallen for long enough.
+    Stopped {
+        /// The epoch that was best.
+        best: u64,
+    },
+}
+
+/// What a trainer is told in return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Go on.
+    Continue,
+    /// Stop here; what was learned is kept, and the checkpoint of the last whole epoch.
+    Stop,
+}
+
+/// Loss and accuracy on a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss of a sample.
+    pub loss: f64,
+    /// Right and wrong classes, where targets are class indices.
+    pub confusion: Option<Confusion>,
+    /// How many samples were measured.
+    pub samples: usize,
+}
+
+/// Trains a model on a data set.
+pub struct Trainer {
+    training: Training,
+    train: Arc<dyn DataSet>,
+    validation: Option<Arc<dyn DataSet>>,
+    options: TrainerOptions,
+    history: Vec<Epoch>,
+    best: Option<Best>,
+    bad: usize,
+}
+
+/// The state after the epoch with the lowest validation loss.
+struct Best {
+    epoch: u64,
+    loss: f64,
+    state: TrainingState,
+}
+
+impl Trainer {
+    /// A trainer of `training` on `train`. Without validation data nothing is stopped early.
+    pub fn new(
+        training: Training,
+        train: Arc<dyn DataSet>,
+        validation: Option<Arc<dyn DataSet>>,
+        options: TrainerOptions,
+    ) -> Result<Self, TrainError> {
+        if train.is_empty() {
+            return Err(TrainError::Empty { what: "training" });
+        }
+        if validation.as_ref().is_some_and(|data| data.is_empty()) {
+            return Err(TrainError::Empty { what: "validation" });
+        }
+        if options.batch == Some(0) {
+            return Err(TrainError::Setting { what: "batch", expected: "at least 1".into(), found: "0".into() });
+        }
+        Ok(Trainer { training, train, validation, options, history: Vec::new(), best: None, bad: 0 })
+    }
+
+    /// Goes on from the checkpoint, where there is one; says whether there was.
+    pub fn resume(&mut self) -> Result<bool, TrainError> {
+        let Some(path) = self.options.checkpoint.clone() else { return Ok(false) };
+        if !path.exists() {
+            return Ok(false);
+        }
+        let checkpoint = Checkpoint::load(&path)?;
+        let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
+        let notes = checkpoint.notes.get("training").ok_or_else(|| fault("it says nothing of a training".into()))?;
+        let notes: Notes = serde_json::from_str(notes).map_err(|error| fault(error.to_string()))?;
+        let part = |prefix: &str, steps: u64, plateau: &Plateau| TrainingState {
+            tensors: checkpoint
+                .tensors
+                .iter()
+                .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
+                .collect(),
+            steps,
+            waiting: 0,
+            plateau: plateau.clone(),
+        };
+        self.training.restore(&part("now.", notes.steps, &notes.plateau))?;
+        self.best = notes.best.map(|best| Best {
+            epoch: best.epoch,
+            loss: best.loss,
+            state: part("best.", best.steps, &notes.plateau),
+        });
+        self.history = notes.history;
+        self.bad = notes.bad;
+        Ok(true)
+    }
+
+    /// Trains to the end, or until `progress` says stop. Afterwards the model is the best one, where there is early
+    /// stopping, else the last.
+    pub fn run(&mut self, mut progress: impl FnMut(Progress<'_>) -> Then) -> Result<(), TrainError> {
+        while (self.history.len() as u64) < self.options.epochs {
+            if self.is_over() {
+                break;
+            }
+            let number = self.history.len() as u64 + 1;
+            let Some(loss) = self.epoch(number, &mut progress)? else { return Ok(()) };
+            let validation = match self.validation.clone() {
+                Some(data) => Some(self.evaluate(data)?),
+                None => None,
+            };
+            let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
+            self.training.observe(watched);
+            let epoch = Epoch {
+                epoch: number,
+                steps: self.training.steps(),
+                learning_rate: self.training.learning_rate(),
+                loss,
+                validation_loss: validation.as_ref().map(|validation| validation.loss),
+                validation_accuracy: validation.and_then(|validation| Some(validation.confusion?.accuracy())),
+            };
+            if let Some(loss) = epoch.validation_loss.filter(|_| self.options.patience.is_some())
+                && self.best.as_ref().is_none_or(|best| loss < best.loss)
+            {
+                self.best = Some(Best { epoch: number, loss, state: self.training.state() });
+            }
+            self.history.push(epoch.clone());
+            self.save()?;
+            if progress(Progress::Epoch(&epoch)) == Then::Stop {
+                return Ok(());
+            }
+        }
+        if let Some(best) = &self.best {
+            self.training.restore(&best.state)?;
+            if self.is_over() {
+                progress(Progress::Stopped { best: best.epoch });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the validation loss has not fallen for long enough.
+    fn is_over(&self) -> bool {
+        match (&self.best, self.options.patience) {
+            (Some(best), Some(patience)) => self.history.len() as u64 >= best.epoch + patience.max(1),
+            _ => false,
+        }
+    }
+
+    /// One epoch: its mean loss, or nothing when it was stopped.
+    fn epoch(
+        &mut self,
+        number: u64,
+        progress: &mut impl FnMut(Progress<'_>) -> Then,
+    ) -> Result<Option<f64>, TrainError> {
+        let order = match self.options.shuffle {
+            true => epoch_order(self.train.len(), self.options.seed, number),
+            false => (0..self.train.len()).collect(),
+        };
+        let size = self.options.batch.unwrap_or(order.len()).min(order.len());
+        let of = order.len().div_ceil(size);
+        let mut batches = self.batches(self.train.clone(), order, size, number, self.options.augmenter.clone())?;
+        let (mut sum, mut count, mut step) = (0.0, 0usize, 0);
+        let mut told = 0;
+        while let Some(batch) = batches.next() {
+            let batch = batch?;
+            told += self.tell_bad(&batches, told, progress);
+            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let loss = self.training.step(&inputs)?;
+            sum += loss * batch.indices.len() as f64;
+            count += batch.indices.len();
+            step += 1;
+            if progress(Progress::Step { epoch: number, step, of, loss }) == Then::Stop {
+                return Ok(None);
+            }
+        }
+        self.tell_bad(&batches, told, progress);
+        if count == 0 {
+            return Err(TrainError::Empty { what: "training" });
+        }
+        Ok(Some(sum / count as f64))
+    }
+
+    /// Minibatches, read ahead in the background. Bad samples count over the whole training.
+    fn batches(
+        &self,
+        data: Arc<dyn DataSet>,
+        order: Vec<usize>,
+        size: usize,
+        epoch: u64,
+        augmenter: Option<Arc<Augmenter>>,
+    ) -> Result<Loader, TrainError> {
+        let max_bad = self.options.max_bad.saturating_sub(self.bad);
+        let settings = BatchSettings { size, max_bad, ..BatchSettings::default() };
+        Ok(Loader::start(Batches::new(data, order, settings, epoch, augmenter)?)?)
+    }
+
+    /// Tells of the bad samples beyond the first `told`, and counts them.
+    fn tell_bad(
+        &mut self,
+        batches: &Loader,
+        told: usize,
+        progress: &mut impl FnMut(Progress<'_>) -> Then,
+    ) -> usize {
+        let new = batches.bad().get(told..).unwrap_or(&[]);
+        for bad in new {
+            self.bad += 1;
+            progress(Progress::Bad { index: bad.index, error: &bad.error.to_string() });
+        }
+        new.len()
+    }
+
+    /// Loss and accuracy on a data set, in inference mode. Bad samples are left out.
+    pub fn evaluate(&mut self, data: Arc<dyn DataSet>) -> Result<Evaluation, TrainError> {
+        let mut confusion = self.options.classes.map(|classes| Confusion::new(classes, &[]));
+        let (mut sum, mut samples) = (0.0, 0usize);
+        let order: Vec<usize> = (0..data.len()).collect();
+        let size = self.options.batch.unwrap_or(256).max(64);
+        for batch in self.batches(data, order, size, 0, None)? {
+            let batch = batch?;
+            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let count = batch.indices.len();
+            sum += self.training.evaluate(&inputs)? * count as f64;
+            samples += count;
+            if let (Some(confusion), DType::I64) = (&mut confusion, batch.targets.dtype())
+                && let Some(scores) = self.training.run(&inputs[..1])?.first()
+            {
+                confusion.add(scores, &batch.targets);
+            }
+        }
+        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, samples })
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        let Some(path) = &self.options.checkpoint else { return Ok(()) };
+        let state = self.training.state();
+        let named = |prefix: &str, state: &TrainingState| -> Vec<(String, Tensor)> {
+            state.tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
+        };
+        let mut tensors = named("now.", &state);
+        if let Some(best) = &self.best {
+            tensors.extend(named("best.", &best.state));
+        }
+        let notes = Notes {
+            steps: state.steps,
+            plateau: state.plateau,
+            history: self.history.clone(),
+            bad: self.bad,
+            best: self.best.as_ref().map(|best| BestNotes {
+                epoch: best.epoch,
+                loss: best.loss,
+                steps: best.state.steps,
+            }),
+        };
+        let notes = serde_json::to_string(&notes)
+            .map_err(|error| TrainError::Checkpoint { path: path.display().to_string(), reason: error.to_string() })?;
+        Checkpoint { tensors, notes: [("training".to_owned(), notes)].into() }.save(path)
+    }
+
+    /// What came of the epochs so far.
+    pub fn history(&self) -> &[Epoch] {
+        &self.history
+    }
+
+    /// How many samples were skipped.
+    pub fn bad_samples(&self) -> usize {
+        self.bad
+    }
+
+    /// The training, with the model as it is now.
+    pub fn training(&mut self) -> &mut Training {
+        &mut self.training
+    }
+}
+
+/// What a checkpoint says besides its tensors. A float is written so that it is read back as the same bits.
+#[derive(Serialize, Deserialize)]
+struct Notes {
+    steps: u64,
+    plateau: Plateau,
+    history: Vec<Epoch>,
+    bad: usize,
+    best: Option<BestNotes>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BestNotes {
+    epoch: u64,
+    loss: f64,
+    steps: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::optimizers::Adam;
+    use crate::engine::{Loss, Optimizer, TrainingOptions};
+    use crate::train::data::DataError;
+    use crate::zoo::Mlp;
+
+    /// Points in a square, class 1 inside a circle; every `bad`-th cannot be read.
+    struct Circle {
+        count: usize,
+        bad: Option<usize>,
+    }
+
+    fn circle(count: usize, bad: Option<usize>) -> Arc<dyn DataSet> {
+        Arc::new(Circle { count, bad })
+    }
+
+    impl DataSet for Circle {
+        fn len(&self) -> usize {
+            self.count
+        }
+
+        fn sample(&self, index: usize) -> Result<Sample, DataError> {
+            if self.bad.is_some_and(|bad| index % bad == 0) {
+                let (path, place) = ("circle".into(), format!(", sample {index}"));
+                return Err(DataError::Format { path, place, expected: "a point".into(), found: "none".into() });
+            }
+            let at = |k: usize| ((index * k) as f32 * 0.618).fract() * 2.0 - 1.0;
+            let (x, y) = (at(1), at(7));
+            let class = i64::from(x * x + y * y < 0.6);
+            Ok(Sample { input: Tensor::from_vec(vec![x, y]), target: Tensor::scalar(class) })
+        }
+    }
+
+    fn training() -> Training {
+        let model = Mlp { inputs: vec![2], hidden: vec![16], outputs: 2 }.build(1).unwrap();
+        let optimizer = Optimizer::Adam(Adam { learning_rate: 0.02, ..Adam::default() });
+        Training::new(&model, TrainingOptions::new(Loss::cross_entropy(), optimizer)).unwrap()
+    }
+
+    fn options(epochs: u64) -> TrainerOptions {
+        TrainerOptions { classes: Some(2), ..TrainerOptions::new("x", 16, epochs) }
+    }
+
+    #[test]
+    fn it_learns_a_circle() {
+        let (train, validation) = (circle(300, None), circle(100, None));
+        let mut trainer = Trainer::new(training(), train, Some(validation), options(20)).unwrap();
+        let mut steps = 0;
+        trainer
+            .run(|progress| {
+                steps += usize::from(matches!(progress, Progress::Step { .. }));
+                Then::Continue
+            })
+            .unwrap();
+        assert_eq!((steps, trainer.history().len()), (20 * 19, 20));
+        let last = trainer.history().last().unwrap();
+        assert!(last.validation_accuracy.unwrap() > 0.95, "{last:?}");
+        assert!(last.loss < trainer.history()[0].loss / 3.0);
+    }
+
+    #[test]
+    fn a_resumed_training_is_the_same_bit_for_bit() {
+        let (train, validation) = (circle(90, None), circle(30, None));
+        let folder = tempfile::tempdir().unwrap();
+        let options = |epochs, name: &str| TrainerOptions {
+            checkpoint: Some(folder.path().join(name)),
+            patience: Some(50),
+            ..options(epochs)
+        };
+        let mut straight = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "a")).unwrap();
+        straight.run(|_| Then::Continue).unwrap();
+        // Stopped in the middle of the fourth epoch, which is begun anew.
+        let mut first = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "b")).unwrap();
+        let stop = |progress: Progress<'_>| match progress {
+            Progress::Step { epoch: 4, step: 3, .. } => Then::Stop,
+            _ => Then::Continue,
+        };
+        assert!(!first.resume().unwrap());
+        first.run(stop).unwrap();
+        let mut second = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "b")).unwrap();
+        assert!(second.resume().unwrap());
+        assert_eq!(second.history().len(), 3);
+        second.run(|_| Then::Continue).unwrap();
+        assert_eq!(straight.history(), second.history());
+        assert_eq!(straight.training().state(), second.training().state());
+    }
+
+    #[test]
+    fn early_stopping_goes_back_to_the_best() {
+        let (train, validation) = (circle(40, None), circle(30, None));
+        let model = Mlp { inputs: vec![2], hidden: vec![16], outputs: 2 }.build(1).unwrap();
+        let optimizer = Optimizer::Adam(Adam { learning_rate: 0.5, ..Adam::default() });
+        let training = Training::new(&model, TrainingOptions::new(Loss::cross_entropy(), optimizer)).unwrap();
+        let options = TrainerOptions { patience: Some(3), ..options(200) };
+        let mut trainer = Trainer::new(training, train, Some(validation.clone()), options).unwrap();
+        let mut stopped = None;
+        trainer
+            .run(|progress| {
+                if let Progress::Stopped { best } = progress {
+                    stopped = Some(best);
+                }
+                Then::Continue
+            })
+            .unwrap();
+        let best = stopped.expect("it stops");
+        let losses: Vec<f64> = trainer.history().iter().map(|epoch| epoch.validation_loss.unwrap()).collect();
+        assert_eq!(losses.len() as u64, best + 3);
+        let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert_eq!(losses[best as usize - 1], lowest);
+        assert_eq!(trainer.evaluate(validation).unwrap().loss, lowest);
+    }
+
+    #[test]
+    fn bad_samples_are_counted_up_to_a_limit() {
+        let train = circle(40, Some(10));
+        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 8, ..options(2) }).unwrap();
+        let mut named = Vec::new();
+        trainer
+            .run(|progress| {
+                if let Progress::Bad { error, .. } = progress {
+                    named.push(error.to_owned());
+                }
+                Then::Continue
+            })
+            .unwrap();
+        assert_eq!((trainer.bad_samples(), named.len()), (8, 8));
+        assert!(named[0].contains("expected a point"), "{named:?}");
+        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 7, ..options(2) }).unwrap();
+        let error = trainer.run(|_| Then::Continue).unwrap_err().to_string();
+        assert!(error.contains("bad samples where") && error.contains("max_bad"), "{error}");
+    }
+
+    #[test]
+    fn whole_and_single_batches() {
+        let train = circle(10, None);
+        for (batch, steps) in [(None, 3), (Some(1), 30), (Some(4), 9), (Some(100), 3)] {
+            let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { batch, ..options(3) }).unwrap();
+            trainer.run(|_| Then::Continue).unwrap();
+            assert_eq!(trainer.training().steps(), steps, "{batch:?}");
+        }
+        let none = circle(0, None);
+        assert!(Trainer::new(training(), none.clone(), None, options(1)).is_err());
+        assert!(Trainer::new(training(), train.clone(), Some(none), options(1)).is_err());
+        assert!(Trainer::new(training(), train.clone(), None, TrainerOptions { batch: Some(0), ..options(1) }).is_err());
+    }
+}

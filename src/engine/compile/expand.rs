@@ -41,8 +41,14 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
             constants: program.constants.clone(),
             nodes: Vec::new(),
         },
+        frozen: vec![None; program.names.len()],
         copies: 0,
     };
+    if !matches!(request.seeds, Seeds::None) {
+        for id in &request.wrt {
+            expansion.frozen[*id] = expansion.is_constant(*id).then_some(*id);
+        }
+    }
     for index in program.needed(request.outputs).0 {
         match expansion.node(program.nodes[index].clone()) {
             Ok(()) => {}
@@ -69,6 +75,9 @@ struct Expansion<'a> {
     request: &'a Request<'a>,
     out: Program,
     types: Vec<Option<ValueType>>,
+    /// For each value that is computed from the value of one whose gradient is wanted, which one that is. Were it to
+    /// decide what is put in, it would be a constant of the plan, and no gradient would reach it by its other roads.
+    frozen: Vec<Option<ValueId>>,
     copies: usize,
 }
 
@@ -90,6 +99,9 @@ impl Expansion<'_> {
             let inputs = node.op.shape_inputs().iter().filter_map(|index| node.inputs.get(*index).copied().flatten());
             let needed = self.needs(&node, inputs.collect(), "a result whose shape does not follow from the inputs'");
             return Err(needed);
+        }
+        if let Some(wrt) = node.inputs.iter().flatten().find_map(|id| self.frozen[*id]) {
+            node.outputs.iter().flatten().for_each(|id| self.frozen[*id] = Some(wrt));
         }
         self.out.nodes.push(node);
         Ok(())
@@ -118,13 +130,9 @@ impl Expansion<'_> {
         let Some(value) = self.types[id].as_ref().and_then(|known| known.value.clone()) else {
             return Err(self.needs(node, vec![id], &format!("{what} that does not follow from the inputs")));
         };
-        if !matches!(self.request.seeds, Seeds::None) && !self.request.wrt.is_empty() {
-            // A value that decides is a constant of the plan: no gradient would reach it by its other roads.
-            let frozen = origins(&self.out, vec![id], |_| true);
-            if let Some(wrt) = frozen.iter().find(|id| self.request.wrt.contains(id) && self.is_constant(**id)) {
-                let what = format!("a gradient with respect to `{}`, on which {what} depends,", self.out.names[*wrt]);
-                return Err(self.error(node, OpError::NotCovered { what }).into());
-            }
+        if let Some(wrt) = self.frozen[id] {
+            let what = format!("a gradient with respect to `{}`, on which {what} depends,", self.out.names[wrt]);
+            return Err(self.error(node, OpError::NotCovered { what }).into());
         }
         Ok(value)
     }
@@ -142,6 +150,7 @@ impl Expansion<'_> {
     fn fresh(&mut self, name: String, known: Option<ValueType>) -> ValueId {
         self.out.names.push(name);
         self.types.push(known);
+        self.frozen.push(None);
         self.out.names.len() - 1
     }
 

@@ -324,3 +324,30 @@ fn functions_take_attributes() {
     );
     assert!(call(&[("scale", AttributeValue::Int(1))], scaled()).unwrap_err().contains("not of the type"));
 }
+
+#[test]
+fn a_condition_computed_in_the_body_is_followed_step_by_step() {
+    // v doubles while it is below the limit.
+    let inside = graph(
+        &["i", "go", "v"],
+        &["below", "w", "i"],
+        vec![Node::new("Add", ["v", "v"], ["w"]), Node::new("Less", ["w", "limit"], ["below"])],
+    );
+    let node = Node::new("Loop", ["", "go", "start"], ["end", "steps"]).with("body", body(inside));
+    let model = with(graph(&["start"], &["end", "steps"], vec![node]), "go", Tensor::scalar(true));
+    let model = with(model, "limit", Tensor::scalar(100.0));
+    let mut network = Network::new(&Model::new(model, 22)).unwrap();
+    for (start, end, count) in [(1.0, 128.0, 7), (60.0, 120.0, 1), (3.0, 192.0, 6)] {
+        let outputs = network.run(&[("start", &Tensor::scalar(start))]).unwrap();
+        assert_eq!(outputs, [Tensor::scalar(end), Tensor::from_vec((0..count).collect::<Vec<i64>>())], "{start}");
+    }
+    network.set_weight("limit", &Tensor::scalar(10.0)).unwrap();
+    let start = Tensor::scalar(1.0);
+    assert_eq!(network.run(&[("start", &start)]).unwrap()[0], Tensor::scalar(16.0));
+    let cotangents = [Tensor::scalar(1.0), Tensor::from_vec(vec![0i64; 4])];
+    let error = network.gradients(&[("start", &start)], &cotangents, &["start"], 0).unwrap_err().to_string();
+    assert!(error.contains("a gradient with respect to `start`, on which a condition depends,"), "{error}");
+    // It never ends: 0 stays 0.
+    let error = network.run(&[("start", &Tensor::scalar(0.0))]).unwrap_err().to_string();
+    assert!(error.contains("more than 10000 iterations"), "{error}");
+}

@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn each_function_is_its_formula_and_its_slope_the_derivative() {
-        let cases: [(Function, fn(f64) -> f64); 11] = [
+        type Formula = fn(f64) -> f64;
+        let cases: [(Function, Formula); 11] = [
             (Relu, |x| x.max(0.0)),
             (Tanh, |x| (1.0 - (-2.0 * x).exp()) / (1.0 + (-2.0 * x).exp())),
             (Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),

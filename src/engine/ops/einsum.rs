@@ -200,7 +200,6 @@ impl Op for Einsum {
         let ranks: Vec<usize> = shapes.iter().map(|shape| shape.len()).collect();
         let labels = self.labels(&ranks).map_err(|_| OpError::Plan { what: "an operand of another rank".into() })?;
         let plan = Contraction::new(&labels.0, &labels.1, &shapes)?;
-        let training = signature.wants.iter().any(|wanted| *wanted);
         with_number!(signature.input(0)?.dtype, T => Box::new(EinsumKernel::<T>::new(plan, signature.wants.clone())))
     }
 

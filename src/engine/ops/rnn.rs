@@ -131,7 +131,7 @@ mod tests {
     fn case(setup: Setup, f: [fn(f64) -> f64; 2]) -> Case {
         naive::case(1, setup, |direction, side, x, h, _| {
             let u = |j: usize| side.w(0, j, x) + side.r(0, j, h) + side.rb(0, j);
-            ((0..side.hidden).map(|j| f[direction](u(j))).collect(), Vec::from(vec![0.0; side.hidden]))
+            ((0..side.hidden).map(|j| f[direction](u(j))).collect(), vec![0.0; side.hidden])
         })
     }
 

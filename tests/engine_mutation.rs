@@ -31,7 +31,7 @@ const TIME_OF_ONE: Duration = Duration::from_secs(20);
 /// Bytes that the program may hold.
 const MEMORY: usize = 1 << 30;
 /// Bytes that the engine is allowed to plan for one graph.
-const GRAPH_MEMORY: usize = 1 << 28;
+const GRAPH_MEMORY: usize = 1 << 26;
 /// Elements of an input that is made up.
 const MAX_INPUT: usize = 1 << 12;
 /// Models of the suite with more bytes are left out: what is in them is mostly numbers.

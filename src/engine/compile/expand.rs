@@ -42,6 +42,7 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
             nodes: Vec::new(),
         },
         copies: 0,
+        room: request.memory,
     };
     for index in program.needed(request.outputs).0 {
         match expansion.node(program.nodes[index].clone()) {
@@ -70,6 +71,8 @@ struct Expansion<'a> {
     out: Program,
     types: Vec<Option<ValueType>>,
     copies: usize,
+    /// Bytes left for what is computed ahead.
+    room: usize,
 }
 
 impl Expansion<'_> {
@@ -84,7 +87,7 @@ impl Expansion<'_> {
 
     /// Adds a node that is no control flow.
     fn plain(&mut self, node: ProgramNode) -> Result<(), Stop> {
-        node_types(&node, &mut self.types, self.request.pool)?;
+        node_types(&node, &mut self.types, self.request.pool, &mut self.room)?;
         let unknown = |id: &ValueId| self.types[*id].as_ref().is_none_or(|known| known.sizes().is_none());
         if node.outputs.iter().flatten().any(unknown) {
             let inputs = node.op.shape_inputs().iter().filter_map(|index| node.inputs.get(*index).copied().flatten());

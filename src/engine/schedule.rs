@@ -1,11 +1,12 @@
 //! Schedules: how the learning rate changes from step to step.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::EngineError;
 
 /// A factor for the learning rate, by the number of the step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Schedule {

@@ -257,9 +257,10 @@ impl Tensor {
     }
 }
 
-/// The product of a shape, unless it overflows.
+/// The product of a shape; `None` when the sizes other than zero have none, so that no part of a shape can overflow.
 fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
+    let product = shape.iter().try_fold(1usize, |product, size| product.checked_mul((*size).max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::data::DataError;
+use crate::config::Faults;
 use crate::engine::EngineError;
 
 /// Why a training cannot begin or go on.
@@ -15,16 +16,9 @@ pub enum TrainError {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// More samples could not be read than are allowed.
-    #[error("{bad} samples could not be read, {limit} are allowed; the last one: {last}")]
-    TooManyBad {
-        /// How many.
-        bad: usize,
-        /// How many may be.
-        limit: usize,
-        /// What was wrong with the last one.
-        last: String,
-    },
+    /// A recipe has faults.
+    #[error("{0}")]
+    Faults(#[from] Faults),
     /// There is nothing to learn from.
     #[error("the {what} data is empty: expected at least one sample")]
     Empty {

@@ -4,7 +4,9 @@ pub mod checkpoint;
 pub mod data;
 mod error;
 pub mod metrics;
+mod recipe;
 mod trainer;
 
 pub use error::TrainError;
+pub use recipe::{ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings};
 pub use trainer::{Epoch, Evaluation, Progress, Then, Trainer, TrainerOptions};

@@ -1,13 +1,13 @@
 //! The trainer: epochs over a data set, validation, early stopping, checkpoints.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rand::RngExt;
-use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
-use super::data::{DataSet, Sample, collate};
+use super::data::augment::Augmenter;
+use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
 use super::error::TrainError;
 use super::metrics::Confusion;
 use crate::engine::{Plateau, Training, TrainingState};
@@ -36,6 +36,8 @@ pub struct TrainerOptions {
     pub checkpoint: Option<PathBuf>,
     /// Classes, where targets are class indices: accuracy is measured.
     pub classes: Option<usize>,
+    /// Changes training samples at random, seeded by epoch and sample.
+    pub augmenter: Option<Arc<Augmenter>>,
 }
 
 impl TrainerOptions {
@@ -52,6 +54,7 @@ impl TrainerOptions {
             max_bad: 0,
             checkpoint: None,
             classes: None,
+            augmenter: None,
         }
     }
 }
@@ -125,10 +128,10 @@ pub struct Evaluation {
 }
 
 /// Trains a model on a data set.
-pub struct Trainer<'d> {
+pub struct Trainer {
     training: Training,
-    train: &'d dyn DataSet,
-    validation: Option<&'d dyn DataSet>,
+    train: Arc<dyn DataSet>,
+    validation: Option<Arc<dyn DataSet>>,
     options: TrainerOptions,
     history: Vec<Epoch>,
     best: Option<Best>,
@@ -142,18 +145,18 @@ struct Best {
     state: TrainingState,
 }
 
-impl<'d> Trainer<'d> {
+impl Trainer {
     /// A trainer of `training` on `train`. Without validation data nothing is stopped early.
     pub fn new(
         training: Training,
-        train: &'d dyn DataSet,
-        validation: Option<&'d dyn DataSet>,
+        train: Arc<dyn DataSet>,
+        validation: Option<Arc<dyn DataSet>>,
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
         if train.is_empty() {
             return Err(TrainError::Empty { what: "training" });
         }
-        if validation.is_some_and(DataSet::is_empty) {
+        if validation.as_ref().is_some_and(|data| data.is_empty()) {
             return Err(TrainError::Empty { what: "validation" });
         }
         if options.batch == Some(0) {
@@ -202,7 +205,7 @@ impl<'d> Trainer<'d> {
             }
             let number = self.history.len() as u64 + 1;
             let Some(loss) = self.epoch(number, &mut progress)? else { return Ok(()) };
-            let validation = match self.validation {
+            let validation = match self.validation.clone() {
                 Some(data) => Some(self.evaluate(data)?),
                 None => None,
             };
@@ -250,83 +253,79 @@ impl<'d> Trainer<'d> {
         number: u64,
         progress: &mut impl FnMut(Progress<'_>) -> Then,
     ) -> Result<Option<f64>, TrainError> {
-        let order = self.order(number);
-        let batch = self.options.batch.unwrap_or(order.len()).min(order.len());
-        let of = order.len().div_ceil(batch);
-        let (mut sum, mut count) = (0.0, 0usize);
-        for (index, indices) in order.chunks(batch).enumerate() {
-            let samples = self.read(self.train, indices, progress)?;
-            if samples.is_empty() {
-                continue;
-            }
-            let (input, target) = collate(&samples)?;
-            let loss = self.training.step(&[(&self.options.input, &input), (&self.options.target, &target)])?;
-            sum += loss * samples.len() as f64;
-            count += samples.len();
-            if progress(Progress::Step { epoch: number, step: index + 1, of, loss }) == Then::Stop {
+        let order = match self.options.shuffle {
+            true => epoch_order(self.train.len(), self.options.seed, number),
+            false => (0..self.train.len()).collect(),
+        };
+        let size = self.options.batch.unwrap_or(order.len()).min(order.len());
+        let of = order.len().div_ceil(size);
+        let mut batches = self.batches(self.train.clone(), order, size, number, self.options.augmenter.clone())?;
+        let (mut sum, mut count, mut step) = (0.0, 0usize, 0);
+        let mut told = 0;
+        while let Some(batch) = batches.next() {
+            let batch = batch?;
+            told += self.tell_bad(&batches, told, progress);
+            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let loss = self.training.step(&inputs)?;
+            sum += loss * batch.indices.len() as f64;
+            count += batch.indices.len();
+            step += 1;
+            if progress(Progress::Step { epoch: number, step, of, loss }) == Then::Stop {
                 return Ok(None);
             }
         }
+        self.tell_bad(&batches, told, progress);
         if count == 0 {
             return Err(TrainError::Empty { what: "training" });
         }
         Ok(Some(sum / count as f64))
     }
 
-    /// The order of the samples in an epoch: it follows from the seed and the epoch alone (Fisher and Yates, by Durstenfeld,
-    /// 1964).
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.train.len()).collect();
-        if self.options.shuffle {
-            let mut random = Pcg64::new(u128::from(self.options.seed), u128::from(epoch));
-            for last in (1..order.len()).rev() {
-                order.swap(last, random.random_range(0..=last));
-            }
-        }
-        order
+    /// Minibatches, read ahead in the background. Bad samples count over the whole training.
+    fn batches(
+        &self,
+        data: Arc<dyn DataSet>,
+        order: Vec<usize>,
+        size: usize,
+        epoch: u64,
+        augmenter: Option<Arc<Augmenter>>,
+    ) -> Result<Loader, TrainError> {
+        let max_bad = self.options.max_bad.saturating_sub(self.bad);
+        let settings = BatchSettings { size, max_bad, ..BatchSettings::default() };
+        Ok(Loader::start(Batches::new(data, order, settings, epoch, augmenter)?)?)
     }
 
-    fn read(
+    /// Tells of the bad samples beyond the first `told`, and counts them.
+    fn tell_bad(
         &mut self,
-        data: &dyn DataSet,
-        indices: &[usize],
+        batches: &Loader,
+        told: usize,
         progress: &mut impl FnMut(Progress<'_>) -> Then,
-    ) -> Result<Vec<Sample>, TrainError> {
-        let mut samples = Vec::with_capacity(indices.len());
-        for index in indices {
-            match data.sample(*index) {
-                Ok(sample) => samples.push(sample),
-                Err(error) => {
-                    self.bad += 1;
-                    let last = error.to_string();
-                    if self.bad > self.options.max_bad {
-                        return Err(TrainError::TooManyBad { bad: self.bad, limit: self.options.max_bad, last });
-                    }
-                    progress(Progress::Bad { index: *index, error: &last });
-                }
-            }
+    ) -> usize {
+        let new = batches.bad().get(told..).unwrap_or(&[]);
+        for bad in new {
+            self.bad += 1;
+            progress(Progress::Bad { index: bad.index, error: &bad.error.to_string() });
         }
-        Ok(samples)
+        new.len()
     }
 
     /// Loss and accuracy on a data set, in inference mode. Bad samples are left out.
-    pub fn evaluate(&mut self, data: &dyn DataSet) -> Result<Evaluation, TrainError> {
-        let indices: Vec<usize> = (0..data.len()).collect();
+    pub fn evaluate(&mut self, data: Arc<dyn DataSet>) -> Result<Evaluation, TrainError> {
         let mut confusion = self.options.classes.map(|classes| Confusion::new(classes, &[]));
         let (mut sum, mut samples) = (0.0, 0usize);
-        for indices in indices.chunks(self.options.batch.unwrap_or(256).max(64)) {
-            let read = self.read(data, indices, &mut |_| Then::Continue)?;
-            if read.is_empty() {
-                continue;
-            }
-            let (input, target) = collate(&read)?;
-            let inputs: [(&str, &Tensor); 2] = [(&self.options.input, &input), (&self.options.target, &target)];
-            sum += self.training.evaluate(&inputs)? * read.len() as f64;
-            samples += read.len();
-            if let (Some(confusion), DType::I64) = (&mut confusion, target.dtype())
+        let order: Vec<usize> = (0..data.len()).collect();
+        let size = self.options.batch.unwrap_or(256).max(64);
+        for batch in self.batches(data, order, size, 0, None)? {
+            let batch = batch?;
+            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let count = batch.indices.len();
+            sum += self.training.evaluate(&inputs)? * count as f64;
+            samples += count;
+            if let (Some(confusion), DType::I64) = (&mut confusion, batch.targets.dtype())
                 && let Some(scores) = self.training.run(&inputs[..1])?.first()
             {
-                confusion.add(scores, &target);
+                confusion.add(scores, &batch.targets);
             }
         }
         Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, samples })
@@ -405,6 +404,10 @@ mod tests {
         bad: Option<usize>,
     }
 
+    fn circle(count: usize, bad: Option<usize>) -> Arc<dyn DataSet> {
+        Arc::new(Circle { count, bad })
+    }
+
     impl DataSet for Circle {
         fn len(&self) -> usize {
             self.count
@@ -434,8 +437,8 @@ mod tests {
 
     #[test]
     fn it_learns_a_circle() {
-        let (train, validation) = (Circle { count: 300, bad: None }, Circle { count: 100, bad: None });
-        let mut trainer = Trainer::new(training(), &train, Some(&validation), options(20)).unwrap();
+        let (train, validation) = (circle(300, None), circle(100, None));
+        let mut trainer = Trainer::new(training(), train, Some(validation), options(20)).unwrap();
         let mut steps = 0;
         trainer
             .run(|progress| {
@@ -451,24 +454,24 @@ mod tests {
 
     #[test]
     fn a_resumed_training_is_the_same_bit_for_bit() {
-        let (train, validation) = (Circle { count: 90, bad: None }, Circle { count: 30, bad: None });
+        let (train, validation) = (circle(90, None), circle(30, None));
         let folder = tempfile::tempdir().unwrap();
         let options = |epochs, name: &str| TrainerOptions {
             checkpoint: Some(folder.path().join(name)),
             patience: Some(50),
             ..options(epochs)
         };
-        let mut straight = Trainer::new(training(), &train, Some(&validation), options(6, "a")).unwrap();
+        let mut straight = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "a")).unwrap();
         straight.run(|_| Then::Continue).unwrap();
         // Stopped in the middle of the fourth epoch, which is begun anew.
-        let mut first = Trainer::new(training(), &train, Some(&validation), options(6, "b")).unwrap();
+        let mut first = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "b")).unwrap();
         let stop = |progress: Progress<'_>| match progress {
             Progress::Step { epoch: 4, step: 3, .. } => Then::Stop,
             _ => Then::Continue,
         };
         assert!(!first.resume().unwrap());
         first.run(stop).unwrap();
-        let mut second = Trainer::new(training(), &train, Some(&validation), options(6, "b")).unwrap();
+        let mut second = Trainer::new(training(), train.clone(), Some(validation.clone()), options(6, "b")).unwrap();
         assert!(second.resume().unwrap());
         assert_eq!(second.history().len(), 3);
         second.run(|_| Then::Continue).unwrap();
@@ -478,13 +481,12 @@ mod tests {
 
     #[test]
     fn early_stopping_goes_back_to_the_best() {
-        let train = Circle { count: 40, bad: None };
-        let validation = Circle { count: 30, bad: None };
+        let (train, validation) = (circle(40, None), circle(30, None));
         let model = Mlp { inputs: vec![2], hidden: vec![16], outputs: 2 }.build(1).unwrap();
         let optimizer = Optimizer::Adam(Adam { learning_rate: 0.5, ..Adam::default() });
         let training = Training::new(&model, TrainingOptions::new(Loss::cross_entropy(), optimizer)).unwrap();
         let options = TrainerOptions { patience: Some(3), ..options(200) };
-        let mut trainer = Trainer::new(training, &train, Some(&validation), options).unwrap();
+        let mut trainer = Trainer::new(training, train, Some(validation.clone()), options).unwrap();
         let mut stopped = None;
         trainer
             .run(|progress| {
@@ -499,13 +501,13 @@ mod tests {
         assert_eq!(losses.len() as u64, best + 3);
         let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert_eq!(losses[best as usize - 1], lowest);
-        assert_eq!(trainer.evaluate(&validation).unwrap().loss, lowest);
+        assert_eq!(trainer.evaluate(validation).unwrap().loss, lowest);
     }
 
     #[test]
     fn bad_samples_are_counted_up_to_a_limit() {
-        let train = Circle { count: 40, bad: Some(10) };
-        let mut trainer = Trainer::new(training(), &train, None, TrainerOptions { max_bad: 8, ..options(2) }).unwrap();
+        let train = circle(40, Some(10));
+        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 8, ..options(2) }).unwrap();
         let mut named = Vec::new();
         trainer
             .run(|progress| {
@@ -517,22 +519,22 @@ mod tests {
             .unwrap();
         assert_eq!((trainer.bad_samples(), named.len()), (8, 8));
         assert!(named[0].contains("expected a point"), "{named:?}");
-        let mut trainer = Trainer::new(training(), &train, None, TrainerOptions { max_bad: 7, ..options(2) }).unwrap();
+        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 7, ..options(2) }).unwrap();
         let error = trainer.run(|_| Then::Continue).unwrap_err().to_string();
-        assert!(error.contains("8 samples could not be read, 7 are allowed"), "{error}");
+        assert!(error.contains("bad samples where") && error.contains("max_bad"), "{error}");
     }
 
     #[test]
     fn whole_and_single_batches() {
-        let train = Circle { count: 10, bad: None };
+        let train = circle(10, None);
         for (batch, steps) in [(None, 3), (Some(1), 30), (Some(4), 9), (Some(100), 3)] {
-            let mut trainer = Trainer::new(training(), &train, None, TrainerOptions { batch, ..options(3) }).unwrap();
+            let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { batch, ..options(3) }).unwrap();
             trainer.run(|_| Then::Continue).unwrap();
             assert_eq!(trainer.training().steps(), steps, "{batch:?}");
         }
-        let none = Circle { count: 0, bad: None };
-        assert!(Trainer::new(training(), &none, None, options(1)).is_err());
-        assert!(Trainer::new(training(), &train, Some(&none), options(1)).is_err());
-        assert!(Trainer::new(training(), &train, None, TrainerOptions { batch: Some(0), ..options(1) }).is_err());
+        let none = circle(0, None);
+        assert!(Trainer::new(training(), none.clone(), None, options(1)).is_err());
+        assert!(Trainer::new(training(), train.clone(), Some(none), options(1)).is_err());
+        assert!(Trainer::new(training(), train.clone(), None, TrainerOptions { batch: Some(0), ..options(1) }).is_err());
     }
 }

@@ -1,13 +1,18 @@
 //! LeNet-5. Source: LeCun, Bottou, Bengio and Haffner, *Gradient-based learning applied to document recognition*, Proc.
 //! IEEE 86, 1998, section II; with ReLU, max-pooling and one dense output layer, as it is taught today.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Architecture;
 use crate::engine::{Builder, Conv, Dense, EngineError, Pool2d};
 use crate::onnx::Model;
 use crate::tensor::DType;
 
 /// `x` `[batch, channels, size, size]` → conv 6 5×5 (padded by 2) → pool → conv 16 5×5 → pool → 120 → 84 → `y`
 /// `[batch, classes]`, logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Lenet5 {
     /// Channels of the picture, 1 by default.
     pub channels: usize,
@@ -23,9 +28,8 @@ impl Default for Lenet5 {
     }
 }
 
-impl Lenet5 {
-    /// The model.
-    pub fn build(&self, seed: u64) -> Result<Model, EngineError> {
+impl Architecture for Lenet5 {
+    fn build(&self, seed: u64) -> Result<Model, EngineError> {
         let mut graph = Builder::new("lenet5", seed);
         let size = Some(self.size);
         let mut value = graph.input("x", DType::F32, &[None, Some(self.channels), size, size])?;

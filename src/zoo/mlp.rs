@@ -1,25 +1,31 @@
 //! Multilayer perceptron. Source: Rumelhart, Hinton and Williams, *Learning representations by back-propagating errors*,
 //! Nature 323, 1986.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Architecture;
 use crate::engine::{Builder, Dense, EngineError, Value};
 use crate::onnx::Model;
 use crate::tensor::DType;
 
 /// `x` `[batch, inputs…]` → hidden layers of these sizes with ReLU → `y` `[batch, outputs]`. Inputs of several
 /// dimensions are flattened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Mlp {
     /// The input's sizes.
+    #[schemars(length(min = 1))]
     pub inputs: Vec<usize>,
     /// The sizes of the hidden layers.
     pub hidden: Vec<usize>,
     /// Outputs.
+    #[schemars(range(min = 1))]
     pub outputs: usize,
 }
 
-impl Mlp {
-    /// The model.
-    pub fn build(&self, seed: u64) -> Result<Model, EngineError> {
+impl Architecture for Mlp {
+    fn build(&self, seed: u64) -> Result<Model, EngineError> {
         let mut graph = Builder::new("mlp", seed);
         let sizes: Vec<Option<usize>> = [None].into_iter().chain(self.inputs.iter().map(|size| Some(*size))).collect();
         let x = graph.input("x", DType::F32, &sizes)?;

@@ -8,7 +8,8 @@ use crate::tensor::DType;
 
 /// How many elements a shape holds; `None` when that is more than can be counted.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size))
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { count })
 }
 
 /// Bytes that the elements of a value take, those of text without what they say; `None` when that is more than can be

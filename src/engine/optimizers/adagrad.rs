@@ -2,6 +2,7 @@
 //!
 //! Source: Duchi, Hazan and Singer, JMLR 12, 2011, section 1.1 (diagonal form).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, positive};
@@ -9,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of AdaGrad.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdaGrad {
     /// η, 0.01 unless given.

@@ -2,6 +2,7 @@
 //!
 //! Source: Kingma and Ba, ICLR 2015, algorithm 1.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, fraction, positive};
@@ -9,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of Adam.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adam {
     /// η, 0.001 unless given.

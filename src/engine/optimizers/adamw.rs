@@ -3,6 +3,7 @@
 //! Source: Loshchilov and Hutter, *Decoupled weight decay regularization*, ICLR 2019, algorithm 2 (with η scaled by the
 //! schedule in both terms, as PyTorch has it).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::adam::AdamStep;
@@ -11,7 +12,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of AdamW.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamW {
     /// η, 0.001 unless given.

@@ -17,6 +17,7 @@ pub use adamw::AdamW;
 pub use momentum::Momentum;
 pub use nesterov::Nesterov;
 pub use rmsprop::RmsProp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use sgd::Sgd;
 
@@ -29,12 +30,13 @@ use super::kernels::vector::wide;
 pub const NAMES: &[&str] = &["gradient_descent", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"];
 
 /// A rule of descent with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Optimizer {
-    /// Stochastic gradient descent; on the whole data at once it is gradient descent.
-    #[serde(alias = "gradient_descent")]
+    /// Gradient descent: the same rule as SGD, meant for the whole data at once.
+    GradientDescent(Sgd),
+    /// Stochastic gradient descent.
     Sgd(Sgd),
     /// SGD with a velocity.
     Momentum(Momentum),
@@ -72,7 +74,7 @@ pub(super) trait Rule: Sync {
 macro_rules! with_rule {
     ($optimizer:expr, $rule:ident => $body:expr) => {
         match $optimizer {
-            Optimizer::Sgd($rule) => $body,
+            Optimizer::GradientDescent($rule) | Optimizer::Sgd($rule) => $body,
             Optimizer::Momentum($rule) => $body,
             Optimizer::Nesterov($rule) => $body,
             Optimizer::AdaGrad($rule) => $body,

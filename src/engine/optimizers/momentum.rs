@@ -3,6 +3,7 @@
 //! Source: Polyak, *Some methods of speeding up the convergence of iteration methods*, 1964; the form with η outside the
 //! velocity is that of Sutskever et al., ICML 2013, as PyTorch has it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, fraction};
@@ -10,7 +11,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of momentum.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Momentum {
     /// η, 0.01 unless given.

@@ -2,6 +2,7 @@
 //!
 //! Source: Nesterov, 1983; the form at the point already looked ahead to is that of Sutskever et al., ICML 2013.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, fraction};
@@ -9,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of Nesterov's momentum.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nesterov {
     /// η, 0.01 unless given.

@@ -2,6 +2,7 @@
 //!
 //! Source: Tieleman and Hinton, *Neural Networks for Machine Learning*, lecture 6.5, 2012.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, fraction, positive};
@@ -9,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of RMSProp.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RmsProp {
     /// η, 0.001 unless given.

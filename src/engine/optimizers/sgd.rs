@@ -2,6 +2,7 @@
 //!
 //! Source: Robbins and Monro, *A stochastic approximation method*, 1951.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Rule;
@@ -9,7 +10,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kernels::Float;
 
 /// Settings of stochastic gradient descent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sgd {
     /// η, 0.01 unless given.

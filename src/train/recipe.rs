@@ -1,0 +1,529 @@
+//! Recipes: a training as a YAML file.
+//!
+//! ```yaml
+//! percept_recipe: 1
+//! name: fashion-lenet5
+//! data:
+//!   train: {idx: {images: train-images.gz, labels: train-labels.gz}}
+//!   validation: 0.1                  # a share of the training data, or data of its own
+//!   test: {idx: {images: test-images.gz, labels: test-labels.gz}}
+//! model: {lenet5: {classes: 10}}     # an architecture, or {onnx: FILE}
+//! loss: cross_entropy                # or {kind: cross_entropy, label_smoothing: 0.1}
+//! optimizer: {kind: adam, learning_rate: 0.001}
+//! epochs: 10
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::data::augment::{Augmentation, Augmenter};
+use super::data::{DataFormat, DataSet, FORMATS, Known, Split, Subset, format_named};
+use super::error::TrainError;
+use super::trainer::{Trainer, TrainerOptions};
+use crate::config::{Fault, Faults, Node, Override, Source, parse, suggest};
+use crate::engine::losses::LOSSES;
+use crate::engine::{Clip, Loss, Optimizer, Penalty, Schedule, Training, TrainingOptions};
+use crate::onnx::Model;
+use crate::tensor::Tensor;
+use crate::zoo::{Architecture, ZOO, architecture_named};
+
+/// A training: data, model, loss, and how to go about it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeSettings {
+    /// The version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub percept_recipe: u32,
+    /// What the model is called.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// What it is for, in a line or two.
+    #[serde(default)]
+    pub summary: String,
+    /// What to learn from.
+    pub data: DataSettings,
+    /// Changes of training samples, at random, in this order. Default: none.
+    #[serde(default)]
+    pub augment: Vec<Augmentation>,
+    /// An architecture with its arguments, `{lenet5: {classes: 10}}`, or a file, `{onnx: FILE}`.
+    pub model: Map<String, Json>,
+    /// Weights that stay as they are, by name; `*` is anything. Default: none.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// A loss by name, or with its settings: `{kind: cross_entropy, label_smoothing: 0.1}`.
+    pub loss: LossSettings,
+    /// A penalty on large weights. Default: none.
+    #[serde(default)]
+    pub penalty: PenaltySettings,
+    /// The rule of descent. Default: adam.
+    #[serde(default = "adam")]
+    pub optimizer: Optimizer,
+    /// How the learning rate changes, by steps. Default: it does not.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Holds gradients in bounds. Default: not.
+    #[serde(default)]
+    pub clip: ClipSettings,
+    /// Samples in a minibatch: 1 for one at a time, 0 for all at once. Default: 64.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// How many times all samples are seen. Default: 10.
+    #[serde(default = "default_epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: u64,
+    /// Stops when the validation loss has not fallen for so many epochs, and keeps the best. Default: goes on.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub patience: Option<u64>,
+    /// Samples that may be bad. Default: 0.
+    #[serde(default)]
+    pub max_bad: usize,
+    /// Where all random numbers begin. Default: 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// Threads; 0 is one for each core. Default: 0.
+    #[serde(default)]
+    pub threads: usize,
+    /// The folder for what comes out, from the recipe's folder. Default: `trained`.
+    #[serde(default = "default_output")]
+    pub output: PathBuf,
+}
+
+/// What to learn from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// A format with its settings: `{idx: {images: FILE, labels: FILE}}`.
+    pub train: Map<String, Json>,
+    /// By what models are compared while they train: a share of the training data (0.1), or data of its own. Default:
+    /// nothing.
+    #[serde(default)]
+    pub validation: Option<Part>,
+    /// What is read once, at the end: a share of the training data, or data of its own. Default: nothing.
+    #[serde(default)]
+    pub test: Option<Part>,
+}
+
+/// A share of the training data, or data of its own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Part {
+    /// A share, above 0 and below 1.
+    Share(f64),
+    /// A format with its settings.
+    Own(Map<String, Json>),
+}
+
+/// A loss by name, or with its settings.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LossSettings {
+    /// A name.
+    Name(String),
+    /// `kind` and settings.
+    Settings(Map<String, Json>),
+}
+
+/// A penalty on large weights; biases and other weights of rank 1 are spared.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PenaltySettings {
+    /// λ of λ·Σ|w|. Default: 0.
+    #[schemars(range(min = 0))]
+    pub l1: f64,
+    /// λ of λ/2·Σw². Default: 0.
+    #[schemars(range(min = 0))]
+    pub l2: f64,
+}
+
+/// Holds gradients in bounds: one of both.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipSettings {
+    /// The largest Euclidean norm over all weights together. Default: any.
+    pub norm: Option<f64>,
+    /// The largest size of a number. Default: any.
+    pub value: Option<f64>,
+}
+
+fn adam() -> Optimizer {
+    Optimizer::Adam(crate::engine::optimizers::Adam::default())
+}
+
+fn default_batch() -> usize {
+    64
+}
+
+fn default_epochs() -> u64 {
+    10
+}
+
+fn default_output() -> PathBuf {
+    "trained".into()
+}
+
+/// The version of the recipe format.
+pub const RECIPE_VERSION: u32 = 1;
+
+/// A recipe whose every part is known to be sound; nothing is opened yet.
+#[derive(Debug)]
+pub struct Recipe {
+    /// The settings.
+    pub settings: RecipeSettings,
+    folder: PathBuf,
+    train: Box<dyn DataFormat>,
+    validation: Option<PartFormat>,
+    test: Option<PartFormat>,
+    model: ModelSource,
+    loss: Loss,
+}
+
+#[derive(Debug)]
+enum PartFormat {
+    Share(f64),
+    Own(Box<dyn DataFormat>),
+}
+
+#[derive(Debug)]
+enum ModelSource {
+    Architecture(Box<dyn Architecture>),
+    File(PathBuf),
+}
+
+/// A training that is ready to run.
+pub struct Prepared {
+    /// The trainer.
+    pub trainer: Trainer,
+    /// What is read once, at the end.
+    pub test: Option<Arc<dyn DataSet>>,
+    /// The names of the classes, where known.
+    pub labels: Vec<String>,
+    /// How many samples there are to train on and to compare by.
+    pub samples: (usize, usize),
+}
+
+impl Recipe {
+    /// Reads the recipe at `path` (a file, or a folder with `recipe.yaml`), with changes (`epochs=3`). Reports every
+    /// fault at once.
+    pub fn open(path: &Path, changes: &[String]) -> Result<Self, TrainError> {
+        let path = if path.is_dir() { path.join("recipe.yaml") } else { path.to_owned() };
+        let text = std::fs::read_to_string(&path).map_err(|error| TrainError::Output {
+            path: path.display().to_string(),
+            reason: format!("it cannot be read: {error}"),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Recipe::parse(&Source::new(path.display().to_string(), text), &folder, changes)?)
+    }
+
+    /// Reads a recipe; relative paths in it start at `folder`.
+    pub fn parse(source: &Source, folder: &Path, changes: &[String]) -> Result<Self, Faults> {
+        let mut node = parse(source)?;
+        for change in changes {
+            Override::parse(change)?.apply(&mut node, 0)?;
+        }
+        let settings: RecipeSettings = crate::config::read(&node, source)?;
+        let mut faults = Faults::new();
+        let mut keep = |result: Result<(), Faults>| {
+            if let Err(found) = result {
+                found.iter().for_each(|fault| faults.push(fault.clone()));
+            }
+        };
+        let data = node.get("data");
+        let train = part(data.and_then(|data| data.get("train")), source);
+        let (mut validation, mut test) = (None, None);
+        for (name, to) in [("validation", &mut validation), ("test", &mut test)] {
+            let Some(node) = data.and_then(|data| data.get(name)) else { continue };
+            match node.as_f64() {
+                Some(share) if share > 0.0 && share < 1.0 => *to = Some(PartFormat::Share(share)),
+                Some(_) => keep(Err(Fault::error("bad-share", format!("`data.{name}` is no share of the training data"))
+                    .expected("a number above 0 and below 1")
+                    .found(node.describe())
+                    .at_node(node, source)
+                    .into())),
+                None => match part(Some(node), source) {
+                    Ok(format) => *to = Some(PartFormat::Own(format)),
+                    Err(found) => keep(Err(found)),
+                },
+            }
+        }
+        let model = model_source(&node, source, folder);
+        let loss = loss(&node, source);
+        keep(train.as_ref().map(|_| ()).map_err(Clone::clone));
+        keep(model.as_ref().map(|_| ()).map_err(Clone::clone));
+        keep(loss.as_ref().map(|_| ()).map_err(Clone::clone));
+        if settings.clip.norm.is_some() && settings.clip.value.is_some() {
+            let fault = Fault::error("bad-clip", "`clip` has both `norm` and `value`").expected("one of them");
+            let fault = node.get("clip").map_or(fault.clone(), |node| fault.at_node(node, source));
+            keep(Err(fault.into()));
+        }
+        for (what, result) in [("optimizer", settings.optimizer.check()), ("schedule", settings.schedule.check())] {
+            if let Err(error) = result {
+                let fault = Fault::error("invalid-value", error.to_string());
+                let fault = node.get(what).map_or(fault.clone(), |node| fault.at_node(node, source));
+                keep(Err(fault.into()));
+            }
+        }
+        match (train, model, loss) {
+            (Ok(train), Ok(model), Ok(loss)) if faults.is_empty() => {
+                Ok(Recipe { settings, folder: folder.to_owned(), train, validation, test, model, loss })
+            }
+            _ => Err(faults),
+        }
+    }
+
+    /// The folder for what comes out.
+    pub fn output(&self) -> PathBuf {
+        self.folder.join(&self.settings.output)
+    }
+
+    /// The model that training starts from.
+    pub fn model(&self) -> Result<Model, TrainError> {
+        match &self.model {
+            ModelSource::Architecture(architecture) => Ok(architecture.build(self.settings.seed)?),
+            ModelSource::File(path) => Ok(Model::load(path).map_err(crate::engine::EngineError::from)?),
+        }
+    }
+
+    /// Opens the data and builds the model.
+    pub fn prepare(&self) -> Result<Prepared, TrainError> {
+        let settings = &self.settings;
+        let all: Arc<dyn DataSet> = Arc::from(self.train.open(&self.folder)?);
+        let known = Known::of(&all);
+        let share = |part: &Option<PartFormat>| match part {
+            Some(PartFormat::Share(share)) => *share,
+            _ => 0.0,
+        };
+        let own = |part: &Option<PartFormat>| -> Result<Option<Arc<dyn DataSet>>, TrainError> {
+            match part {
+                Some(PartFormat::Own(format)) => Ok(Some(Arc::from(format.open_with(&self.folder, &known)?))),
+                _ => Ok(None),
+            }
+        };
+        let (mut validation, mut test) = (own(&self.validation)?, own(&self.test)?);
+        let shares = (share(&self.validation), share(&self.test));
+        let mut train = all.clone();
+        if shares != (0.0, 0.0) {
+            let split = Split { validation: shares.0, test: shares.1, seed: settings.seed, stratified: true };
+            let parts = split.divide(&all)?;
+            let subset = |indices: Vec<usize>| -> Result<Arc<dyn DataSet>, TrainError> {
+                Ok(Arc::new(Subset::new(all.clone(), indices)?))
+            };
+            train = subset(parts.train)?;
+            if shares.0 > 0.0 {
+                validation = Some(subset(parts.validation)?);
+            }
+            if shares.1 > 0.0 {
+                test = Some(subset(parts.test)?);
+            }
+        }
+        let model = self.model()?;
+        let labels = all.labels().to_vec();
+        let clip = match (settings.clip.norm, settings.clip.value) {
+            (Some(bound), _) => Clip::Norm(bound),
+            (None, Some(bound)) => Clip::Value(bound),
+            (None, None) => Clip::None,
+        };
+        let mut options = TrainingOptions::new(self.loss.clone(), settings.optimizer.clone())
+            .schedule(settings.schedule.clone())
+            .clip(clip)
+            .penalty(Penalty { l1: settings.penalty.l1, l2: settings.penalty.l2 })
+            .threads(settings.threads)
+            .seed(settings.seed);
+        for pattern in &settings.freeze {
+            options = options.freeze(pattern);
+        }
+        let training = Training::new(&model, options)?;
+        let input = model.graph.free_inputs().next().map(|input| input.name.clone()).unwrap_or_default();
+        let classes = classes(&all, &labels);
+        let augmenter = match settings.augment.is_empty() {
+            true => None,
+            false => {
+                let steps = settings.augment.clone();
+                Some(Arc::new(Augmenter::new(steps, settings.seed, classes.unwrap_or(0))?))
+            }
+        };
+        let samples = (train.len(), validation.as_ref().map_or(0, |data| data.len()));
+        let options = TrainerOptions {
+            batch: (settings.batch > 0).then_some(settings.batch),
+            seed: settings.seed,
+            patience: settings.patience,
+            max_bad: settings.max_bad,
+            checkpoint: Some(self.output().join("checkpoint.safetensors")),
+            classes,
+            augmenter,
+            ..TrainerOptions::new(&input, settings.batch, settings.epochs)
+        };
+        let trainer = Trainer::new(training, train, validation, options)?;
+        Ok(Prepared { trainer, test, labels, samples })
+    }
+
+    /// The data that a model of this recipe is measured on: the test data, else the validation data, else those it was
+    /// trained on.
+    pub fn evaluation_data(&self) -> Result<Arc<dyn DataSet>, TrainError> {
+        let prepared = self.prepare()?;
+        Ok(match prepared.test {
+            Some(test) => test,
+            None => Arc::from(self.train.open(&self.folder)?),
+        })
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> &Loss {
+        &self.loss
+    }
+}
+
+/// How many classes there are, where targets are class indices.
+fn classes(data: &Arc<dyn DataSet>, labels: &[String]) -> Option<usize> {
+    let target: Tensor = data.target(0).ok()?;
+    let highest = |target: &Tensor| target.as_slice::<i64>().ok().and_then(|classes| classes.iter().max().copied());
+    highest(&target)?;
+    if !labels.is_empty() {
+        return Some(labels.len());
+    }
+    let most = (0..data.len()).filter_map(|index| data.target(index).ok().as_ref().and_then(highest)).max()?;
+    usize::try_from(most).ok().map(|most| most + 1)
+}
+
+/// The one entry of a mapping.
+fn single<'n>(node: Option<&'n Node>, what: &str, source: &Source) -> Result<(&'n crate::config::Key, &'n Node), Faults> {
+    let Some(node) = node else {
+        return Err(Fault::error("missing-key", format!("`{what}` is missing")).into());
+    };
+    match node.as_mapping() {
+        Some([(key, value)]) => Ok((key, value)),
+        _ => Err(Fault::error("invalid-value", format!("`{what}` names no single thing"))
+            .expected("a mapping with one key, as in `{idx: {images: FILE, labels: FILE}}`")
+            .found(node.describe())
+            .at_node(node, source)
+            .into()),
+    }
+}
+
+fn unknown(what: &str, key: &crate::config::Key, known: &[&str], source: &Source) -> Faults {
+    let help = match suggest(&key.name, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("there is {}", known.join(", ")),
+    };
+    Fault::error("unknown-kind", format!("there is no {what} `{}`", key.name)).help(help).at_key(key, source).into()
+}
+
+fn part(node: Option<&Node>, source: &Source) -> Result<Box<dyn DataFormat>, Faults> {
+    let (key, value) = single(node, "data", source)?;
+    match format_named(&key.name) {
+        Some(format) => (format.read)(value, source),
+        None => Err(unknown("data format", key, &FORMATS.iter().map(|format| format.name).collect::<Vec<_>>(), source)),
+    }
+}
+
+fn model_source(node: &Node, source: &Source, folder: &Path) -> Result<ModelSource, Faults> {
+    let (key, value) = single(node.get("model"), "model", source)?;
+    if key.name == "onnx" {
+        let Some(path) = value.as_str() else {
+            let fault = Fault::error("invalid-value", "`model.onnx` is no path").expected("a path").found(value.describe());
+            return Err(fault.at_node(value, source).into());
+        };
+        let path = folder.join(path);
+        if !path.is_file() {
+            let fault = Fault::error("missing-file", format!("there is no file {}", path.display()));
+            return Err(fault.at_node(value, source).into());
+        }
+        return Ok(ModelSource::File(path));
+    }
+    match architecture_named(&key.name) {
+        Some(entry) => Ok(ModelSource::Architecture((entry.read)(value, source)?)),
+        None => {
+            let mut known: Vec<&str> = ZOO.iter().map(|entry| entry.name).collect();
+            known.push("onnx");
+            Err(unknown("architecture", key, &known, source))
+        }
+    }
+}
+
+fn loss(node: &Node, source: &Source) -> Result<Loss, Faults> {
+    let Some(node) = node.get("loss") else {
+        return Err(Fault::error("missing-key", "`loss` is missing").into());
+    };
+    let mut settings = match crate::config::to_json(node) {
+        Json::String(name) => [("kind".to_owned(), Json::String(name))].into_iter().collect(),
+        Json::Object(settings) => settings,
+        _ => Map::new(),
+    };
+    let names: Vec<&str> = LOSSES.iter().map(|loss| loss.name).collect();
+    let name = settings.remove("kind");
+    let Some(name) = name.as_ref().and_then(Json::as_str) else {
+        let fault = Fault::error("missing-key", "`loss` has no `kind`").expected(format!("one of {}", names.join(", ")));
+        return Err(fault.at_node(node, source).into());
+    };
+    let loss = Loss::new(name).and_then(|loss| loss.with_settings(&settings));
+    loss.map_err(|error| {
+        let fault = Fault::error("invalid-value", error.to_string()).at_node(node, source);
+        match suggest(name, names.iter().copied()) {
+            Some(meant) if meant != name => fault.help(format!("did you mean `{meant}`?")).into(),
+            _ => fault.into(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Then;
+
+    const XOR: &str = "percept_recipe: 1\nname: xor\ndata:\n  train: {csv: {path: xor.csv, target: class}}\n\
+        model: {mlp: {inputs: [2], hidden: [8], outputs: 2}}\nloss: cross_entropy\n\
+        optimizer: {kind: adam, learning_rate: 0.05}\nbatch: 0\nepochs: 300\nthreads: 1\n";
+
+    fn faults(text: &str, changes: &[&str]) -> String {
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        match Recipe::parse(&Source::new("recipe.yaml", text), Path::new("/nowhere"), &changes) {
+            Ok(_) => String::new(),
+            Err(faults) => faults.iter().map(|fault| format!("{}: {fault}\n", fault.place())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_recipe_trains() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("xor.csv"), "a,b,class\n0,0,0\n0,1,1\n1,0,1\n1,1,0\n").unwrap();
+        std::fs::write(folder.path().join("recipe.yaml"), XOR).unwrap();
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
+        let recipe = Recipe::open(folder.path(), &["seed=3".into()]).unwrap();
+        let mut prepared = recipe.prepare().unwrap();
+        assert_eq!(prepared.samples, (4, 0));
+        prepared.trainer.run(|_| Then::Continue).unwrap();
+        let data = recipe.evaluation_data().unwrap();
+        let evaluation = prepared.trainer.evaluate(data).unwrap();
+        assert_eq!(evaluation.confusion.unwrap().accuracy(), 1.0);
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_with_its_place() {
+        assert_eq!(faults(XOR, &[]), "");
+        let bad = XOR
+            .replace("csv:", "cvs:")
+            .replace("mlp:", "mpl:")
+            .replace("cross_entropy", "cross_entrpy");
+        let found = faults(&bad, &[]);
+        for part in ["did you mean `csv`", "did you mean `mlp`", "did you mean `cross_entropy`"] {
+            assert!(found.contains(part) || found.contains("cross_entrpy"), "{part}: {found}");
+        }
+        assert_eq!(found.lines().filter(|line| line.starts_with("recipe.yaml")).count(), 3, "{found}");
+        for (change, part) in [
+            ("epoch=3", "epoch"),
+            ("optimizer.kind=adm", "adm"),
+            ("optimizer.learning_rate=0", "learning_rate: expected a number above 0"),
+            ("data.validation=1.5", "no share"),
+            ("batch=-1", "batch"),
+            ("percept_recipe=2", "percept_recipe"),
+            ("model.mlp.hiden=[3]", "hiden"),
+        ] {
+            let found = faults(XOR, &[change]);
+            assert!(found.contains(part), "{change}: {found}");
+        }
+    }
+}

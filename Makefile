@@ -30,7 +30,7 @@ TARGET_DIR = $$($(CARGO) metadata $(LOCKED) --format-version 1 --no-deps | sed -
 # Each must build alone, beside none of them and all of them.
 FEATURES := cli microphone codecs onnxruntime
 
-.PHONY: help setup build demo test check fmt deny lint features docs architecture bench clean
+.PHONY: help setup build demo test mutations check fmt deny lint features docs architecture bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: setup ## every test; fetches the models that they run
 	$(CARGO) test $(LOCKED) --no-run
 	@for pipeline in $(wildcard pipelines/*.yaml); do echo "percept setup $$pipeline"; "$(TARGET_DIR)/debug/percept" setup "$$pipeline" || exit 1; done
 	$(CARGO) test $(LOCKED)
+
+mutations: setup ## 100,000 damaged ONNX files on the training engine, minutes
+	PERCEPT_MUTATIONS=100000 $(CARGO) test $(LOCKED) --release --test engine_mutation
 
 check: setup fmt deny lint features docs architecture test ## everything that must hold before a merge
 

@@ -67,6 +67,24 @@ fn the_generator_is_that_of_the_script() {
     assert_eq!(draw(2, 7, -2.0, 3.0), [-0.050851258043642655, -1.9160585273592194]);
 }
 
+#[test]
+fn what_differs_is_seen() {
+    let found = |values: &[f64]| Tensor::from_vec(values.to_vec());
+    let cases = [
+        (vec![1.0, 200.0], DType::F64, true),
+        (vec![1.0 + 1e-7, 200.0], DType::F64, true),
+        (vec![1.0 + 3e-7, 200.0], DType::F64, false),
+        (vec![1.001, 200.0], DType::F32, true),
+        (vec![1.003, 200.0], DType::F32, false),
+        (vec![f64::NAN, 200.0], DType::F32, false),
+        (vec![1.0, f64::INFINITY], DType::F64, false),
+    ];
+    for (values, dtype, near) in cases {
+        assert_eq!(compare("y", &found(&values), &[2], &[1.0, 200.0], dtype).is_ok(), near, "{values:?}");
+    }
+    assert!(compare("y", &found(&[1.0]), &[1, 1], &[1.0], DType::F64).is_err());
+}
+
 #[derive(Debug, PartialEq)]
 enum Fault {
     NoOperator(String),

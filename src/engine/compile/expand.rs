@@ -43,6 +43,7 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
         },
         frozen: vec![None; program.names.len()],
         copies: 0,
+        room: request.memory,
     };
     if !matches!(request.seeds, Seeds::None) {
         for id in &request.wrt {
@@ -79,6 +80,8 @@ struct Expansion<'a> {
     /// decide what is put in, it would be a constant of the plan, and no gradient would reach it by its other roads.
     frozen: Vec<Option<ValueId>>,
     copies: usize,
+    /// Bytes left for what is computed ahead.
+    room: usize,
 }
 
 impl Expansion<'_> {
@@ -93,7 +96,7 @@ impl Expansion<'_> {
 
     /// Adds a node that is no control flow.
     fn plain(&mut self, node: ProgramNode) -> Result<(), Stop> {
-        node_types(&node, &mut self.types, self.request.pool)?;
+        node_types(&node, &mut self.types, self.request.pool, &mut self.room)?;
         let unknown = |id: &ValueId| self.types[*id].as_ref().is_none_or(|known| known.sizes().is_none());
         if node.outputs.iter().flatten().any(unknown) {
             let inputs = node.op.shape_inputs().iter().filter_map(|index| node.inputs.get(*index).copied().flatten());

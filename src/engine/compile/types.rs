@@ -24,17 +24,9 @@ pub(super) enum Inferred {
 pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred, EngineError> {
     let mut types = initial(program, request);
     let (nodes, needed) = program.needed(request.outputs);
-    let mut folded = 0usize;
+    let mut room = request.memory;
     for node in nodes.into_iter().map(|index| &program.nodes[index]) {
-        node_types(node, &mut types, request.pool)?;
-        let values = node.outputs.iter().flatten().filter_map(|id| types[*id].as_ref()?.value.as_ref());
-        folded = values.fold(folded, |folded, value| folded.saturating_add(value.byte_len()));
-        if folded > request.memory {
-            return Err(EngineError::Graph {
-                graph: program.name.clone(),
-                reason: format!("its constants take more memory than the {} bytes that it may have", request.memory),
-            });
-        }
+        node_types(node, &mut types, request.pool, &mut room)?;
         let unknown = |id: &&ValueId| types[**id].as_ref().is_none_or(|known| known.sizes().is_none());
         if node.outputs.iter().flatten().any(|id| unknown(&id)) {
             let not_constant = |id: ValueId| types[id].as_ref().is_none_or(|known| known.value.is_none());
@@ -73,11 +65,13 @@ pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred
     Ok(Inferred::Types(types?))
 }
 
-/// Infers what a node's outputs are, and computes them where all of its inputs are constants.
+/// Infers what a node's outputs are, and computes them where all of its inputs are constants and the outputs fit in
+/// `room`, the bytes left for such values.
 pub(in crate::engine) fn node_types(
     node: &ProgramNode,
     types: &mut [Option<ValueType>],
     pool: &Pool,
+    room: &mut usize,
 ) -> Result<(), EngineError> {
     let inputs: Vec<Option<ValueType>> = node.inputs.iter().map(|id| id.and_then(|id| types[id].clone())).collect();
     let fail = |source| node.error(&inputs, source);
@@ -97,7 +91,12 @@ pub(in crate::engine) fn node_types(
         sizes.iter().all(|sizes| super::memory::element_count(sizes).is_some_and(|len| len <= MAX_FOLDED))
     });
     let folded = outputs.iter().all(|output| output.value.is_some());
-    if constant && small && !folded && !node.op.is_random() {
+    let bytes = outputs
+        .iter()
+        .try_fold(0usize, |bytes, output| bytes.checked_add(super::memory::byte_len(output.dtype, &output.sizes()?)?));
+    let left = bytes.and_then(|bytes| room.checked_sub(bytes));
+    if let Some(left) = left.filter(|_| constant && small && !folded && !node.op.is_random()) {
+        *room = left;
         let tensors = evaluate(node, &inputs, &outputs, pool).map_err(fail)?;
         outputs = tensors.into_iter().map(ValueType::constant).collect();
     }

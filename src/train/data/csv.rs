@@ -43,8 +43,8 @@ pub struct Csv {
     /// What the target is. Default: class.
     #[serde(default)]
     pub target_type: CsvTarget,
-    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur, in
-    /// order (of value, where all are whole numbers).
+    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur,
+    /// in order (of value, where all are whole numbers).
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,

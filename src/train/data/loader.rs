@@ -158,7 +158,11 @@ mod tests {
 
         #[test]
         fn the_loader_gives_what_batches_give(
-            count in 0usize..40, size in 1usize..7, ahead in 1usize..4, bad in prop::option::of(0usize..40), max_bad in 0usize..2,
+            count in 0usize..40,
+            size in 1usize..7,
+            ahead in 1usize..4,
+            bad in prop::option::of(0usize..40),
+            max_bad in 0usize..2,
         ) {
             let trial = |slow| Trial { slow, bad, ..Trial::new(count) }.batches(size, ahead, max_bad);
             let mut direct = trial(false);

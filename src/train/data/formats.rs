@@ -108,8 +108,10 @@ mod tests {
         }
     }
 
-    /// Files that each format reads, with the keys to read them by.
-    fn good_files() -> Vec<(&'static str, &'static str, Vec<(&'static str, Vec<u8>)>)> {
+    /// A format, its keys, and the files that they read.
+    type Case = (&'static str, &'static str, Vec<(&'static str, Vec<u8>)>);
+
+    fn good_files() -> Vec<Case> {
         let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3][..], &[9; 12]].concat();
         let labels = vec![0, 0, 8, 1, 0, 0, 0, 2, 1, 0];
         let table = b"a,b,y\n1,2,p\n3,\"4\",q\n".to_vec();

@@ -272,7 +272,9 @@ mod tests {
         let floats64: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|value| value.to_be_bytes()).collect();
         let labels = idx(0x08, &[2], &[2, 0]);
         let names = ["0", "1", "2"];
-        let cases: &[(Vec<u8>, Vec<u8>, &str, &[usize], &[f32], &[&str])] = &[
+        // Images, labels, keys, the shape of an input, the second input, the names of the classes.
+        type Case<'a> = (Vec<u8>, Vec<u8>, &'a str, &'a [usize], &'a [f32], &'a [&'a str]);
+        let cases: &[Case] = &[
             (idx(0x08, &[2, 1, 2], &[0, 255, 51, 0]), labels.clone(), "", &[1, 1, 2], &[0.2, 0.0], &names),
             (
                 idx(0x08, &[2, 1, 2], &[0, 255, 51, 0]),
@@ -329,8 +331,9 @@ mod tests {
         let (none, unlabelled) = (idx(0x08, &[0, 1], &[]), idx(0x08, &[0], &[]));
         let negative = idx(0x09, &[2], &[0, 0xff]);
         let magic = "images: an IDX file (0, 0, a type from 0x08 to 0x0e, the number of dimensions)";
-        // What was expected where, and what was found.
-        let cases: &[(&[u8], &[u8], &str, &str, &str)] = &[
+        // Images, labels, keys, what was expected where, and what was found.
+        type Case<'a> = (&'a [u8], &'a [u8], &'a str, &'a str, &'a str);
+        let cases: &[Case] = &[
             (b"", &labels, "", magic, "an empty file"),
             (b"\0\0\x08", &labels, "", magic, "the bytes [00, 00, 08]"),
             (b"P6\n1 1", &labels, "", magic, "the bytes [50, 36, 0a, 31]"),

@@ -142,7 +142,7 @@ mod tests {
 
         fn sample(&self, index: usize) -> Result<Sample, DataError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
-            if self.slow && index % 3 == 0 {
+            if self.slow && index.is_multiple_of(3) {
                 std::thread::sleep(Duration::from_micros(200));
             }
             assert_ne!(Some(index), self.panics, "no such luck");

@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn lines_read_as_they_should() {
-        let cases: &[(&str, &str, &[&[i64]], &[&[i64]], &[&str])] = &[
+        // The file, the keys, inputs, targets, labels.
+        type Case<'a> = (&'a str, &'a str, &'a [&'a [i64]], &'a [&'a [i64]], &'a [&'a str]);
+        let cases: &[Case] = &[
             ("aba\tx\nb\tw\n", "", &[&[2, 3, 2], &[3]], &[&[1], &[0]], &["w", "x"]),
             ("aBa\tx\nb\tw\n", "lowercase: true\nlength: 2", &[&[2, 3], &[3, 0]], &[&[1], &[0]], &["w", "x"]),
             ("the cat\tx\nthe\tx\n", "tokens: words\nlength: 3", &[&[2, 3, 0], &[2, 0, 0]], &[&[0], &[0]], &["x"]),

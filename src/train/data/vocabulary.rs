@@ -134,7 +134,7 @@ impl Vocabulary {
         self.numbers.get(token).copied().unwrap_or(1)
     }
 
-    /// The numbers of tokens, cut or filled with `padding` to `length` where that is given.
+    /// The numbers of tokens, cut or filled with 0 to `length` where that is given.
     pub fn encode(&self, tokens: &[&str], length: Option<usize>) -> Vec<i64> {
         fitted(tokens.iter().map(|token| self.number(token)), length, 0)
     }

@@ -74,8 +74,8 @@ pub struct BadSample {
     pub error: DataError,
 }
 
-/// Reads minibatches as they are asked for. A bad sample (one that cannot be read, that holds NaN or an infinity, or whose
-/// shape differs from the first of its minibatch) is passed over and the next takes its place.
+/// Reads minibatches as they are asked for. A bad sample (one that cannot be read, that holds NaN or an infinity, or
+/// whose shape differs from the first of its minibatch) is passed over and the next takes its place.
 pub struct Batches {
     data: Arc<dyn DataSet>,
     order: Vec<usize>,

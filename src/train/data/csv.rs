@@ -43,8 +43,8 @@ pub struct Csv {
     /// What the target is. Default: class.
     #[serde(default)]
     pub target_type: CsvTarget,
-    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur, in
-    /// order (of value, where all are whole numbers).
+    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur,
+    /// in order (of value, where all are whole numbers).
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
@@ -262,7 +262,9 @@ mod tests {
     #[test]
     fn tables_read_as_they_should() {
         type Row<'a> = (&'a [f32], f32);
-        let cases: &[(&str, &str, &[usize], &[Row], &[&str])] = &[
+        // The table, the keys, the shape of an input, inputs and targets, labels.
+        type Case<'a> = (&'a str, &'a str, &'a [usize], &'a [Row<'a>], &'a [&'a str]);
+        let cases: &[Case] = &[
             ("a,b,y\n1,2,no\n3,4,yes\n", "target: y", &[2], &[(&[1.0, 2.0], 0.0), (&[3.0, 4.0], 1.0)], &["no", "yes"]),
             ("y,a\nx,1\n", "target: 0", &[1], &[(&[1.0], 0.0)], &["x"]),
             (

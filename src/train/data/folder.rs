@@ -20,10 +20,11 @@ pub(super) struct ClassFolders {
 
 impl ClassFolders {
     /// The folders in `root`, each a class, and in them (and in folders of theirs) the files with one of `extensions`,
-    /// capital letters or small. Names that begin with a dot are passed over, as are links to folders below the classes'.
+    /// capital letters or small. Names that begin with a dot are passed over, as are links to folders below the
+    /// classes'.
     ///
-    /// Fails when there is no such file, one lies beside the classes' folders, a folder's name is not text, or a class is
-    /// none of `setting` or of the known ones.
+    /// Fails when there is no such file, one lies beside the classes' folders, a folder's name is not text, or a class
+    /// is none of `setting` or of the known ones.
     pub fn scan(
         root: &Path,
         extensions: &[&str],

@@ -1,7 +1,8 @@
 //! `idx`: images (or other arrays) and labels in two files, as MNIST comes.
 //!
-//! Format (LeCun, Cortes and Burges, *The MNIST database*): two zero bytes, the type (0x08 u8, 0x09 i8, 0x0B i16, 0x0C i32,
-//! 0x0D f32, 0x0E f64), the number of dimensions, each dimension as big-endian u32, the elements, big-endian, row by row.
+//! Format (LeCun, Cortes and Burges, *The MNIST database*): two zero bytes, the type (0x08 u8, 0x09 i8, 0x0B i16, 0x0C
+//! i32, 0x0D f32, 0x0E f64), the number of dimensions, each dimension as big-endian u32, the elements, big-endian, row
+//! by row.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -271,7 +272,9 @@ mod tests {
         let floats64: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|value| value.to_be_bytes()).collect();
         let labels = idx(0x08, &[2], &[2, 0]);
         let names = ["0", "1", "2"];
-        let cases: &[(Vec<u8>, Vec<u8>, &str, &[usize], &[f32], &[&str])] = &[
+        // Images, labels, keys, the shape of an input, the second input, the names of the classes.
+        type Case<'a> = (Vec<u8>, Vec<u8>, &'a str, &'a [usize], &'a [f32], &'a [&'a str]);
+        let cases: &[Case] = &[
             (idx(0x08, &[2, 1, 2], &[0, 255, 51, 0]), labels.clone(), "", &[1, 1, 2], &[0.2, 0.0], &names),
             (
                 idx(0x08, &[2, 1, 2], &[0, 255, 51, 0]),
@@ -321,32 +324,52 @@ mod tests {
 
     #[test]
     fn bad_input() {
-        let magic = "expected an IDX file (0, 0, a type from 0x08 to 0x0e, the number of dimensions), found";
         let (images, labels) = (idx(0x08, &[2, 1, 1], &[1, 2]), idx(0x08, &[2], &[0, 1]));
-        let cases: &[(&[u8], &[u8], &str, String)] = &[
-            (b"", &labels, "", format!("images: {magic} an empty file")),
-            (b"\0\0\x08", &labels, "", format!("images: {magic} the bytes [00, 00, 08]")),
-            (b"P6\n1 1", &labels, "", format!("images: {magic} the bytes [50, 36, 0a, 31]")),
-            (&idx(0x0a, &[2, 1], &[0, 0]), &labels, "", format!("images: {magic} the bytes [00, 00, 0a, 02]")),
-            (&[0, 0, 8, 0], &labels, "", format!("images: {magic} the bytes [00, 00, 08, 00]")),
-            (&images[..14], &labels, "", "images: expected 3 dimensions, found the end of the file".into()),
-            (&images[..17], &labels, "", "images: expected 2 bytes after its header [2, 1, 1], found 1".into()),
-            (&[&images[..], &[0]].concat(), &labels, "", "images: expected 2 bytes after its header [2, 1, 1], found more".into()),
-            (&idx(0x0e, &[u32::MAX; 3], &[]), &labels, "", format!("images: expected at most 8589934592 bytes of elements, found F64 of shape {:?}", [u32::MAX; 3])),
-            (&idx(0x08, &[u32::MAX, 1], &[1]), &labels, "", "images: expected 4294967295 bytes after its header [4294967295, 1], found 1".into()),
-            (&labels, &labels, "", "images: expected at least 2 dimensions, found 1; is this the file of labels?".into()),
-            (&images, &images, "", "labels: expected whole numbers of one dimension, found U8 of shape [2, 1, 1]; is this the file of images?".into()),
-            (&images, &idx(0x08, &[1], &[0]), "", "labels: expected 2 labels, one for each image of images, found 1".into()),
-            (&idx(0x08, &[0, 1], &[]), &idx(0x08, &[0], &[]), "", "images: expected images, found none".into()),
-            (&images, &idx(0x09, &[2], &[0, 0xff]), "", "labels, label 1: expected a class from 0 to 65535, found -1".into()),
-            (&images, &labels, "classes: [a]", "labels, label 1: expected a class from 0 to 0, found 1".into()),
-            (&images, &labels, "shape: [2]", "shape: expected 1 values, as [1, 1] has, found [2]".into()),
+        let longer = [&images[..], &[0]].concat();
+        let (huge, lying) = (idx(0x0e, &[u32::MAX; 3], &[]), idx(0x08, &[u32::MAX, 1], &[1]));
+        let (unknown, one) = (idx(0x0a, &[2, 1], &[0, 0]), idx(0x08, &[1], &[0]));
+        let (none, unlabelled) = (idx(0x08, &[0, 1], &[]), idx(0x08, &[0], &[]));
+        let negative = idx(0x09, &[2], &[0, 0xff]);
+        let magic = "images: an IDX file (0, 0, a type from 0x08 to 0x0e, the number of dimensions)";
+        // Images, labels, keys, what was expected where, and what was found.
+        type Case<'a> = (&'a [u8], &'a [u8], &'a str, &'a str, &'a str);
+        let cases: &[Case] = &[
+            (b"", &labels, "", magic, "an empty file"),
+            (b"\0\0\x08", &labels, "", magic, "the bytes [00, 00, 08]"),
+            (b"P6\n1 1", &labels, "", magic, "the bytes [50, 36, 0a, 31]"),
+            (&unknown, &labels, "", magic, "the bytes [00, 00, 0a, 02]"),
+            (&[0, 0, 8, 0], &labels, "", magic, "the bytes [00, 00, 08, 00]"),
+            (&images[..14], &labels, "", "images: 3 dimensions", "the end of the file"),
+            (&images[..17], &labels, "", "images: 2 bytes after its header [2, 1, 1]", "1"),
+            (&longer, &labels, "", "images: 2 bytes after its header [2, 1, 1]", "more"),
+            (
+                &huge,
+                &labels,
+                "",
+                "images: at most 8589934592 bytes of elements",
+                "F64 of shape [4294967295, 4294967295, 4294967295]",
+            ),
+            (&lying, &labels, "", "images: 4294967295 bytes after its header [4294967295, 1]", "1"),
+            (&labels, &labels, "", "images: at least 2 dimensions", "1; is this the file of labels?"),
+            (
+                &images,
+                &images,
+                "",
+                "labels: whole numbers of one dimension",
+                "U8 of shape [2, 1, 1]; is this the file of images?",
+            ),
+            (&images, &one, "", "labels: 2 labels, one for each image of images", "1"),
+            (&none, &unlabelled, "", "images: images", "none"),
+            (&images, &negative, "", "labels, label 1: a class from 0 to 65535", "-1"),
+            (&images, &labels, "classes: [a]", "labels, label 1: a class from 0 to 0", "1"),
+            (&images, &labels, "shape: [2]", "shape: 1 values, as [1, 1] has", "[2]"),
         ];
         let folder = tempfile::tempdir().unwrap();
-        for (images, labels, keys, expected) in cases {
+        for (images, labels, keys, expected, found) in cases {
             std::fs::write(folder.path().join("images"), images).unwrap();
             std::fs::write(folder.path().join("labels"), labels).unwrap();
-            assert_eq!(complaint(&FORMAT, &format!("{KEYS}{keys}"), folder.path()), *expected);
+            let expected = format!("{}, found {found}", expected.replacen(": ", ": expected ", 1));
+            assert_eq!(complaint(&FORMAT, &format!("{KEYS}{keys}"), folder.path()), expected);
         }
     }
 

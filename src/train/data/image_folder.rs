@@ -49,11 +49,12 @@ pub enum Layout {
     Hwc,
 }
 
-/// A folder with a folder of pictures (png, jpeg, bmp, gif, webp, pnm) for each class: input f32, target i64. Pictures are
-/// read when they are needed.
+/// A folder with a folder of pictures (png, jpeg, bmp, gif, webp, pnm) for each class: input f32, target i64. Pictures
+/// are read when they are needed.
 ///
-/// Samples come by class, then by path. The format is told from the content. Of a moving picture the first frame counts,
-/// transparency does not, and the orientation that a camera noted is applied. Sizes change by a triangle filter.
+/// Samples come by class, then by path. The format is told from the content. Of a moving picture the first frame
+/// counts, transparency does not, and the orientation that a camera noted is applied. Sizes change by a triangle
+/// filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {

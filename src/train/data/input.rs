@@ -8,8 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::DataError;
 
-/// The most bytes that are read from one file, after decompression: 8 GiB. It keeps a small file that unpacks without end
-/// from taking all memory.
+/// The most bytes that are read from one file, after decompression: 8 GiB. It keeps a small file that unpacks without
+/// end from taking all memory.
 pub(super) const MAX_BYTES: u64 = 8 << 30;
 
 /// What a gzip file begins with (RFC 1952, 2.3.1).

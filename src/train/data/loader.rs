@@ -142,7 +142,7 @@ mod tests {
 
         fn sample(&self, index: usize) -> Result<Sample, DataError> {
             self.reads.fetch_add(1, Ordering::SeqCst);
-            if self.slow && index % 3 == 0 {
+            if self.slow && index.is_multiple_of(3) {
                 std::thread::sleep(Duration::from_micros(200));
             }
             assert_ne!(Some(index), self.panics, "no such luck");
@@ -158,7 +158,11 @@ mod tests {
 
         #[test]
         fn the_loader_gives_what_batches_give(
-            count in 0usize..40, size in 1usize..7, ahead in 1usize..4, bad in prop::option::of(0usize..40), max_bad in 0usize..2,
+            count in 0usize..40,
+            size in 1usize..7,
+            ahead in 1usize..4,
+            bad in prop::option::of(0usize..40),
+            max_bad in 0usize..2,
         ) {
             let trial = |slow| Trial { slow, bad, ..Trial::new(count) }.batches(size, ahead, max_bad);
             let mut direct = trial(false);

@@ -2,11 +2,34 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | open what a recipe names | [`FORMATS`], each a [`DataFormat`]: [`Idx`], [`Csv`], [`ImageFolder`], [`WavFolder`], [`TextLines`] |
+//! | open what a recipe names | [`FORMATS`]: [`Idx`], [`Csv`], [`ImageFolder`], [`WavFolder`], [`TextLines`] |
 //! | train on what a program holds | [`Memory`] |
 //! | set samples aside | [`Split`], [`Subset`] |
 //! | go through them | [`epoch_order`], then [`Batches`], or [`Loader`] to read ahead in the background |
 //! | vary them | [`augment`] |
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use percept::train::data::{
+//!     BatchSettings, Batches, DataFormat, DataSet, Idx, Loader, Split, Subset, epoch_order,
+//! };
+//!
+//! # fn main() -> Result<(), percept::train::data::DataError> {
+//! let idx = Idx::new("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz");
+//! let data: Arc<dyn DataSet> = idx.open("/usr/share/datasets/fashion-mnist".as_ref())?.into();
+//! let parts = Split { test: 0.0, ..Split::default() }.divide(&data)?;
+//! let train: Arc<dyn DataSet> = Arc::new(Subset::new(data.clone(), parts.train)?);
+//! for epoch in 0..10 {
+//!     let order = epoch_order(train.len(), 1, epoch);
+//!     let batches = Batches::new(train.clone(), order, BatchSettings::default(), epoch, None)?;
+//!     for batch in Loader::start(batches)? {
+//!         println!("{:?}", batch?.inputs.shape()); // [32, 1, 28, 28]
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Everything random has a seed and follows from it, the epoch and the number of the sample alone: neither the order of
 //! reading nor the timing of threads changes a bit. Files may be compressed by gzip, which is told from their content.
@@ -46,7 +69,7 @@ mod wav_folder;
 pub use batches::{BadSample, Batch, BatchSettings, Batches, Position};
 pub use classes::Known;
 pub use csv::{Csv, CsvTarget};
-pub use formats::{DataFormat, FORMATS, FormatEntry, format_named};
+pub use formats::{DataFormat, FORMATS, FormatEntry, ReadSettings, format_named};
 pub use idx::Idx;
 pub use image_folder::{Color, Fit, ImageFolder, Layout};
 pub use loader::Loader;

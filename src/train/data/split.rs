@@ -11,8 +11,8 @@ use crate::tensor::Tensor;
 
 /// Parts of one data set: validation and test samples drawn at random, the rest for training.
 ///
-/// Where targets are single class numbers, each class is divided in the same proportion (to within one sample a part), so
-/// that a rare class is found in every part.
+/// Where targets are single class numbers, each class is divided in the same proportion (to within one sample a part),
+/// so that a rare class is found in every part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {

@@ -24,10 +24,11 @@ pub enum TextTarget {
     Tags,
 }
 
-/// A line for each sample, its text and its label in columns of a table: input i64 `[T]`, the numbers of its tokens; target
-/// i64. The file may be gzip. It is held in memory.
+/// A line for each sample, its text and its label in columns of a table: input i64 `[T]`, the numbers of its tokens;
+/// target i64. The file may be gzip. It is held in memory.
 ///
-/// Token 0 is padding, 1 an unknown token. A line without text or label, or with a class that is not known, is a bad sample.
+/// Token 0 is padding, 1 an unknown token. A line without text or label, or with a class that is not known, is a bad
+/// sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextLines {
@@ -61,13 +62,13 @@ pub struct TextLines {
     /// What the label is. Default: class.
     #[serde(default)]
     pub target: TextTarget,
-    /// The names of the classes (or tags) in the order of their numbers. Default: those of the training data, or all that
-    /// occur, in order.
+    /// The names of the classes (or tags) in the order of their numbers. Default: those of the training data, or all
+    /// that occur, in order.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
-    /// A file of tokens, one a line, in the order of their numbers: `<pad>`, `<unk>`, then others. Default: the vocabulary
-    /// of the training data, or one built from this file.
+    /// A file of tokens, one a line, in the order of their numbers: `<pad>`, `<unk>`, then others. Default: the
+    /// vocabulary of the training data, or one built from this file.
     #[serde(default)]
     pub vocabulary: Option<PathBuf>,
     /// How often a token must occur to get a number when the vocabulary is built. Default: 1.
@@ -241,7 +242,9 @@ mod tests {
 
     #[test]
     fn lines_read_as_they_should() {
-        let cases: &[(&str, &str, &[&[i64]], &[&[i64]], &[&str])] = &[
+        // The file, the keys, inputs, targets, labels.
+        type Case<'a> = (&'a str, &'a str, &'a [&'a [i64]], &'a [&'a [i64]], &'a [&'a str]);
+        let cases: &[Case] = &[
             ("aba\tx\nb\tw\n", "", &[&[2, 3, 2], &[3]], &[&[1], &[0]], &["w", "x"]),
             ("aBa\tx\nb\tw\n", "lowercase: true\nlength: 2", &[&[2, 3], &[3, 0]], &[&[1], &[0]], &["w", "x"]),
             ("the cat\tx\nthe\tx\n", "tokens: words\nlength: 3", &[&[2, 3, 0], &[2, 0, 0]], &[&[0], &[0]], &["x"]),

@@ -32,8 +32,8 @@ impl Tokens {
 
 /// Tokens and their numbers: 0 is padding (and the blank of CTC), 1 stands for every unknown token.
 ///
-/// As a file it is UTF-8 text, a token a line in the order of their numbers, in which `\n`, `\r` and `\\` stand for a line
-/// feed, a carriage return and a backslash.
+/// As a file it is UTF-8 text, a token a line in the order of their numbers, in which `\n`, `\r` and `\\` stand for a
+/// line feed, a carriage return and a backslash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     tokens: Vec<String>,
@@ -46,8 +46,8 @@ impl Vocabulary {
     /// Token 1.
     pub const UNKNOWN: &str = "<unk>";
 
-    /// The tokens that occur at least `min_count` times, the most frequent first (equally frequent ones in order of their
-    /// code points), at most `max_tokens` of them.
+    /// The tokens that occur at least `min_count` times, the most frequent first (equally frequent ones in order of
+    /// their code points), at most `max_tokens` of them.
     pub fn build<'a>(tokens: impl Iterator<Item = &'a str>, min_count: usize, max_tokens: Option<usize>) -> Self {
         let mut counts: FxHashMap<&str, usize> = FxHashMap::default();
         for token in tokens {
@@ -134,7 +134,7 @@ impl Vocabulary {
         self.numbers.get(token).copied().unwrap_or(1)
     }
 
-    /// The numbers of tokens, cut or filled with `padding` to `length` where that is given.
+    /// The numbers of tokens, cut or filled with 0 to `length` where that is given.
     pub fn encode(&self, tokens: &[&str], length: Option<usize>) -> Vec<i64> {
         fitted(tokens.iter().map(|token| self.number(token)), length, 0)
     }

@@ -41,8 +41,9 @@ pub enum Keep {
     End,
 }
 
-/// A folder of recordings with a table of labels, or with a folder for each class: input f32 `[samples]`, from −1 to 1, mono
-/// and at one rate; target i64. Recordings are read when they are needed, in every format that a capture of files reads.
+/// A folder of recordings with a table of labels, or with a folder for each class: input f32 `[samples]`, from −1 to 1,
+/// mono and at one rate; target i64. Recordings are read when they are needed, in every format that a capture of files
+/// reads.
 ///
 /// Samples come in the order of the table, or by class and then by path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,8 +64,8 @@ pub struct WavFolder {
     #[serde(default = "default_rate")]
     #[schemars(range(min = 1, max = 768_000))]
     pub sample_rate_hz: u32,
-    /// The length of an input, in seconds: longer recordings are cut, shorter ones end in silence. Default: each as long as
-    /// it is.
+    /// The length of an input, in seconds: longer recordings are cut, shorter ones end in silence. Default: each as
+    /// long as it is.
     #[serde(default)]
     #[schemars(range(min = 0, max = 3600))]
     pub seconds: Option<f64>,
@@ -84,13 +85,13 @@ pub struct WavFolder {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub target_length: Option<usize>,
-    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur, in
-    /// order.
+    /// The names of the classes in the order of their numbers. Default: those of the training data, or all that occur,
+    /// in order.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
-    /// A file of a text's tokens, one a line, in the order of their numbers: `<pad>`, `<unk>`, then others. Default: the
-    /// vocabulary of the training data, or all tokens that occur.
+    /// A file of a text's tokens, one a line, in the order of their numbers: `<pad>`, `<unk>`, then others. Default:
+    /// the vocabulary of the training data, or all tokens that occur.
     #[serde(default)]
     pub vocabulary: Option<PathBuf>,
     /// The longest recording that is read, in seconds; a longer one is a bad sample. Default: 600.
@@ -437,7 +438,8 @@ mod tests {
             (
                 Some("label,file\nx,none.wav\n"),
                 "",
-                "sample 0: ./none.wav: there is no such file; check the path (a relative one starts at the current folder)",
+                "sample 0: ./none.wav: there is no such file; check the path \
+                 (a relative one starts at the current folder)",
             ),
             (Some(good), "classes: [y]", "sample 0: t.csv, line 2: expected one of the classes `y`, found `x`"),
             (Some(good), "", "no complaint"),

@@ -8,8 +8,8 @@ use super::super::random::Random;
 use super::{Change, expect_within};
 use crate::tensor::Tensor;
 
-/// x · a + b with a random factor a and a random offset b, the same for all elements of a sample: brightness of a picture,
-/// loudness of sound. Inputs of any rank.
+/// x · a + b with a random factor a and a random offset b, the same for all elements of a sample: brightness of a
+/// picture, loudness of sound. Inputs of any rank.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Brightness {

@@ -9,9 +9,9 @@ use super::planes::Planes;
 use super::{Change, expect_within};
 use crate::tensor::Tensor;
 
-/// A part of the input at a random place, after elements of `fill` are put around it: with a padding of 4 and the size left
-/// as it is, what small pictures are commonly trained with (He et al., CVPR 2016, section 4.2). Validation and test data are
-/// not cropped, so a size of its own fits models that take inputs of any size.
+/// A part of the input at a random place, after elements of `fill` are put around it: with a padding of 4 and the size
+/// left as it is, what small pictures are commonly trained with (He et al., CVPR 2016, section 4.2). Validation and
+/// test data are not cropped, so a size of its own fits models that take inputs of any size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Crop {

@@ -29,7 +29,8 @@ pub struct FrequencyMask {
     /// The value of what is blanked out. Default: 0.
     #[serde(default)]
     pub value: f32,
-    /// The axis of frequency, counted from the front, or, when negative, from the back. Default: -1, as in `[frames, bands]`.
+    /// The axis of frequency, counted from the front, or, when negative, from the back. Default: -1, as in `[frames,
+    /// bands]`.
     #[serde(default = "axis")]
     pub axis: i64,
 }

@@ -8,8 +8,9 @@ use super::super::random::Random;
 use super::expect_within;
 use crate::tensor::{DType, Tensor};
 
-/// Each sample of a minibatch mixed with another of it: λ·x + (1 − λ)·x′, and the targets likewise, with λ drawn from the
-/// distribution Beta(α, α) once a minibatch. Class numbers become probabilities `[N, classes]`, which cross-entropy takes.
+/// Each sample of a minibatch mixed with another of it: λ·x + (1 − λ)·x′, and the targets likewise, with λ drawn from
+/// the distribution Beta(α, α) once a minibatch. Class numbers become probabilities `[N, classes]`, which cross-entropy
+/// takes.
 ///
 /// Source: Zhang et al., *mixup: Beyond Empirical Risk Minimization*, ICLR 2018, section 2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

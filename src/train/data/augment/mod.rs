@@ -1,8 +1,9 @@
-//! Augmentation: random changes of training samples that leave their targets what they are (or, by [`Mixup`], mix them).
+//! Augmentation: random changes of training samples that leave their targets what they are (or, by [`Mixup`], mix
+//! them).
 //!
 //! Inputs are f32: `[width]` (sound), `[height, width]` (a picture, or features with time before frequency) or
-//! `[channels, height, width]`. What is drawn for a sample follows from the seed, the epoch, the number of the sample and the
-//! place of the step in the list, never from what was read before it or on which thread.
+//! `[channels, height, width]`. What is drawn for a sample follows from the seed, the epoch, the number of the sample
+//! and the place of the step in the list, never from what was read before it or on which thread.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -209,7 +210,8 @@ mod tests {
                 let batches = Batches::new(data.clone(), order, settings, epoch, Some(augmenter.clone())).unwrap();
                 for batch in Loader::start(batches).unwrap() {
                     let batch = batch.unwrap();
-                    let alone = augmenter.sample(data.sample(batch.indices[0]).unwrap(), epoch, batch.indices[0]).unwrap();
+                    let index = batch.indices[0];
+                    let alone = augmenter.sample(data.sample(index).unwrap(), epoch, index).unwrap();
                     prop_assert_eq!(batch.inputs.reshape(vec![2, 4, 3]).unwrap(), alone.input);
                 }
             }

@@ -185,6 +185,29 @@ fn damaged_files_are_errors_or_graphs() {
     }
 }
 
+#[test]
+fn a_graph_that_needs_more_than_it_may_have_is_refused() {
+    let mut graph = Graph::new("wide");
+    let scalar = SymbolicShape::known(&[1]);
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, scalar));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    graph.initializers.push(("shape".into(), Tensor::from_vec(vec![1000i64, 100])));
+    graph.nodes.push(Node::new("Expand", ["x", "shape"], ["wide"]));
+    graph.nodes.push(Node::new("Relu", ["wide"], ["y"]));
+    let x = Tensor::from_vec(vec![1.0f32]);
+    // Two values of 400,000 bytes.
+    for (memory, part) in
+        [(300_000, "`wide` would have shape [1000, 100]"), (700_000, "its values take more"), (900_000, "")]
+    {
+        let mut network = Network::new(&Model::new(graph.clone(), 17)).expect("it is a model");
+        network.set_memory(memory);
+        match network.run(&[("x", &x)]) {
+            Ok(outputs) => assert!(part.is_empty() && outputs[0].len() == 100_000, "{memory}"),
+            Err(error) => assert!(!part.is_empty() && error.to_string().contains(part), "{memory}: {error}"),
+        }
+    }
+}
+
 /// Reads, runs and differentiates what it can.
 fn attempt(bytes: &[u8], inputs: &[Tensor]) -> Reached {
     let Ok(model) = Model::decode(bytes, None) else { return Reached::NoModel };

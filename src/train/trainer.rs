@@ -400,8 +400,8 @@ mod tests {
     use super::*;
     use crate::engine::optimizers::Adam;
     use crate::engine::{Loss, Optimizer, TrainingOptions};
-    use crate::train::data::DataError;
-    use crate::zoo::Mlp;
+    use crate::train::data::{DataError, Sample};
+    use crate::zoo::{Architecture, Mlp};
 
     /// Points in a square, class 1 inside a circle; every `bad`-th cannot be read.
     struct Circle {

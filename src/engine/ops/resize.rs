@@ -496,12 +496,6 @@ mod tests {
                     .initializer(scales(&[2.0]))
                     .output_tensor(Tensor::from_vec(vec!["a".to_string(); 2])),
                 Case::new()
-                    .input(&[0, 1 << 40, 1 << 40], &[])
-                    .left_out()
-                    .initializer(scales(&[1.0, 2.0, 2.0]))
-                    .string("mode", "linear")
-                    .output(&[0, 2 << 40, 2 << 40], &[]),
-                Case::new()
                     .tensor(Tensor::from_vec(vec![1u8]))
                     .left_out()
                     .left_out()
@@ -510,7 +504,7 @@ mod tests {
                     .output_tensor(Tensor::from_vec(Vec::<u8>::new())),
                 by(0.0).error("scales above 0"),
                 by(f32::NAN).error("scales above 0"),
-                by(1e30).error("too large"),
+                by(1e30).error("which is more than"),
                 to(-1).error("input 3: expected sizes"),
                 line().initializer(scales(&[1.0, 1.0])).error("expected 1 values, found 2"),
                 by(2.0).constant_ints(&[8]).error("both or neither"),

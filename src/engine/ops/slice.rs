@@ -240,11 +240,6 @@ mod tests {
                     .constant_ints(&[-1])
                     .constant_ints(&[9])
                     .output_tensor(Tensor::from_vec(vec!["b".to_string()])),
-                Case::new()
-                    .input(&[0, 1 << 40, 1 << 40], &[])
-                    .constant_ints(&[0])
-                    .constant_ints(&[9])
-                    .output(&[0, 1 << 40, 1 << 40], &[]),
                 cut(0, 1, 0).error("steps other than 0"),
                 line().constant_ints(&[1]).error("expected 3 to 5 inputs, found 2"),
                 line().constant_ints(&[1, 2]).constant_ints(&[3]).error("as many starts"),

@@ -91,13 +91,9 @@ mod tests {
                 Case::new().random_input(&[2, 3, 1, 2]).constant_ints(&[2, 2, 3, 2]),
                 Case::new().random_input(&[0, 2]).constant_ints(&[3, 2]),
                 Case::new().random_input(&[]).constant_ints(&[]),
-                Case::new()
-                    .input(&[0, 1 << 40, 1 << 40], &[])
-                    .constant_ints(&[1, 2, 3])
-                    .output(&[0, 2 << 40, 3 << 40], &[]),
                 x().constant_ints(&[2]).error("2 counts, one for each axis"),
                 x().constant_ints(&[2, -1]).error("2 counts, one for each axis"),
-                x().constant_ints(&[i64::MAX, 9]).error("too large"),
+                x().constant_ints(&[i64::MAX, 9]).error("which is more than"),
                 x().input(&[2], &[1.0, 1.0]).error("expected i64 or i32"),
                 x().error("expected 2 inputs"),
             ],

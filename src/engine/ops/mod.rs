@@ -5,6 +5,7 @@ pub mod broadcast;
 pub mod global_pool;
 pub mod lp_norm;
 pub mod pooling;
+pub mod quantized;
 pub mod unary;
 pub mod window;
 
@@ -12,6 +13,8 @@ mod add;
 mod average_pool;
 mod conv;
 mod conv_transpose;
+mod dequantize_linear;
+mod dynamic_quantize_linear;
 mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
@@ -19,6 +22,7 @@ mod global_max_pool;
 mod lp_pool;
 mod max_pool;
 mod max_unpool;
+mod quantize_linear;
 mod relu;
 mod reshape;
 
@@ -37,6 +41,8 @@ pub const OPS: &[OpEntry] = &[
     average_pool::ENTRY,
     conv::ENTRY,
     conv_transpose::ENTRY,
+    dequantize_linear::ENTRY,
+    dynamic_quantize_linear::ENTRY,
     gemm::ENTRY,
     global_average_pool::ENTRY,
     global_lp_pool::ENTRY,
@@ -44,6 +50,7 @@ pub const OPS: &[OpEntry] = &[
     lp_pool::ENTRY,
     max_pool::ENTRY,
     max_unpool::ENTRY,
+    quantize_linear::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
 ];

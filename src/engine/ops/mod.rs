@@ -3,6 +3,9 @@
 pub mod binary;
 pub mod broadcast;
 pub mod global_pool;
+pub mod integer_conv;
+pub mod integer_matmul;
+pub mod integer_products;
 pub mod lp_norm;
 pub mod pooling;
 pub mod quantized;
@@ -12,6 +15,7 @@ pub mod window;
 mod add;
 mod average_pool;
 mod conv;
+mod conv_integer;
 mod conv_transpose;
 mod dequantize_linear;
 mod dynamic_quantize_linear;
@@ -20,8 +24,11 @@ mod global_average_pool;
 mod global_lp_pool;
 mod global_max_pool;
 mod lp_pool;
+mod matmul_integer;
 mod max_pool;
 mod max_unpool;
+mod qlinear_conv;
+mod qlinear_matmul;
 mod quantize_linear;
 mod relu;
 mod reshape;
@@ -40,6 +47,7 @@ pub const OPS: &[OpEntry] = &[
     add::ENTRY,
     average_pool::ENTRY,
     conv::ENTRY,
+    conv_integer::ENTRY,
     conv_transpose::ENTRY,
     dequantize_linear::ENTRY,
     dynamic_quantize_linear::ENTRY,
@@ -48,8 +56,11 @@ pub const OPS: &[OpEntry] = &[
     global_lp_pool::ENTRY,
     global_max_pool::ENTRY,
     lp_pool::ENTRY,
+    matmul_integer::ENTRY,
     max_pool::ENTRY,
     max_unpool::ENTRY,
+    qlinear_conv::ENTRY,
+    qlinear_matmul::ENTRY,
     quantize_linear::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,

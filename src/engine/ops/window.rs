@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn positions_and_taps_are_those_on_the_input() {
-        for input in [1, 2, 5, 9] {
+        for input in [1usize, 2, 5, 9] {
             for (kernel, stride, dilation, before, after) in
                 [(1, 1, 1, 0, 0), (3, 1, 1, 1, 1), (3, 2, 1, 0, 1), (2, 3, 2, 2, 1), (5, 1, 2, 4, 6), (1, 2, 1, 3, 3)]
             {

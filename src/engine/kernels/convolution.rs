@@ -1,4 +1,5 @@
-//! Convolution in one to three dimensions, forward and backward, by matrix products over blocks of window positions.
+//! Convolution in one to three dimensions, forward and backward: [`direct`](super::direct) where that is worth it, by
+//! matrix products over blocks of window positions elsewhere (many channels over few positions, windows of one element).
 //!
 //! The positions of all items stand in one row; a block of them is gathered into a matrix with a row for each channel
 //! and element of the window ("im2col") that stays in the cache, and multiplied with the filters. A block lies in one
@@ -424,8 +425,7 @@ impl<T: Shifted> Workspace<T> {
         }
     }
 
-    /// For each row of the gathered matrix: calls `visit` with the row, and for each run its place in the row, the first
-    /// input element and the positions of the run that lie on the input.
+    /// Gathers what lies under the window at the positions of all runs: zero where that is padding.
     fn gather(&mut self, sizes: &Sizes, x: &[T], group: usize, len: usize) {
         let (stride, runs) = (sizes.axes[2].stride, &self.runs);
         for_rows(sizes, group, |row, tap| {

@@ -12,6 +12,9 @@ pub mod global_pool;
 pub mod indexing;
 pub mod interpolate;
 pub mod logic;
+pub mod integer_conv;
+pub mod integer_matmul;
+pub mod integer_products;
 pub mod lp_norm;
 pub mod permute;
 pub mod places;
@@ -20,6 +23,7 @@ pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
+pub mod quantized;
 pub mod unary;
 pub mod variadic;
 pub mod window;
@@ -52,6 +56,7 @@ mod concat;
 mod constant;
 mod constant_of_shape;
 mod conv;
+mod conv_integer;
 mod conv_transpose;
 mod cos;
 mod cosh;
@@ -72,6 +77,8 @@ mod gather;
 mod gather_elements;
 mod gather_nd;
 mod gelu;
+mod dequantize_linear;
+mod dynamic_quantize_linear;
 mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
@@ -127,6 +134,12 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
+mod matmul_integer;
+mod max_pool;
+mod max_unpool;
+mod qlinear_conv;
+mod qlinear_matmul;
+mod quantize_linear;
 mod relu;
 mod reshape;
 mod resize;
@@ -205,6 +218,7 @@ pub const OPS: &[OpEntry] = &[
     constant::ENTRY,
     constant_of_shape::ENTRY,
     conv::ENTRY,
+    conv_integer::ENTRY,
     conv_transpose::ENTRY,
     cos::ENTRY,
     cosh::ENTRY,
@@ -225,6 +239,8 @@ pub const OPS: &[OpEntry] = &[
     gather_elements::ENTRY,
     gather_nd::ENTRY,
     gelu::ENTRY,
+    dequantize_linear::ENTRY,
+    dynamic_quantize_linear::ENTRY,
     gemm::ENTRY,
     global_average_pool::ENTRY,
     global_lp_pool::ENTRY,
@@ -280,6 +296,12 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
+    matmul_integer::ENTRY,
+    max_pool::ENTRY,
+    max_unpool::ENTRY,
+    qlinear_conv::ENTRY,
+    qlinear_matmul::ENTRY,
+    quantize_linear::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,

@@ -25,6 +25,9 @@ pub enum AutoPad {
     Valid,
 }
 
+/// `strides`, `dilations` and `pads` with a value for each dimension, and `auto_pad`.
+pub type Settings = (Vec<usize>, Vec<usize>, Vec<usize>, AutoPad);
+
 /// The attributes of a sliding window.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -184,7 +187,7 @@ impl Window {
     }
 
     /// The attributes `strides`, `dilations` and `pads` for `rank` dimensions, and `auto_pad`.
-    pub fn settings(&self, rank: usize) -> Result<(Vec<usize>, Vec<usize>, Vec<usize>, AutoPad), OpError> {
+    pub fn settings(&self, rank: usize) -> Result<Settings, OpError> {
         Ok((
             listed("strides", &self.strides, rank, 1)?,
             listed("dilations", &self.dilations, rank, 1)?,
@@ -314,11 +317,11 @@ mod tests {
 
     #[test]
     fn positions_and_taps_are_those_on_the_input() {
-        for input in [1, 2, 5, 9] {
+        for input in [1usize, 2, 5, 9] {
             for (kernel, stride, dilation, before, after) in
                 [(1, 1, 1, 0, 0), (3, 1, 1, 1, 1), (3, 2, 1, 0, 1), (2, 3, 2, 2, 1), (5, 1, 2, 4, 6), (1, 2, 1, 3, 3)]
             {
-                let Some(room) = (input + before + after as usize).checked_sub((kernel - 1) * dilation + 1) else {
+                let Some(room) = (input + before + after).checked_sub((kernel - 1) * dilation + 1) else {
                     continue;
                 };
                 let axis = Axis { input, output: room / stride + 1, kernel, stride, dilation, before, after };

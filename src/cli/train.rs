@@ -85,7 +85,7 @@ fn train_to_the_end(
     let mut failed = None;
     let history = prepared.trainer.history().len();
     prepared.trainer.run(|progress| {
-        show.progress(&progress, clock.now().since(began).as_secs_f64());
+        show.progress(&progress, clock.now().since(began).as_seconds());
         if let Progress::Epoch(epoch) = progress
             && let Err(error) = log.write(epoch)
         {
@@ -102,7 +102,7 @@ fn train_to_the_end(
         return Err(error);
     }
     let trained = prepared.trainer.history().len() - history;
-    let seconds = clock.now().since(began).as_secs_f64();
+    let seconds = clock.now().since(began).as_seconds();
     if trained > 0 {
         global.note(format!("{trained} epochs in {}", duration(seconds)));
     }

@@ -10,20 +10,20 @@ pub mod compare;
 pub mod convert;
 pub mod global_pool;
 pub mod indexing;
-pub mod interpolate;
-pub mod logic;
 pub mod integer_conv;
 pub mod integer_matmul;
 pub mod integer_products;
+pub mod interpolate;
+pub mod logic;
 pub mod lp_norm;
 pub mod permute;
 pub mod places;
 pub mod pooling;
+pub mod quantized;
 pub mod rearrange;
 pub mod recurrent;
 pub mod reduce;
 pub mod standardize;
-pub mod quantized;
 pub mod unary;
 pub mod variadic;
 pub mod window;
@@ -62,8 +62,10 @@ mod cos;
 mod cosh;
 mod cum_sum;
 mod depth_to_space;
+mod dequantize_linear;
 mod div;
 mod dropout;
+mod dynamic_quantize_linear;
 mod einsum;
 mod elu;
 mod equal;
@@ -77,8 +79,6 @@ mod gather;
 mod gather_elements;
 mod gather_nd;
 mod gelu;
-mod dequantize_linear;
-mod dynamic_quantize_linear;
 mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
@@ -105,6 +105,7 @@ mod lp_pool;
 mod lrn;
 mod lstm;
 mod matmul;
+mod matmul_integer;
 mod max;
 mod max_pool;
 mod max_unpool;
@@ -122,6 +123,9 @@ mod or;
 mod pad;
 mod pow;
 mod prelu;
+mod qlinear_conv;
+mod qlinear_matmul;
+mod quantize_linear;
 mod range;
 mod reciprocal;
 mod reduce_l1;
@@ -134,12 +138,6 @@ mod reduce_min;
 mod reduce_prod;
 mod reduce_sum;
 mod reduce_sum_square;
-mod matmul_integer;
-mod max_pool;
-mod max_unpool;
-mod qlinear_conv;
-mod qlinear_matmul;
-mod quantize_linear;
 mod relu;
 mod reshape;
 mod resize;
@@ -224,8 +222,10 @@ pub const OPS: &[OpEntry] = &[
     cosh::ENTRY,
     cum_sum::ENTRY,
     depth_to_space::ENTRY,
+    dequantize_linear::ENTRY,
     div::ENTRY,
     dropout::ENTRY,
+    dynamic_quantize_linear::ENTRY,
     einsum::ENTRY,
     elu::ENTRY,
     equal::ENTRY,
@@ -239,8 +239,6 @@ pub const OPS: &[OpEntry] = &[
     gather_elements::ENTRY,
     gather_nd::ENTRY,
     gelu::ENTRY,
-    dequantize_linear::ENTRY,
-    dynamic_quantize_linear::ENTRY,
     gemm::ENTRY,
     global_average_pool::ENTRY,
     global_lp_pool::ENTRY,
@@ -267,6 +265,7 @@ pub const OPS: &[OpEntry] = &[
     lrn::ENTRY,
     lstm::ENTRY,
     matmul::ENTRY,
+    matmul_integer::ENTRY,
     max::ENTRY,
     max_pool::ENTRY,
     max_unpool::ENTRY,
@@ -284,6 +283,9 @@ pub const OPS: &[OpEntry] = &[
     pad::ENTRY,
     pow::ENTRY,
     prelu::ENTRY,
+    qlinear_conv::ENTRY,
+    qlinear_matmul::ENTRY,
+    quantize_linear::ENTRY,
     range::ENTRY,
     reciprocal::ENTRY,
     reduce_l1::ENTRY,
@@ -296,12 +298,6 @@ pub const OPS: &[OpEntry] = &[
     reduce_prod::ENTRY,
     reduce_sum::ENTRY,
     reduce_sum_square::ENTRY,
-    matmul_integer::ENTRY,
-    max_pool::ENTRY,
-    max_unpool::ENTRY,
-    qlinear_conv::ENTRY,
-    qlinear_matmul::ENTRY,
-    quantize_linear::ENTRY,
     relu::ENTRY,
     reshape::ENTRY,
     resize::ENTRY,

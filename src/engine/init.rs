@@ -61,7 +61,7 @@ impl Initializer {
 }
 
 /// The stream of random numbers that initialisers use.
-pub(super) const STREAM: u128 = 0xa02b_dbf7_bb3c_0a7a_c28f_a16a_64ab_f96;
+pub(super) const STREAM: u128 = 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96;
 
 fn fans_of(shape: &[usize]) -> (usize, usize) {
     match shape {
@@ -89,7 +89,7 @@ fn normal(random: &mut impl Rng) -> f64 {
 fn orthogonal(shape: &[usize], random: &mut Pcg64) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let rows = shape.first().copied().unwrap_or(1);
-    let columns = if rows == 0 { 0 } else { count / rows };
+    let columns = count.checked_div(rows).unwrap_or(0);
     if count == 0 {
         return Vec::new();
     }

@@ -655,7 +655,7 @@ impl Worker {
         let mut written = std::mem::take(&mut self.written);
         let mut emitted = self.out.drain_sealed();
         for result in self.results.drain(..) {
-            written.add(result.write(&shared, &mut core.writer, &mut emitted));
+            written.add(result.write(shared, &mut core.writer, &mut emitted));
         }
         drop(emitted);
         self.tally.written += written.packets;

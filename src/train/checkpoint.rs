@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::error::TrainError;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, TensorError};
 
 /// Tensors by name, and text by key.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,41 +24,32 @@ impl Checkpoint {
     /// the old checkpoint or the new one, whole.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
-        let bytes: Result<Vec<(Vec<u8>, Dtype, &str, &Tensor)>, TrainError> = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| match tensor.dtype() {
+        let encode = |name: &str, tensor: &Tensor| -> Result<(Vec<u8>, Dtype), String> {
+            let wrong = |error: TensorError| error.to_string();
+            match tensor.dtype() {
                 DType::F32 => {
-                    let values = tensor.as_slice::<f32>().map_err(|error| fault(error.to_string()))?;
-                    Ok((
-                        values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-                        Dtype::F32,
-                        name.as_str(),
-                        tensor,
-                    ))
+                    let values = tensor.as_slice::<f32>().map_err(wrong)?.iter();
+                    Ok((values.flat_map(|value| value.to_le_bytes()).collect(), Dtype::F32))
                 }
                 DType::F64 => {
-                    let values = tensor.as_slice::<f64>().map_err(|error| fault(error.to_string()))?;
-                    Ok((
-                        values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-                        Dtype::F64,
-                        name.as_str(),
-                        tensor,
-                    ))
+                    let values = tensor.as_slice::<f64>().map_err(wrong)?.iter();
+                    Ok((values.flat_map(|value| value.to_le_bytes()).collect(), Dtype::F64))
                 }
-                found => Err(fault(format!("expected tensors of f32 or f64, found `{name}` of {found}"))),
-            })
-            .collect();
-        let bytes = bytes?;
-        let views: Result<Vec<(&str, TensorView<'_>)>, TrainError> = bytes
-            .iter()
-            .map(|(bytes, dtype, name, tensor)| {
-                let view = TensorView::new(*dtype, tensor.shape().to_vec(), bytes);
-                view.map(|view| (*name, view)).map_err(|error| fault(error.to_string()))
-            })
-            .collect();
+                found => Err(format!("expected tensors of f32 or f64, found `{name}` of {found}")),
+            }
+        };
+        let mut encoded = Vec::with_capacity(self.tensors.len());
+        for (name, tensor) in &self.tensors {
+            let (bytes, dtype) = encode(name, tensor).map_err(fault)?;
+            encoded.push((name.as_str(), tensor.shape(), dtype, bytes));
+        }
+        let mut views = Vec::with_capacity(encoded.len());
+        for (name, shape, dtype, bytes) in &encoded {
+            let view = TensorView::new(*dtype, shape.to_vec(), bytes).map_err(|error| fault(error.to_string()))?;
+            views.push((*name, view));
+        }
         let content =
-            safetensors::serialize(views?, Some(self.notes.clone())).map_err(|error| fault(error.to_string()))?;
+            safetensors::serialize(views, Some(self.notes.clone())).map_err(|error| fault(error.to_string()))?;
         write_whole(path, &content).map_err(|error| fault(error.to_string()))
     }
 

@@ -419,7 +419,7 @@ mod tests {
         }
 
         fn sample(&self, index: usize) -> Result<Sample, DataError> {
-            if self.bad.is_some_and(|bad| index % bad == 0) {
+            if self.bad.is_some_and(|bad| index.is_multiple_of(bad)) {
                 let (path, place) = ("circle".into(), format!(", sample {index}"));
                 return Err(DataError::Format { path, place, expected: "a point".into(), found: "none".into() });
             }

@@ -31,6 +31,9 @@ pub trait Architecture: Send + Sync + fmt::Debug {
     fn build(&self, seed: u64) -> Result<Model, EngineError>;
 }
 
+/// Reads the arguments of an architecture from a mapping; reports every fault at once.
+pub type ReadArchitecture = fn(&Node, &Source) -> Result<Box<dyn Architecture>, Faults>;
+
 /// A line of [`ZOO`].
 #[derive(Clone, Copy)]
 pub struct ZooEntry {
@@ -43,7 +46,7 @@ pub struct ZooEntry {
     /// The JSON Schema of its arguments, with their documentation and defaults.
     pub schema: fn() -> serde_json::Value,
     /// Reads its arguments from a mapping; reports every fault at once.
-    pub read: fn(&Node, &Source) -> Result<Box<dyn Architecture>, Faults>,
+    pub read: ReadArchitecture,
 }
 
 impl ZooEntry {

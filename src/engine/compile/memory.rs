@@ -18,6 +18,9 @@ pub(super) fn byte_len(dtype: DType, shape: &[usize]) -> Option<usize> {
     element_count(shape)?.checked_mul(dtype.byte_width().unwrap_or(size_of::<String>()))
 }
 
+/// The cells of a plan, its steps with places in the stead of variables, and the place of every variable.
+pub(super) type Assigned = (Vec<Cell>, Vec<Step<Place>>, Vec<Place>);
+
 /// A plan in the making: its steps speak of variables, which get their cells at the end.
 pub(super) struct Layout {
     vars: Vec<Var>,
@@ -83,7 +86,7 @@ impl Layout {
 
     /// Assigns the cells: the steps with places in the stead of variables, and the place of every variable. `None` when
     /// the cells would take more than `limit` bytes.
-    pub fn finish(self, limit: usize) -> Option<(Vec<Cell>, Vec<Step<Place>>, Vec<Place>)> {
+    pub fn finish(self, limit: usize) -> Option<Assigned> {
         let Layout { vars, steps, constants } = self;
         let mut last_use: HashMap<usize, usize> = HashMap::new();
         for (index, step) in steps.iter().enumerate() {

@@ -95,11 +95,11 @@ impl<T: Float> Kernel for CosineKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (a, b, target) = (io.input::<T>(0)?, io.input::<T>(1)?, io.input::<T>(2)?);
         let mut sum = 0.0;
-        for row in 0..self.rows {
+        for (row, target) in target.iter().enumerate().take(self.rows) {
             let range = row * self.size..(row + 1) * self.size;
             let (dot, aa, bb) = products(&a[range.clone()], &b[range]);
             let cosine = dot / (aa * bb).sqrt();
-            sum += if target[row] > T::zero() { 1.0 - cosine } else { (cosine - self.margin).max(0.0) };
+            sum += if *target > T::zero() { 1.0 - cosine } else { (cosine - self.margin).max(0.0) };
         }
         io.output::<T>(0)?.fill(T::of(sum / self.rows.max(1) as f64));
         Ok(())
@@ -109,18 +109,18 @@ impl<T: Float> Kernel for CosineKernel<T> {
         let (a, b, target) = (io.input::<T>(0)?, io.input::<T>(1)?, io.input::<T>(2)?);
         let d_loss = io.d_output::<T>(0)?.first().map_or(0.0, |d| d.wide()) / self.rows.max(1) as f64;
         let (mut da, mut db) = (io.d_input::<T>(0)?, io.d_input::<T>(1)?);
-        for row in 0..self.rows {
+        for (row, target) in target.iter().enumerate().take(self.rows) {
             let range = row * self.size..(row + 1) * self.size;
             let (a, b) = (&a[range.clone()], &b[range.clone()]);
             let (dot, aa, bb) = products(a, b);
             let norm = (aa * bb).sqrt();
             let cosine = dot / norm;
-            let by_cosine = match target[row] > T::zero() {
+            let by_cosine = match *target > T::zero() {
                 true => -d_loss,
                 false if cosine > self.margin => d_loss,
                 false => 0.0,
             };
-            let mut fill = |to: &mut Option<&mut [T]>, own: &[T], other: &[T], square: f64| {
+            let fill = |to: &mut Option<&mut [T]>, own: &[T], other: &[T], square: f64| {
                 let Some(to) = to else { return };
                 for ((to, own), other) in to[range.clone()].iter_mut().zip(own).zip(other) {
                     *to = T::of(by_cosine * (other.wide() / norm - cosine * own.wide() / square));

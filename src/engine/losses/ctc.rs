@@ -155,7 +155,7 @@ impl<T: Float> CtcKernel<T> {
         }
         // State s is a blank when s is even, else label s / 2.
         let states = 2 * target.len() + 1;
-        let class = |state: usize| if state % 2 == 0 { blank } else { target[state / 2] as usize };
+        let class = |state: usize| if state.is_multiple_of(2) { blank } else { target[state / 2] as usize };
         // A label may follow the one before at once when they differ.
         let skips = |state: usize| state >= 3 && state % 2 == 1 && target[state / 2] != target[state / 2 - 1];
         let width = 2 * self.longest + 1;

@@ -65,7 +65,7 @@ impl Op for Reshape {
                 (Some(0), Some(_)) => false,
                 (Some(others), Some(index)) => {
                     dims[index] = Dim::Known(count / others);
-                    count % others == 0
+                    count.is_multiple_of(others)
                 }
                 (None, _) => false,
             };

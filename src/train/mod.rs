@@ -1,6 +1,7 @@
 //! Floor 7: offline training. Data sets, recipes, and the trainer that runs them.
 
 pub mod checkpoint;
+pub mod curve;
 pub mod data;
 mod error;
 pub mod metrics;

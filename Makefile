@@ -78,15 +78,19 @@ docs: ## the documentation builds without a warning
 architecture: ## floors, fences and the top level
 	$(CARGO) test $(LOCKED) --test architecture
 
-# The peers' Python is prepared unless PERCEPT_BENCH_PEERS is 0, or PERCEPT_BENCH_PYTHON names one that has them.
+# The peers' Python is prepared unless PERCEPT_BENCH_PEERS is 0, or PERCEPT_BENCH_PYTHON names one that has them;
+# so is PyTorch's, unless PERCEPT_BENCH_TORCH names one.
 bench: build ## the benchmarks beside their peers, printed as tables (PERCEPT_BENCH_PEERS=0: without peers)
 	@echo 'percept setup pipelines/speech.yaml'; "$(TARGET_DIR)/release/percept" setup pipelines/speech.yaml
 ifneq ($(PERCEPT_BENCH_PEERS),0)
 ifndef PERCEPT_BENCH_PYTHON
 	@bash benches/peers/prepare "$(TARGET_DIR)/peers"
 endif
+ifndef PERCEPT_BENCH_TORCH
+	@bash benches/peers/prepare "$(TARGET_DIR)/peers/torch" training-requirements.txt || echo "training: without PyTorch beside it"
 endif
-	$(CARGO) bench $(LOCKED) --bench links --bench speech --bench voice_gate
+endif
+	$(CARGO) bench $(LOCKED) --bench links --bench speech --bench voice_gate --bench training
 
 clean: ## remove what was built; fetched models stay in the user's cache
 	$(CARGO) clean

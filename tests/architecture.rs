@@ -44,6 +44,9 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["symphonia", "symphonia_core"], &["codec"]),
     (&["clap", "clap_complete", "indicatif", "tracing_subscriber"], &["cli"]),
     (&["metrics_exporter_prometheus"], &["cli", "serve"]),
+    (&["gemm", "pulp"], &["engine"]),
+    (&["safetensors"], &["train"]),
+    (&["tiny_skia", "skrifa"], &["train"]),
 ];
 
 /// The only module that asks the system for the time.

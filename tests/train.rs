@@ -47,6 +47,8 @@ fn xor_is_trained_measured_and_runs() {
     let trained = folder.path().join("trained");
     assert!(stdout.contains("written: ") && trained.join("model.onnx").is_file(), "{stdout}");
     assert_eq!(records(&trained.join("log.jsonl")).len(), 300);
+    assert!(fs::read(trained.join("curve.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(fs::read_to_string(trained.join("curve.svg")).unwrap().starts_with("<svg"));
 
     let (code, stdout, stderr) =
         run(percept().arg("eval").arg(trained.join("model.onnx")).arg("--data").arg(folder.path()));

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::global::Global;
 use super::signals::{Signal, interrupted};
 use super::{CliError, Exit, output};
+use crate::train::curve;
 use crate::train::{Epoch, Prepared, Progress, Recipe, Then};
 use crate::units::{Clock, SystemClock};
 
@@ -59,6 +60,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let log = Log::open(&folder.join("log.jsonl"), &before)?;
     let stopped = train_to_the_end(&mut prepared, &recipe, log, global)?;
     if let Some(signal) = stopped {
+        draw(&prepared, &recipe, &folder)?;
         let command = format!("percept train {} --resume", args.recipe.display());
         global.note(format!("stopped; the last whole epoch is kept. Go on with: {command}"));
         return Ok(match signal {
@@ -140,20 +142,28 @@ fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Glob
     }
     let mut model = prepared.trainer.training().model();
     model.doc_string = recipe.settings.summary.clone();
-    let write = |name: &str, content: &[u8]| {
-        let path = folder.join(name);
-        fs::write(&path, content).map_err(|source| CliError::Write { path, source })
-    };
+    draw(prepared, recipe, folder)?;
     let path = folder.join("model.onnx");
     model.save(&path).map_err(|error| CliError::failed(error.to_string()))?;
     if !prepared.labels.is_empty() {
-        write("labels.txt", format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
+        write(&folder.join("labels.txt"), format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
     }
     text.push_str(&format!("written: {}\n", path.display()));
     if !global.quiet {
         output::print(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// The curve, as vectors and as a picture.
+fn draw(prepared: &Prepared, recipe: &Recipe, folder: &Path) -> Result<(), CliError> {
+    let (name, history) = (&recipe.settings.name, prepared.trainer.history());
+    write(&folder.join("curve.svg"), curve::svg(name, history).as_bytes())?;
+    write(&folder.join("curve.png"), &curve::png(name, history)?)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), CliError> {
+    fs::write(path, content).map_err(|source| CliError::Write { path: path.to_owned(), source })
 }
 
 /// A line of JSON for each epoch.

@@ -45,7 +45,7 @@ mod tests {
         let folders: BTreeSet<String> = fs::read_dir(MODELS)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .filter(|entry| entry.path().join("card.yaml").is_file())
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         let table: Vec<_> = BUILT_IN.iter().map(|card| card.name.to_owned()).collect();

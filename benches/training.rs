@@ -1,10 +1,10 @@
 //! Training steps beside PyTorch: forward, loss, backward and update by gradient descent, on the works that the engine
 //! was designed for; and one-sample updates of a linear model beside a NumPy loop.
 //!
-//! `cargo bench --bench training -- [WORK…]` (all works whose name begins so). Ours and the peer's take turns on the same
-//! work in chunks of about 0.2 s, and each row is the median over rounds, of CPU time and of wall time; a ratio is the
-//! median over the rounds' own ratios, so that what else the machine does falls on both. The peer is one long-lived
-//! process, `peers/python/training.py`. Prints a table as it goes; asserts nothing.
+//! `cargo bench --bench training -- [WORK…]`: all works whose name begins so, `lenet5` or `lenet5/64`. Ours and the peer's
+//! take turns on the same work in chunks of about 0.2 s, and each row is the median over rounds, of CPU time and of wall
+//! time; a ratio is the median over the rounds' own ratios, so that what else the machine does falls on both. The peer is
+//! one long-lived process, `peers/python/training.py`. Prints a table as it goes; asserts nothing.
 
 #![allow(clippy::unwrap_used, reason = "a bench stops where something is wrong")]
 
@@ -71,7 +71,10 @@ const ONLINE: &[Work] = &[
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |work: &&Work| asked.is_empty() || asked.iter().any(|name| work.name.starts_with(name.as_str()));
+    let wanted = |work: &&Work| {
+        let name = format!("{}/{}", work.name, work.batch);
+        asked.is_empty() || asked.iter().any(|asked| name.starts_with(asked.as_str()))
+    };
     let threads = std::env::var("PERCEPT_BENCH_THREADS").unwrap_or_else(|_| "1".to_owned());
     let threads: Vec<usize> = threads.split(',').map(|count| count.trim().parse().expect("1 or 1,2")).collect();
     let rounds = rounds(5);

@@ -138,7 +138,8 @@ fn what_is_wrong_is_said_before_anything_is_trained() {
 /// The fashion recipes say how to get their data where they are not.
 #[test]
 fn missing_data_come_with_the_way_to_get_them() {
-    let data = "data={get: apt-get install dataset-fashion-mnist, train: {idx: {images: /nowhere/a, labels: /nowhere/b}}}";
+    let data =
+        "data={get: apt-get install dataset-fashion-mnist, train: {idx: {images: /nowhere/a, labels: /nowhere/b}}}";
     let (code, _, stderr) = run(percept().args(["train", "models/fashion-mlp", "--set", data]));
     assert_eq!(code, 1, "{stderr}");
     // Long lines are wrapped.
@@ -214,7 +215,8 @@ fn saved_models_give_the_same_on_onnx_runtime() {
             training.model().save(&path).unwrap();
             let ours = training.run(&[("x", &x)]).unwrap().remove(0);
             let mut session = runtime.load(&path, &SessionOptions::default()).unwrap();
-            let theirs = session.run(&[("x", &Value::from(x.clone()))], &["y"]).unwrap().remove(0).into_tensor().unwrap();
+            let theirs =
+                session.run(&[("x", &Value::from(x.clone()))], &["y"]).unwrap().remove(0).into_tensor().unwrap();
             assert_eq!(ours.shape(), theirs.shape(), "{name} {part}");
             for (ours, theirs) in ours.as_slice::<f32>().unwrap().iter().zip(theirs.as_slice::<f32>().unwrap()) {
                 assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{name} {part}: {ours} {theirs}");

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::signals::{Signal, interrupted};
 use super::global::Global;
 use super::load::Changes;
+use super::signals::{Signal, interrupted};
 use super::speed::Speed;
 use super::{CliError, Exit};
 use crate::runtime::{Books, Outcome, Report, Running};

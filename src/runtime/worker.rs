@@ -186,12 +186,7 @@ impl Place {
 
 impl Outcome {
     /// Writes it. `emitted` stands before what it takes of it.
-    fn write(
-        self,
-        shared: &StageShared,
-        writer: &mut Writer,
-        emitted: &mut impl Iterator<Item = Emitted>,
-    ) -> Written {
+    fn write(self, shared: &StageShared, writer: &mut Writer, emitted: &mut impl Iterator<Item = Emitted>) -> Written {
         match self {
             Outcome::Open { info, capture, formats } => {
                 if let Some(audience) = &shared.audience {

@@ -9,5 +9,7 @@ mod recipe;
 mod trainer;
 
 pub use error::TrainError;
-pub use recipe::{ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings};
+pub use recipe::{
+    ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
+};
 pub use trainer::{Epoch, Evaluation, Progress, Then, Trainer, TrainerOptions};

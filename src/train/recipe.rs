@@ -242,11 +242,13 @@ impl Recipe {
             let Some(node) = data.and_then(|data| data.get(name)) else { continue };
             match node.as_f64() {
                 Some(share) if share > 0.0 && share < 1.0 => *to = Some(PartFormat::Share(share)),
-                Some(_) => keep(Err(Fault::error("bad-share", format!("`data.{name}` is no share of the training data"))
-                    .expected("a number above 0 and below 1")
-                    .found(node.describe())
-                    .at_node(node, source)
-                    .into())),
+                Some(_) => {
+                    keep(Err(Fault::error("bad-share", format!("`data.{name}` is no share of the training data"))
+                        .expected("a number above 0 and below 1")
+                        .found(node.describe())
+                        .at_node(node, source)
+                        .into()))
+                }
                 None => match part(Some(node), source) {
                     Ok(format) => *to = Some(PartFormat::Own(format)),
                     Err(found) => keep(Err(found)),
@@ -298,7 +300,9 @@ impl Recipe {
 
     fn prepare_with(&self, model: &Model) -> Result<Prepared, TrainError> {
         self.open_with(model).map_err(|error| match (error, &self.settings.data.get) {
-            (TrainError::Data(source @ DataError::Io { .. }), Some(get)) => TrainError::NoData { source, get: get.clone() },
+            (TrainError::Data(source @ DataError::Io { .. }), Some(get)) => {
+                TrainError::NoData { source, get: get.clone() }
+            }
             (error, _) => error,
         })
     }
@@ -403,7 +407,11 @@ fn classes(data: &Arc<dyn DataSet>, labels: &[String]) -> Option<usize> {
 }
 
 /// The one entry of a mapping.
-fn single<'n>(node: Option<&'n Node>, what: &str, source: &Source) -> Result<(&'n crate::config::Key, &'n Node), Faults> {
+fn single<'n>(
+    node: Option<&'n Node>,
+    what: &str,
+    source: &Source,
+) -> Result<(&'n crate::config::Key, &'n Node), Faults> {
     let Some(node) = node else {
         return Err(Fault::error("missing-key", format!("`{what}` is missing")).into());
     };
@@ -437,7 +445,8 @@ fn model_source(node: &Node, source: &Source, folder: &Path) -> Result<ModelSour
     let (key, value) = single(node.get("model"), "model", source)?;
     if key.name == "onnx" {
         let Some(path) = value.as_str() else {
-            let fault = Fault::error("invalid-value", "`model.onnx` is no path").expected("a path").found(value.describe());
+            let fault =
+                Fault::error("invalid-value", "`model.onnx` is no path").expected("a path").found(value.describe());
             return Err(fault.at_node(value, source).into());
         };
         let path = folder.join(path);
@@ -469,7 +478,8 @@ fn loss(node: &Node, source: &Source) -> Result<Loss, Faults> {
     let names: Vec<&str> = LOSSES.iter().map(|loss| loss.name).collect();
     let name = settings.remove("kind");
     let Some(name) = name.as_ref().and_then(Json::as_str) else {
-        let fault = Fault::error("missing-key", "`loss` has no `kind`").expected(format!("one of {}", names.join(", ")));
+        let fault =
+            Fault::error("missing-key", "`loss` has no `kind`").expected(format!("one of {}", names.join(", ")));
         return Err(fault.at_node(node, source).into());
     };
     let loss = Loss::new(name).and_then(|loss| loss.with_settings(&settings));
@@ -518,10 +528,7 @@ mod tests {
     #[test]
     fn every_fault_is_reported_at_once_with_its_place() {
         assert_eq!(faults(XOR, &[]), "");
-        let bad = XOR
-            .replace("csv:", "cvs:")
-            .replace("mlp:", "mpl:")
-            .replace("cross_entropy", "cross_entrpy");
+        let bad = XOR.replace("csv:", "cvs:").replace("mlp:", "mpl:").replace("cross_entropy", "cross_entrpy");
         let found = faults(&bad, &[]);
         for part in ["did you mean `csv`", "did you mean `mlp`", "did you mean `cross_entropy`"] {
             assert!(found.contains(part) || found.contains("cross_entrpy"), "{part}: {found}");

@@ -296,12 +296,7 @@ impl Trainer {
     }
 
     /// Tells of the bad samples beyond the first `told`, and counts them.
-    fn tell_bad(
-        &mut self,
-        batches: &Loader,
-        told: usize,
-        progress: &mut impl FnMut(Progress<'_>) -> Then,
-    ) -> usize {
+    fn tell_bad(&mut self, batches: &Loader, told: usize, progress: &mut impl FnMut(Progress<'_>) -> Then) -> usize {
         let new = batches.bad().get(told..).unwrap_or(&[]);
         for bad in new {
             self.bad += 1;
@@ -512,7 +507,8 @@ mod tests {
     #[test]
     fn bad_samples_are_counted_up_to_a_limit() {
         let train = circle(40, Some(10));
-        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 8, ..options(2) }).unwrap();
+        let mut trainer =
+            Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 8, ..options(2) }).unwrap();
         let mut named = Vec::new();
         trainer
             .run(|progress| {
@@ -524,7 +520,8 @@ mod tests {
             .unwrap();
         assert_eq!((trainer.bad_samples(), named.len()), (8, 8));
         assert!(named[0].contains("expected a point"), "{named:?}");
-        let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 7, ..options(2) }).unwrap();
+        let mut trainer =
+            Trainer::new(training(), train.clone(), None, TrainerOptions { max_bad: 7, ..options(2) }).unwrap();
         let error = trainer.run(|_| Then::Continue).unwrap_err().to_string();
         assert!(error.contains("bad samples where") && error.contains("max_bad"), "{error}");
     }
@@ -533,13 +530,16 @@ mod tests {
     fn whole_and_single_batches() {
         let train = circle(10, None);
         for (batch, steps) in [(None, 3), (Some(1), 30), (Some(4), 9), (Some(100), 3)] {
-            let mut trainer = Trainer::new(training(), train.clone(), None, TrainerOptions { batch, ..options(3) }).unwrap();
+            let mut trainer =
+                Trainer::new(training(), train.clone(), None, TrainerOptions { batch, ..options(3) }).unwrap();
             trainer.run(|_| Then::Continue).unwrap();
             assert_eq!(trainer.training().steps(), steps, "{batch:?}");
         }
         let none = circle(0, None);
         assert!(Trainer::new(training(), none.clone(), None, options(1)).is_err());
         assert!(Trainer::new(training(), train.clone(), Some(none), options(1)).is_err());
-        assert!(Trainer::new(training(), train.clone(), None, TrainerOptions { batch: Some(0), ..options(1) }).is_err());
+        assert!(
+            Trainer::new(training(), train.clone(), None, TrainerOptions { batch: Some(0), ..options(1) }).is_err()
+        );
     }
 }

@@ -101,13 +101,18 @@ mod tests {
             let source = Source::new("example", entry.example);
             let node = parse(&source).unwrap();
             let model = (entry.read)(&node, &source).unwrap().build(1).unwrap();
-            assert_eq!(model, (entry.read)(&node, &source).unwrap().build(1).unwrap(), "{entry:?}: one seed, one model");
+            assert_eq!(
+                model,
+                (entry.read)(&node, &source).unwrap().build(1).unwrap(),
+                "{entry:?}: one seed, one model"
+            );
             let read_back = Model::decode(&model.encode(), None).unwrap();
             let mut network = Network::new(&read_back).unwrap();
             let input = &model.graph.inputs[0];
             for batch in [1, 3] {
                 let dims = input.shape.dims().unwrap().iter().enumerate();
-                let shape: Vec<usize> = dims.map(|(i, dim)| if i == 0 { batch } else { dim.known().unwrap_or(12) }).collect();
+                let shape: Vec<usize> =
+                    dims.map(|(i, dim)| if i == 0 { batch } else { dim.known().unwrap_or(12) }).collect();
                 let x = crate::tensor::Tensor::zeros(input.dtype.unwrap(), shape).unwrap();
                 let outputs = network.run(&[("x", &x)]).unwrap_or_else(|error| panic!("{entry:?}: {error}"));
                 assert_eq!(outputs[0].shape()[0], batch, "{entry:?}");

@@ -5,8 +5,8 @@ pub mod direct;
 pub mod float;
 pub mod math;
 pub mod matrix;
-pub mod vector;
 pub mod recurrent_simd;
 pub mod simd;
+pub mod vector;
 
 pub use float::Float;

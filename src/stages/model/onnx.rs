@@ -164,7 +164,8 @@ impl OnnxStage {
                 let Some(given) = stream.given() else { continue };
                 let joins = |group: &&mut Vec<usize>| {
                     let first = group.first().and_then(|&first| streams[first].given());
-                    group.len() < self.binding.batch.max && first.is_some_and(|first| self.binding.joins(&first, &given))
+                    group.len() < self.binding.batch.max
+                        && first.is_some_and(|first| self.binding.joins(&first, &given))
                 };
                 match groups.iter_mut().find(joins) {
                     Some(group) => group.push(place),

@@ -41,6 +41,8 @@ pub struct Network {
     pool: Pool,
     /// For plans that are not worth several threads.
     single: Pool,
+    /// Stands where an input is not given.
+    absent: Tensor,
 }
 
 /// A plan and what it holds for.
@@ -90,6 +92,7 @@ impl Network {
             memory: DEFAULT_MEMORY,
             pool: Pool::new(1)?,
             single: Pool::new(1)?,
+            absent: Tensor::scalar(0.0f32),
         })
     }
 
@@ -274,9 +277,8 @@ impl Network {
         let Some(Cached { plan, .. }) = self.plans.first_mut() else {
             return Err(EngineError::Graph { graph: self.program.name.clone(), reason: "it has no plan".into() });
         };
-        let empty = Tensor::scalar(0.0f32);
         let tensors: SmallVec<[&Tensor; 8]> =
-            inputs.iter().map(|input| input.unwrap_or(&empty)).chain(cotangents.iter().copied()).collect();
+            inputs.iter().map(|input| input.unwrap_or(&self.absent)).chain(cotangents.iter().copied()).collect();
         let pool = if plan.is_large() { &self.pool } else { &self.single };
         let given = Given { inputs: &tensors, weights: &self.weights, pool, seed };
         let result = pool.install(|| {

@@ -1,0 +1,113 @@
+//! After the first step of a shape a training step takes no memory, but for what the `gemm` crate packs matrices into
+//! during a call and gives back at its end: proved by an allocator that counts.
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(unsafe_code, reason = "an allocator; it hands everything on to the system's")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use percept::engine::optimizers::{Adam, Sgd};
+use percept::engine::{Clip, Loss, Optimizer, Penalty, Training, TrainingOptions};
+use percept::tensor::Tensor;
+use percept::zoo::{Architecture, Cell, Lenet5, Mlp, RecurrentClassifier, RecurrentTagger, Tdnn};
+
+struct Counting;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Bytes in use.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes an allocation, unless it is one of the two that `gemm` makes in a call: a packing buffer, aligned to lines of the
+/// cache, and a table of flags, zeroed bytes.
+fn count(layout: Layout, zeroed: bool) {
+    if layout.align() < 64 && !(zeroed && layout.align() == 1) {
+        TAKEN.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout, false);
+        USED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout, true);
+        USED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(layout, false);
+        USED.fetch_add(size, Ordering::Relaxed);
+        USED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn numbers(shape: &[usize]) -> Tensor {
+    let count: usize = shape.iter().product();
+    Tensor::new(shape.to_vec(), (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>()).unwrap()
+}
+
+fn tokens(shape: &[usize]) -> Tensor {
+    let count: usize = shape.iter().product();
+    Tensor::new(shape.to_vec(), (0..count as i64).map(|i| i * 7 % 12).collect::<Vec<i64>>()).unwrap()
+}
+
+#[test]
+fn a_training_step_takes_no_memory_after_the_first_of_its_shape() {
+    let recurrent = |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 16 };
+    let tagger = RecurrentTagger { vocabulary: 12, classes: 12, cell: Cell::Lstm, embedding: 5, hidden: 16 };
+    let tdnn = Tdnn { features: 8, classes: 3, channels: 16, dilations: vec![1, 2] };
+    let works: Vec<(&str, Box<dyn Architecture>, Tensor, Tensor)> = vec![
+        (
+            "mlp",
+            Box::new(Mlp { inputs: vec![64], hidden: vec![32, 32], outputs: 3 }),
+            numbers(&[8, 64]),
+            Tensor::from_vec(vec![0i64, 1, 2, 0, 1, 2, 0, 1]),
+        ),
+        ("lenet5, batch 1", Box::new(Lenet5::default()), numbers(&[1, 1, 28, 28]), Tensor::from_vec(vec![3i64])),
+        ("lenet5", Box::new(Lenet5::default()), numbers(&[4, 1, 28, 28]), Tensor::from_vec(vec![3i64, 1, 2, 9])),
+        ("lstm", Box::new(recurrent(Cell::Lstm)), tokens(&[3, 9]), Tensor::from_vec(vec![0i64, 1, 2])),
+        ("gru", Box::new(recurrent(Cell::Gru)), tokens(&[1, 9]), Tensor::from_vec(vec![0i64])),
+        ("elman", Box::new(recurrent(Cell::Elman)), tokens(&[3, 9]), Tensor::from_vec(vec![0i64, 1, 2])),
+        ("tagger", Box::new(tagger), tokens(&[3, 9]), tokens(&[3, 9])),
+        ("tdnn", Box::new(tdnn), numbers(&[2, 8, 30]), Tensor::from_vec(vec![0i64, 2])),
+    ];
+    let mut found = Vec::new();
+    for (name, architecture, x, target) in works {
+        for optimizer in [Optimizer::Sgd(Sgd::default()), Optimizer::Adam(Adam::default())] {
+            let options = TrainingOptions::new(Loss::cross_entropy(), optimizer)
+                .clip(Clip::Norm(0.5))
+                .penalty(Penalty { l1: 1e-5, l2: 1e-4 });
+            let mut training = Training::new(&architecture.build(1).unwrap(), options).unwrap();
+            let inputs = [("x", &x), ("target", &target)];
+            training.step(&inputs).unwrap();
+            let (before, used) = (TAKEN.load(Ordering::Relaxed), USED.load(Ordering::Relaxed));
+            for _ in 0..5 {
+                training.step(&inputs).unwrap();
+            }
+            let taken = TAKEN.load(Ordering::Relaxed) - before;
+            let left = USED.load(Ordering::Relaxed).wrapping_sub(used);
+            if taken > 0 || left != 0 {
+                found.push(format!("{name}: {taken} times in 5 steps, {left} bytes not given back"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

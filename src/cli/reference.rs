@@ -204,7 +204,7 @@ mod tests {
     /// What to do.
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "only described, never read")]
     enum Mode {
         /// Wait.
         Block,
@@ -224,7 +224,7 @@ mod tests {
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "only described, never read")]
     struct Config {
         /// Samples
         /// per second.

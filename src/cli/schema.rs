@@ -223,7 +223,7 @@ mod tests {
         ($($name:ident { $($fields:tt)* })*) => {$(
             #[derive(Debug, Deserialize, JsonSchema)]
             #[serde(deny_unknown_fields)]
-            #[allow(dead_code)]
+            #[allow(dead_code, reason = "only described, never read")]
             struct $name { $($fields)* }
 
             impl Blueprint for $name {
@@ -245,7 +245,7 @@ mod tests {
     /// Which.
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(rename_all = "snake_case")]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "only described, never read")]
     enum Which {
         /// This.
         This,

@@ -64,7 +64,7 @@ macro_rules! cells {
             pub fn zeros(dtype: DType, len: usize) -> Option<Cell> {
                 Some(match dtype {
                     $(DType::$variant => Cell::$variant(vec![<$rust>::default(); len]),)*
-                    #[allow(unreachable_patterns)]
+                    #[allow(unreachable_patterns, reason = "`DType` may grow before this table does")]
                     _ => return None,
                 })
             }

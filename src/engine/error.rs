@@ -199,14 +199,6 @@ pub enum EngineError {
         /// What it is.
         found: String,
     },
-    /// A checkpoint cannot be written, read or used.
-    #[error("checkpoint {path}: {reason}")]
-    Checkpoint {
-        /// Its path.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
     /// A thread pool could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cell::{Cell, Slice};
 use super::error::EngineError;
-use super::kernels::vector::wide;
+use super::kernels::math::vectorised;
 use super::losses::Loss;
 use super::network::{Gradient, Network};
 use super::op::Mode;
@@ -570,7 +570,7 @@ fn scalar(slice: Slice<'_>) -> f64 {
 
 fn sum_of_squares(slice: Slice<'_>) -> f64 {
     match slice {
-        Slice::F32(values) => wide(|| {
+        Slice::F32(values) => vectorised(|| {
             // Sums of 16, so that the compiler can keep them in one vector.
             let mut sums = [0.0f32; 16];
             let mut total = 0.0f64;

@@ -51,17 +51,7 @@ pub fn words(text: &str) -> Vec<String> {
 
 /// Fewest substitutions, deletions and insertions between two lists of words (Levenshtein, 1966).
 pub fn word_errors(expected: &[String], found: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=found.len()).collect();
-    for (i, expected) in expected.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, found) in found.iter().enumerate() {
-            let up = row[j + 1];
-            row[j + 1] = (up + 1).min(row[j] + 1).min(diagonal + usize::from(expected != found));
-            diagonal = up;
-        }
-    }
-    row[found.len()]
+    percept::train::metrics::edit_distance(expected, found)
 }
 
 /// What is said in a recording, by its name in transcripts.txt.

@@ -7,6 +7,5 @@ pub mod math;
 pub mod matrix;
 pub mod recurrent_simd;
 pub mod simd;
-pub mod vector;
 
 pub use float::Float;

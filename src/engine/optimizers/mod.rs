@@ -24,7 +24,7 @@ pub use sgd::Sgd;
 use super::cell::{Cell, Slice};
 use super::error::EngineError;
 use super::kernels::Float;
-use super::kernels::vector::wide;
+use super::kernels::math::vectorised;
 
 /// The names by which a recipe asks for an optimizer.
 pub const NAMES: &[&str] = &["gradient_descent", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"];
@@ -162,14 +162,14 @@ fn apply<'s, R: Rule, T: Float>(
     }
     let mut next = || slots.next().flatten().filter(|slot| slot.len() == weights.len());
     match R::SLOTS {
-        0 => wide(|| {
+        0 => vectorised(|| {
             for (weight, gradient) in weights.iter_mut().zip(gradient) {
                 *weight = R::update(step, *weight, *gradient + decay * *weight, &mut [T::zero(); 2]);
             }
             true
         }),
         1 => match next() {
-            Some(first) => wide(|| {
+            Some(first) => vectorised(|| {
                 for ((weight, gradient), first) in weights.iter_mut().zip(gradient).zip(first) {
                     let mut slots = [*first, T::zero()];
                     *weight = R::update(step, *weight, *gradient + decay * *weight, &mut slots);
@@ -180,7 +180,7 @@ fn apply<'s, R: Rule, T: Float>(
             None => false,
         },
         _ => match (next(), next()) {
-            (Some(first), Some(second)) => wide(|| {
+            (Some(first), Some(second)) => vectorised(|| {
                 for (((weight, gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
                     let mut slots = [*first, *second];
                     *weight = R::update(step, *weight, *gradient + decay * *weight, &mut slots);

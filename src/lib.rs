@@ -1,7 +1,8 @@
 //! percept: recognition on live streams.
 //!
 //! A pipeline is a short YAML file; each of its lines becomes a typed, supervised actor:
-//! **capture → preprocess → model → decoder → sink**. Models are ONNX graphs that run on ONNX Runtime.
+//! **capture → preprocess → model → decoder → sink**. Models are ONNX graphs that run on ONNX Runtime, or on
+//! percept's own [engine], which trains them too.
 //!
 //! # A first program
 //!
@@ -47,7 +48,7 @@
 //! | 2 | [`media`], [`dsp`], [`onnx`] | packets and formats; signal functions; the ONNX file format |
 //! | 3 | [`codec`], [`engine`], [`stage`] | sound and subtitle files; graphs that run and train; what a stage is |
 //! | 4 | [`cards`], [`zoo`] | model cards, the cache, fetching; architectures built from layers |
-//! | 5 | [`inference`] | one session trait; ONNX Runtime behind it |
+//! | 5 | [`inference`] | one session trait; behind it ONNX Runtime, and the engine |
 //! | 6 | [`stages`], [`pipeline`] | one file a kind; from a file to a plan |
 //! | 7 | [`train`] | data sets, recipes, the trainer |
 //! | 8 | [`runtime`] | actors, links, supervision, books, metrics |

@@ -33,12 +33,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let cache = global.cache()?;
     // A wrong name is told before anything is fetched.
-    let cards = match &args.pipeline {
+    let (cards, asks) = match &args.pipeline {
         Some(file) => models(file)?,
-        None => Vec::new(),
+        None => (Vec::new(), true),
     };
     let mut fetched = false;
-    if args.runtime || args.pipeline.is_none() || !cards.is_empty() {
+    if args.runtime || asks {
         fetched |= runtime(args.runtime, &cache, global)?;
     }
     for card in cards.iter().flatten() {
@@ -48,8 +48,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// The models of a pipeline, each once: its card, or `None` for a file without one, which needs no fetching.
-fn models(file: &Path) -> Result<Vec<Option<Card>>, CliError> {
+/// The models of a pipeline, each once: its card, or `None` for a file without one, which needs no fetching; and whether
+/// one of them asks for ONNX Runtime.
+fn models(file: &Path) -> Result<(Vec<Option<Card>>, bool), CliError> {
     let pipeline = PipelineFile::open(file)?;
     let mut faults = Faults::new();
     let mut found = Vec::new();
@@ -60,7 +61,7 @@ fn models(file: &Path) -> Result<Vec<Option<Card>>, CliError> {
             Err(error) => faults.push(Fault::error("unknown-model", error.to_string()).in_source(pipeline.source())),
         }
     }
-    if faults.is_empty() { Ok(found) } else { Err(faults.into()) }
+    if faults.is_empty() { Ok((found, pipeline.asks_for_onnxruntime())) } else { Err(faults.into()) }
 }
 
 /// Sees to it that there is an ONNX Runtime that loads. Whether it was fetched.
@@ -131,9 +132,13 @@ mod tests {
         std::fs::write(folder.path().join("mine.onnx"), "").unwrap();
         std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vad\n- model: silero-vad\n- model: ./mine.onnx\n")
             .unwrap();
-        let names: Vec<_> =
-            models(&file).unwrap().iter().map(|card| card.as_ref().map(|card| card.name().to_owned())).collect();
+        let (cards, asks) = models(&file).unwrap();
+        let names: Vec<_> = cards.iter().map(|card| card.as_ref().map(|card| card.name().to_owned())).collect();
         assert_eq!(names, [None, Some("silero-vad".to_owned())]);
+        assert!(asks);
+
+        std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vad\n  backend: engine\n").unwrap();
+        assert!(!models(&file).unwrap().1);
 
         std::fs::write(&file, "percept: 1\nstages:\n- model: silero-vat\n- model: moonshine-tinny\n").unwrap();
         let message = models(&file).unwrap_err().to_string();

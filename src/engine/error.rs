@@ -95,6 +95,9 @@ pub enum OpError {
         /// Its shape.
         shape: String,
     },
+    /// The run was asked to stop.
+    #[error("the run was stopped")]
+    Stopped,
     /// A plan handed an operator something else than it was compiled for. A defect of the engine.
     #[error("the plan does not fit the operator: {what} (a defect of percept, please report it)")]
     Plan {
@@ -199,6 +202,9 @@ pub enum EngineError {
         /// What it is.
         found: String,
     },
+    /// The run was stopped by [`Stop`](super::Stop).
+    #[error("the run was stopped")]
+    Stopped,
     /// A thread pool could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

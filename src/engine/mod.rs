@@ -35,7 +35,7 @@ pub use init::Initializer;
 pub use kernel::{Backward, Env, Forward, Kernel};
 pub use layers::*;
 pub use losses::Loss;
-pub use network::Network;
+pub use network::{Network, Stop};
 pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers};
 pub use optimizers::Optimizer;
 pub use pool::Pool;

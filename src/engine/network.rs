@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
 use super::cell::{Cell, Slice};
 use super::compile::{Compiled, Request, Seeds, compile};
-use super::error::EngineError;
+use super::error::{EngineError, OpError};
 use super::op::{Mode, ValueType};
 use super::plan::{Given, Plan};
 use super::pool::Pool;
@@ -43,6 +45,29 @@ pub struct Network {
     single: Pool,
     /// Stands where an input is not given.
     absent: Tensor,
+    stop: Stop,
+}
+
+/// Stops the runs of a [`Network`] from another thread. Clones act on the same network.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Makes the run under way fail with [`EngineError::Stopped`] before its next node, and every later one at its
+    /// start, until [`Stop::reset`].
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Allows runs again.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// What a plan looks at.
+    pub(super) fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
 }
 
 /// A plan and what it holds for.
@@ -68,9 +93,9 @@ pub(super) enum Gradient {
     /// None.
     None,
     /// Of output 0, a scalar, with respect to these values.
-    OfLoss(std::sync::Arc<BTreeSet<ValueId>>),
+    OfLoss(Arc<BTreeSet<ValueId>>),
     /// Of all outputs, with cotangents that are given after the inputs.
-    OfAll(std::sync::Arc<BTreeSet<ValueId>>),
+    OfAll(Arc<BTreeSet<ValueId>>),
 }
 
 impl Network {
@@ -93,6 +118,7 @@ impl Network {
             pool: Pool::new(1)?,
             single: Pool::new(1)?,
             absent: Tensor::scalar(0.0f32),
+            stop: Stop::default(),
         })
     }
 
@@ -105,6 +131,17 @@ impl Network {
     pub fn set_threads(&mut self, threads: usize) -> Result<(), EngineError> {
         self.pool = Pool::new(threads)?;
         Ok(())
+    }
+
+    /// Uses `threads` threads (0: one for each core) that all networks share which ask for so many here.
+    pub fn share_threads(&mut self, threads: usize) -> Result<(), EngineError> {
+        self.pool = Pool::shared(threads)?;
+        Ok(())
+    }
+
+    /// A handle that stops this network's runs.
+    pub fn stop_handle(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Bounds the bytes that compiled plans take together; the one in use is always kept.
@@ -235,7 +272,7 @@ impl Network {
             })
             .collect();
         let wrt = wrt?;
-        let gradient = Gradient::OfAll(std::sync::Arc::new(wrt.iter().map(|(id, _)| *id).collect()));
+        let gradient = Gradient::OfAll(Arc::new(wrt.iter().map(|(id, _)| *id).collect()));
         let given = self.sort_inputs(inputs)?;
         let cotangents: Vec<&Tensor> = cotangents.iter().collect();
         let done = self.execute(&given, &cotangents, Mode::Training, &outputs, &gradient, seed, |plan, given| {
@@ -280,7 +317,7 @@ impl Network {
         let tensors: SmallVec<[&Tensor; 8]> =
             inputs.iter().map(|input| input.unwrap_or(&self.absent)).chain(cotangents.iter().copied()).collect();
         let pool = if plan.is_large() { &self.pool } else { &self.single };
-        let given = Given { inputs: &tensors, weights: &self.weights, pool, seed };
+        let given = Given { inputs: &tensors, weights: &self.weights, pool, seed, stop: self.stop.flag() };
         let result = pool.install(|| {
             plan.forward(given)?;
             if *gradient != Gradient::None {
@@ -288,6 +325,9 @@ impl Network {
             }
             Ok(())
         });
+        if let Err((_, OpError::Stopped)) = result {
+            return Err(EngineError::Stopped);
+        }
         if let Err((label, source)) = result {
             let node = self.program.nodes.iter().find(|node| node.label == label);
             let error = node.map(|node| node.error(&[], source.clone()));

@@ -1,6 +1,7 @@
 //! A compiled graph: kernels, memory, and the steps between them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cell::{Cell, Slice, SliceMut};
 use super::error::OpError;
@@ -114,7 +115,12 @@ pub(super) struct Given<'a> {
     pub pool: &'a Pool,
     /// Where random numbers begin.
     pub seed: u64,
+    /// Set when the run is to break off before its next step.
+    pub stop: &'a AtomicBool,
 }
+
+/// The flag of who only reads.
+pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
 impl Plan {
     pub fn new(
@@ -199,6 +205,9 @@ impl Plan {
 
     fn run(&mut self, range: std::ops::Range<usize>, given: Given<'_>) -> Result<(), (Arc<str>, OpError)> {
         for step in &self.steps[range] {
+            if given.stop.load(Ordering::Relaxed) {
+                return Err((Arc::from(""), OpError::Stopped));
+            }
             match step {
                 Step::Forward { kernel, inputs, outputs } => {
                     let mut written: Operands<Cell> =

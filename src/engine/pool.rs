@@ -1,6 +1,11 @@
 //! Threads for kernels.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use super::error::EngineError;
+
+/// The pools that networks share, by their number of threads, while somebody uses them.
+static SHARED: Mutex<Vec<(usize, Weak<rayon::ThreadPool>)>> = Mutex::new(Vec::new());
 
 /// The threads that kernels of one network share. They sleep when there is nothing to do.
 ///
@@ -8,24 +13,36 @@ use super::error::EngineError;
 /// threads gives the same bits.
 pub struct Pool {
     threads: usize,
-    rayon: Option<rayon::ThreadPool>,
+    rayon: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl Pool {
     /// A pool of `threads` threads (0: one for each core). One thread is the caller's own.
     pub fn new(threads: usize) -> Result<Self, EngineError> {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
+        let threads = number(threads);
         if threads == 1 {
             return Ok(Pool { threads, rayon: None });
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("percept-engine-{index}"))
-            .build()
-            .map_err(|error| EngineError::Threads { threads, reason: error.to_string() })?;
+        Ok(Pool { threads, rayon: Some(Arc::new(start(threads)?)) })
+    }
+
+    /// A pool of `threads` threads (0: one for each core) which it shares with every other that asks for so many here.
+    pub fn shared(threads: usize) -> Result<Self, EngineError> {
+        let threads = number(threads);
+        if threads == 1 {
+            return Ok(Pool { threads, rayon: None });
+        }
+        let mut pools = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|(_, pool)| pool.strong_count() > 0);
+        let running = pools.iter().find(|(known, _)| *known == threads).and_then(|(_, pool)| pool.upgrade());
+        let pool = match running {
+            Some(pool) => pool,
+            None => {
+                let pool = Arc::new(start(threads)?);
+                pools.push((threads, Arc::downgrade(&pool)));
+                pool
+            }
+        };
         Ok(Pool { threads, rayon: Some(pool) })
     }
 
@@ -94,12 +111,34 @@ impl Pool {
     }
 }
 
+fn number(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
+fn start(threads: usize) -> Result<rayon::ThreadPool, EngineError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("percept-engine-{index}"))
+        .build()
+        .map_err(|error| EngineError::Threads { threads, reason: error.to_string() })
+}
+
 /// Nanoseconds of work below which waking another thread costs more than it gains.
 const WORTH_A_THREAD: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_ask_for_as_many_share() {
+        let (a, b, own) = (Pool::shared(2).unwrap(), Pool::shared(2).unwrap(), Pool::new(2).unwrap());
+        let same = |a: &Pool, b: &Pool| Arc::ptr_eq(a.rayon.as_ref().unwrap(), b.rayon.as_ref().unwrap());
+        assert!(same(&a, &b) && !same(&a, &own) && !same(&a, &Pool::shared(3).unwrap()));
+    }
 
     #[test]
     fn every_piece_is_visited_once_with_its_number() {

@@ -10,7 +10,7 @@ use super::losses::Loss;
 use super::network::{Gradient, Network};
 use super::op::Mode;
 use super::ops::DOMAIN;
-use super::plan::{Given, Plan, mix};
+use super::plan::{Given, NEVER, Plan, mix};
 use super::program::ValueId;
 use super::schedule::Plateau;
 use crate::onnx::{Model, Node, OpsetImport, ValueInfo};
@@ -175,7 +175,7 @@ impl Training {
         self.waiting += 1;
         if accumulate > 1 {
             for (id, place) in &plan.gradients {
-                let given = Given { inputs: &[], weights: &*cells, pool, seed };
+                let given = Given { inputs: &[], weights: &*cells, pool, seed, stop: &NEVER };
                 if let Some(state) = self.weights.get_mut(id) {
                     add(&mut state.sum, plan.read(*place, given), 1.0 / accumulate as f64);
                 }
@@ -212,7 +212,7 @@ impl Training {
             }
             // The weights are not read while they change.
             let mut weight = cells.get_mut(state.index).map(std::mem::take).unwrap_or_default();
-            let given = Given { inputs: &[], weights: &*cells, pool, seed };
+            let given = Given { inputs: &[], weights: &*cells, pool, seed, stop: &NEVER };
             let gradient = if accumulate > 1 { state.sum.slice(usize::MAX) } else { plan.read(place, given) };
             let optimizer = &self.options.optimizer;
             let rate = rate * state.rate;

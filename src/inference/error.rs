@@ -196,6 +196,14 @@ pub enum InferenceError {
         /// What the backend said.
         reason: String,
     },
+    /// percept's engine does not run the model.
+    #[error("percept's engine does not run {}: {reason}; use `backend: onnxruntime`", path.display())]
+    EngineRefused {
+        /// The file.
+        path: PathBuf,
+        /// What it does not cover, or what is wrong with the file.
+        reason: String,
+    },
     /// ONNX Runtime is nowhere to be found.
     #[error(transparent)]
     RuntimeMissing(#[from] NotFound),

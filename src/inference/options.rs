@@ -47,11 +47,44 @@ impl fmt::Display for Provider {
     }
 }
 
+/// What runs a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Backend {
+    /// ONNX Runtime, a library that is loaded at run time: every model, on the processor and on GPUs.
+    #[default]
+    OnnxRuntime,
+    /// percept's own engine: `.onnx` files whose operators it covers, on the processor, with no library at all.
+    Engine,
+    /// ONNX Runtime where it is found and takes the model, else the engine; which of them is told.
+    Auto,
+}
+
+impl Backend {
+    /// The name used in pipelines and messages: `onnxruntime`, `engine`, `auto`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::OnnxRuntime => "onnxruntime",
+            Backend::Engine => "engine",
+            Backend::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// How one model is run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SessionOptions {
+    /// What runs the model. Default: `onnxruntime`.
+    pub backend: Backend,
     /// The providers in order of wish. The first must be available unless `allow_fallback` is set. Default: `[cpu]`.
     pub providers: Vec<Provider>,
     /// Whether the next provider of the list, and after the last the CPU, may take the place of one that is not
@@ -70,6 +103,7 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         SessionOptions {
+            backend: Backend::default(),
             providers: vec![Provider::Cpu],
             allow_fallback: false,
             threads: None,

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{InferenceError, Provider, Value};
+use super::{Backend, InferenceError, Provider, Value};
+use crate::onnx::{ValueInfo, ValueKind};
 use crate::tensor::{DType, SymbolicShape};
 
 /// A named tensor that a model takes or gives.
@@ -17,6 +18,14 @@ pub struct Port {
     pub dtype: DType,
     /// Its shape as the model declares it.
     pub shape: SymbolicShape,
+}
+
+impl Port {
+    /// The port that a graph's input or output is. `None` where it is no tensor that percept can hold.
+    pub fn of_value(value: &ValueInfo) -> Option<Port> {
+        let dtype = value.dtype.filter(|_| value.kind == ValueKind::Tensor)?;
+        Some(Port { name: value.name.clone(), dtype, shape: value.shape.clone() })
+    }
 }
 
 impl fmt::Display for Port {
@@ -57,6 +66,9 @@ pub trait Session: Send {
 
     /// Every output, in the order of the graph.
     fn outputs(&self) -> &[Port];
+
+    /// What runs it: ONNX Runtime or the engine.
+    fn backend(&self) -> Backend;
 
     /// The provider that really serves this session.
     fn provider(&self) -> Provider;

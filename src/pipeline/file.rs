@@ -155,6 +155,12 @@ impl PipelineFile {
         self.stages().filter_map(|stage| stage.get(Role::Model.key())?.as_str().map(str::to_owned)).collect()
     }
 
+    /// Whether a stage asks for ONNX Runtime, as every model does that does not say `backend: engine`.
+    pub fn asks_for_onnxruntime(&self) -> bool {
+        let engine = |stage: &Node| stage.get("backend").and_then(Node::as_str) == Some("engine");
+        self.stages().any(|stage| stage.get(Role::Model.key()).is_some() && !engine(stage))
+    }
+
     fn stages(&self) -> impl Iterator<Item = &Node> {
         self.node.get("stages").and_then(Node::as_sequence).unwrap_or_default().iter()
     }

@@ -12,7 +12,8 @@ use ::ort::value::DynValue;
 use super::convert::{self, OrtValue};
 use super::load;
 use crate::inference::{
-    Cancel, Canceller, InferenceError, Metadata, Port, PortRole, Provider, Session, SessionOptions, Value, check,
+    Backend, Cancel, Canceller, InferenceError, Metadata, Port, PortRole, Provider, Session, SessionOptions, Value,
+    check,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -162,6 +163,10 @@ impl Session for OrtSession {
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::OnnxRuntime
     }
 
     fn provider(&self) -> Provider {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::files::ModelFiles;
 use crate::config::{Fault, Faults};
 use crate::inference::{Port, PortRole, Session};
-use crate::onnx::{self, OnnxError, ValueInfo, ValueKind};
+use crate::onnx::{self, OnnxError, ValueInfo};
 use crate::tensor::{Dim, SymbolicShape};
 
 /// A graph in a file, and its ports.
@@ -57,12 +57,12 @@ impl Graph {
         };
         let mut faults = Faults::new();
         for input in &header.inputs {
-            match port(input) {
+            match Port::of_value(input) {
                 Some(port) => graph.inputs.push(port),
                 None => faults.push(unsupported(files, input)),
             }
         }
-        graph.outputs = header.outputs.iter().filter_map(port).collect();
+        graph.outputs = header.outputs.iter().filter_map(Port::of_value).collect();
         if let Some(stated) = stated {
             let mut differences = Vec::new();
             merge(PortRole::Input, &mut graph.inputs, &from_card(&stated.inputs), &mut differences);
@@ -145,12 +145,6 @@ fn sharper(file: &SymbolicShape, card: &SymbolicShape) -> SymbolicShape {
 
 fn from_card(ports: &[crate::cards::Port]) -> Vec<Port> {
     ports.iter().map(|port| Port { name: port.name.clone(), dtype: port.dtype, shape: port.shape.clone() }).collect()
-}
-
-/// `None` where it is no tensor that percept can hold.
-fn port(value: &ValueInfo) -> Option<Port> {
-    let dtype = value.dtype.filter(|_| value.kind == ValueKind::Tensor)?;
-    Some(Port { name: value.name.clone(), dtype, shape: value.shape.clone() })
 }
 
 fn unsupported(files: &ModelFiles, input: &ValueInfo) -> Fault {

@@ -1,5 +1,5 @@
-//! `onnx`: runs any ONNX graph on ONNX Runtime. For every model that is one graph; encoder and decoder with a cache are
-//! `seq2seq`.
+//! `onnx`: runs any ONNX graph on ONNX Runtime, or with `backend: engine` on percept's own engine, which needs no library
+//! and covers most operators. For every model that is one graph; encoder and decoder with a cache are `seq2seq`.
 //!
 //! # What goes in
 //!
@@ -87,7 +87,8 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind = Kind::resolved::<OnnxConfig>("onnx", Role::Model, "any ONNX graph on ONNX Runtime", EXAMPLE);
+pub const KIND: Kind =
+    Kind::resolved::<OnnxConfig>("onnx", Role::Model, "any ONNX graph, on ONNX Runtime or percept's engine", EXAMPLE);
 
 impl Resolve for OnnxConfig {
     fn resolve(self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {

@@ -1,4 +1,4 @@
-//! ONNX Runtime for the model kinds: found, loaded once, and asked for sessions.
+//! What runs the models of the model kinds: ONNX Runtime, found and loaded once, or percept's engine.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -10,14 +10,15 @@ use thiserror::Error;
 use super::graph::Graph;
 use crate::cards::{Cache, Card, Located};
 use crate::config::Fault;
+use crate::inference::engine::EngineSession;
 use crate::inference::ort::{Found, NotFound, OnnxRuntime, OrtConfig, Search, initialize, locate};
-use crate::inference::{InferenceError, Provider, Session, SessionOptions};
+use crate::inference::{Backend, InferenceError, Provider, Session, SessionOptions};
 use crate::stage::{Canceller, ReadContext, Settings, StageError};
 
 /// The built-in card of the library, and the role of the library in it.
 const LIBRARY: (&str, &str) = ("onnxruntime", "library");
 
-/// How a stage runs its models: where ONNX Runtime is looked for, the shared pool, and the stage's own options.
+/// How a stage runs its models: on which backend, where ONNX Runtime is looked for, the shared pool, and the stage's own options.
 ///
 /// A kind's config takes the options in as `#[serde(flatten)] session: SessionOptions`; `deny_unknown_fields` then
 /// stands in a `schemars` attribute, since serde cannot have both, and check goes by the schema.
@@ -36,6 +37,17 @@ pub enum SessionError {
     /// ONNX Runtime or the model failed.
     #[error(transparent)]
     Inference(#[from] InferenceError),
+    /// Neither ONNX Runtime nor the engine runs the model.
+    #[error("neither ONNX Runtime nor percept's engine runs `{model}`: {onnxruntime}; {engine}")]
+    Neither {
+        /// The model's name.
+        model: String,
+        /// What stands in ONNX Runtime's way.
+        #[source]
+        onnxruntime: Box<InferenceError>,
+        /// What stands in the engine's.
+        engine: Box<InferenceError>,
+    },
     /// The loaded model has other ports than its card says.
     #[error("the card of model `{model}` does not describe its file: {difference}; correct `ports` in the card")]
     Ports {
@@ -108,12 +120,43 @@ impl Runtime {
         initialize(&config)
     }
 
-    /// Opens a session, and sees that it has the ports that were read before.
+    /// Opens a session on the backend that the options ask for, and sees that it has the ports that were read before.
     pub fn open(&self, graph: &Graph) -> Result<Box<dyn Session>, SessionError> {
-        let session = self.initialize()?.load(&graph.path, &self.options)?;
+        let session = match self.options.backend {
+            Backend::Engine => self.on_engine(graph)?,
+            Backend::Auto => self.on_either(graph)?,
+            _ => self.on_onnxruntime(graph)?,
+        };
         match graph.difference(&*session) {
             None => Ok(session),
             Some(difference) => Err(SessionError::Ports { model: graph.model.clone(), difference }),
+        }
+    }
+
+    fn on_onnxruntime(&self, graph: &Graph) -> Result<Box<dyn Session>, InferenceError> {
+        self.initialize()?.load(&graph.path, &self.options)
+    }
+
+    fn on_engine(&self, graph: &Graph) -> Result<Box<dyn Session>, InferenceError> {
+        Ok(Box::new(EngineSession::open(&graph.path, &self.options, self.pool_threads)?))
+    }
+
+    /// On ONNX Runtime, or on the engine where that does not serve.
+    fn on_either(&self, graph: &Graph) -> Result<Box<dyn Session>, SessionError> {
+        let refusal = match self.on_onnxruntime(graph) {
+            Ok(session) => return Ok(session),
+            Err(refusal) => refusal,
+        };
+        match self.on_engine(graph) {
+            Ok(session) => {
+                tracing::warn!(model = graph.model, %refusal, "the model runs on percept's engine");
+                Ok(session)
+            }
+            Err(engine) => Err(SessionError::Neither {
+                model: graph.model.clone(),
+                onnxruntime: Box::new(refusal),
+                engine: Box::new(engine),
+            }),
         }
     }
 
@@ -121,10 +164,14 @@ impl Runtime {
     /// that is not there; an `.ort` file that is not what its card says. A provider that another one takes the place
     /// of, where that is allowed, is a warning.
     ///
-    /// Models are loaded only where nothing less tells: for providers other than the processor, and `.ort` files.
+    /// Models are loaded only where nothing less tells: for the engine, for providers other than the processor, and
+    /// `.ort` files.
     pub fn probe(&self, graphs: &[&Graph]) -> Vec<Fault> {
-        if let Err(error) = self.initialize() {
-            return vec![fault(&error)];
+        match (self.options.backend, self.initialize()) {
+            (Backend::Engine, _) => return graphs.iter().filter_map(|graph| self.probe_engine(graph)).collect(),
+            (Backend::Auto, Err(_)) => return graphs.iter().map(|graph| self.probe_either(graph)).collect(),
+            (_, Err(error)) => return vec![fault(&error)],
+            _ => {}
         }
         let on_device = self.options.providers.iter().any(|provider| *provider != Provider::Cpu);
         let mut faults: Vec<Fault> = Vec::new();
@@ -136,6 +183,7 @@ impl Runtime {
                 },
                 Err(SessionError::Inference(error)) => fault(&error),
                 Err(error @ SessionError::Ports { .. }) => Fault::error("card-ports", error.to_string()),
+                Err(error @ SessionError::Neither { .. }) => Fault::error("no-backend", error.to_string()),
             };
             // What is wrong with a provider is wrong for each graph.
             if !faults.iter().any(|known| known.code == found.code && known.found == found.found) {
@@ -143,6 +191,35 @@ impl Runtime {
             }
         }
         faults
+    }
+}
+
+impl Runtime {
+    /// What stands in the way of the engine.
+    fn probe_engine(&self, graph: &Graph) -> Option<Fault> {
+        match self.open(graph) {
+            Ok(_) => None,
+            Err(SessionError::Inference(error)) => Some(fault(&error)),
+            Err(error) => Some(Fault::error("card-ports", error.to_string())),
+        }
+    }
+
+    /// What `backend: auto` comes to where there is no ONNX Runtime.
+    fn probe_either(&self, graph: &Graph) -> Fault {
+        match self.open(graph) {
+            Ok(_) => {
+                let message = format!("`{}` runs on percept's engine: there is no ONNX Runtime", graph.model);
+                Fault::warning("backend-engine", message)
+                    .help("type `percept setup` to fetch ONNX Runtime, or set `backend: engine` to choose the engine")
+            }
+            Err(SessionError::Neither { onnxruntime, engine, .. }) => {
+                let mut found = fault(&onnxruntime);
+                found.message = format!("{}, and {engine}", found.message);
+                found
+            }
+            Err(SessionError::Inference(error)) => fault(&error),
+            Err(error @ SessionError::Ports { .. }) => Fault::error("card-ports", error.to_string()),
+        }
     }
 }
 
@@ -178,6 +255,11 @@ fn fault(error: &InferenceError) -> Fault {
             Fault::error("no-provider", format!("the provider {provider} is not there"))
                 .found(reason.clone())
                 .help(format!("{remedy}, or set `allow_fallback: true` to accept the next provider"))
+        }
+        InferenceError::EngineRefused { path, reason } => {
+            Fault::error("not-covered", format!("percept's engine does not run {}", path.display()))
+                .found(reason.clone())
+                .help("set `backend: onnxruntime`, or `auto`")
         }
         _ => Fault::error("bad-model", error.to_string()),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::testing::{Bench, require_runtime, small_model};
 use super::*;
-use crate::inference::{self, Metadata, Port, Provider, Value, check};
+use crate::inference::{self, Backend, Metadata, Port, Provider, Value, check};
 use crate::media::{Audio, Packet, Payload, StreamId};
 use crate::stage::{AnyState, Emitted, EventKind, PortIndex, Solo, StageObject};
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
@@ -598,6 +598,10 @@ impl Session for Fussy {
 
     fn outputs(&self) -> &[Port] {
         self.0.outputs()
+    }
+
+    fn backend(&self) -> Backend {
+        self.0.backend()
     }
 
     fn provider(&self) -> Provider {

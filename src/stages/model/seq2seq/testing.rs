@@ -7,7 +7,7 @@ use super::DecoderMask;
 use super::greedy::Recogniser;
 use super::ports::{DecoderPorts, EncoderPorts};
 use crate::inference::{
-    Cancel, Canceller, InferenceError, Metadata, NativeValue, Port, Provider, Session, Value, check,
+    Backend, Cancel, Canceller, InferenceError, Metadata, NativeValue, Port, Provider, Session, Value, check,
 };
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 
@@ -212,6 +212,10 @@ impl Session for Fake {
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Engine
     }
 
     fn provider(&self) -> Provider {

@@ -1,0 +1,38 @@
+//! Pure functions on pictures: resizing, cropping, turning, and the way into a model's tensor.
+//!
+//! Pixels are 8-bit samples, 1 (gray), 3 (red, green, blue) or 4 (and straight alpha) to a pixel, in rows that may have
+//! a stride: a [`PixelView`] borrows them. Functions that change the shape of a picture also tell the map from the
+//! output's pixel coordinates to the input's, as the rows `[[a, b, c], [d, e, f]]` of (x, y) ↦ (ax + by + c, dx + ey + f).
+//! Coordinates are continuous: pixel (i, j) covers [i, i + 1) × [j, j + 1) and has its centre at (i + ½, j + ½).
+//!
+//! | to | use |
+//! |---|---|
+//! | decide what part of a picture goes where | [`Placement`], [`centred`], [`shares`] |
+//! | resize | a [`Resizer`] |
+//! | turn | [`quarter_turn`], [`rotate`] |
+//! | make gray | [`grayscale`] |
+//! | fill a model's input | [`TensorFiller`], alone or over a [`Resizer`] without a picture between them |
+
+mod filter;
+mod grayscale;
+mod placement;
+mod resize;
+mod rotate;
+mod tensor;
+mod view;
+mod weights;
+
+#[cfg(test)]
+mod reference;
+
+pub use filter::Filter;
+pub use grayscale::grayscale;
+pub use placement::{Area, Fit, Placement, centred, shares};
+pub use resize::Resizer;
+pub use rotate::{Quarters, quarter_turn, rotate};
+pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};
+pub use view::PixelView;
+
+/// The longest side of a picture that is made here, in pixels. It keeps a slip in a configuration from asking for all
+/// the memory of the machine.
+pub const MAX_SIDE: u32 = 1 << 15;

@@ -1,0 +1,304 @@
+//! Resizing, row by row.
+
+use super::weights::{HALF, Weights, to_sample};
+use super::{Filter, PixelView, Placement};
+use crate::dsp::DspError;
+
+/// Rows that go through the horizontal pass together: each weight is read once for all of them.
+const ROWS: usize = 4;
+/// Bytes that the vertical pass sums at a time; lines are padded to a multiple.
+const BLOCK: usize = 64;
+
+/// Resizes pictures of one size to another with the bits that Pillow gives.
+///
+/// Two passes, first along the rows and then down the columns, with weights and sums in 32-bit fixed point and one
+/// rounding to 8 bits after each pass. Colours are weighted by their alpha, so that transparent pixels lend no colour.
+/// Only as many lines are held as the filter is high: the passes alternate, and a line of the result is given away
+/// before the next one is made. Buffers are made once and used for every picture.
+#[derive(Clone, Debug)]
+pub struct Resizer {
+    placement: Placement,
+    channels: usize,
+    /// `None` where the columns stay as they are.
+    across: Option<Weights>,
+    /// `None` where the rows stay as they are.
+    down: Option<Weights>,
+    /// The first column and row that are used, where they stay as they are.
+    corner: (usize, usize),
+    /// Lines after the first pass, in a ring of `ring_lines` (a multiple of [`ROWS`]).
+    ring: Vec<u8>,
+    ring_lines: usize,
+    /// Bytes of a padded line.
+    stride: usize,
+    /// Source rows that had to be copied: the last one, and those with alpha.
+    copies: Vec<u8>,
+    /// A line of the target after both passes, padded.
+    line: Vec<u8>,
+    /// A line of the output: ground, with the target's line in it while that is given away.
+    whole: Vec<u8>,
+    /// As much ground as a target's line covers.
+    ground: Vec<u8>,
+}
+
+impl Resizer {
+    /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's bytes.
+    ///
+    /// Fails when the channels are not 1, 3 or 4, or the ground has not as many bytes.
+    pub fn new(placement: Placement, filter: Filter, channels: usize, ground: &[u8]) -> Result<Self, DspError> {
+        if !matches!(channels, 1 | 3 | 4) {
+            let expected = "1 (gray), 3 (RGB) or 4 (RGBA)";
+            return Err(DspError::BadValue { what: "the channels of a picture", expected, found: channels as f64 });
+        }
+        if ground.len() != channels {
+            let found = ground.len();
+            return Err(DspError::WrongLength { what: "the ground's colour", expected: channels, found });
+        }
+        let [left, top, right, bottom] = placement.source().map(|edge| edge as f32);
+        let target = placement.target();
+        let axis = |from: f32, to: f32, input: u32, output: u32| {
+            let stays = from.fract() == 0.0 && to - from == output as f32;
+            (!stays).then(|| Weights::new(input as usize, from, to, output as usize, filter))
+        };
+        let across = axis(left, right, placement.input().0, target.width);
+        let down = axis(top, bottom, placement.input().1, target.height);
+        let stride = (target.width as usize * channels).next_multiple_of(BLOCK);
+        let ring_lines = (down.as_ref().map_or(1, Weights::longest) + ROWS - 1).next_multiple_of(ROWS);
+        Ok(Resizer {
+            placement,
+            channels,
+            across,
+            down,
+            corner: (left as usize, top as usize),
+            ring: vec![0; ring_lines * stride],
+            ring_lines,
+            stride,
+            copies: Vec::new(),
+            line: vec![0; stride],
+            whole: ground.repeat(placement.output().0 as usize),
+            ground: ground.repeat(target.width as usize),
+        })
+    }
+
+    /// Which part of the input goes where.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Bytes of a pixel.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The resized picture, in place of what `out` held: packed rows.
+    ///
+    /// Fails when the picture has not the size and the channels that the resizer was made for.
+    pub fn run(&mut self, view: &PixelView<'_>, out: &mut Vec<u8>) -> Result<(), DspError> {
+        let (width, height) = self.placement.output();
+        out.clear();
+        out.reserve(width as usize * height as usize * self.channels);
+        self.each_line(view, |_, line| out.extend_from_slice(line))
+    }
+
+    /// Calls `give` with the number and the bytes of each line of the output, from the top.
+    pub(super) fn each_line(
+        &mut self,
+        view: &PixelView<'_>,
+        mut give: impl FnMut(usize, &[u8]),
+    ) -> Result<(), DspError> {
+        self.check(view)?;
+        let target = self.placement.target();
+        let (width, height) = (self.placement.output().0 as usize, self.placement.output().1 as usize);
+        let (above, below) = (target.y as usize, (target.y + target.height) as usize);
+        let start = target.x as usize * self.channels;
+        let bytes = target.width as usize * self.channels;
+        (0..above).for_each(|y| give(y, &self.whole));
+        // Lines of the first pass so far, counted from the first one that is needed.
+        let mut ready = 0;
+        let last = self.span(target.height as usize - 1).1;
+        for y in 0..target.height as usize {
+            let (_, end) = self.span(y);
+            while ready < end {
+                self.first_pass(view, ready, last);
+                ready += ROWS;
+            }
+            self.second_pass(y);
+            if target.width as usize == width {
+                give(above + y, &self.line[..bytes]);
+            } else {
+                self.whole[start..start + bytes].copy_from_slice(&self.line[..bytes]);
+                give(above + y, &self.whole);
+            }
+        }
+        self.whole[start..start + bytes].copy_from_slice(&self.ground);
+        (below..height).for_each(|y| give(y, &self.whole));
+        Ok(())
+    }
+
+    fn check(&self, view: &PixelView<'_>) -> Result<(), DspError> {
+        let (width, height) = self.placement.input();
+        for (what, expected, found) in [
+            ("a row of the picture (in pixels)", width as usize, view.width()),
+            ("the picture (in rows)", height as usize, view.height()),
+            ("a pixel of the picture", self.channels, view.channels()),
+        ] {
+            if expected != found {
+                return Err(DspError::WrongLength { what, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines of the first pass, counted from the first one, that target line `y` needs: start and end.
+    fn span(&self, y: usize) -> (usize, usize) {
+        match &self.down {
+            None => (y, y + 1),
+            Some(down) => {
+                let (first, weights) = down.of(y);
+                let first = first - down.of(0).0;
+                (first, first + weights.len())
+            }
+        }
+    }
+
+    /// Makes lines `ready..ready + ROWS` of the first pass, none of them from `last` on.
+    fn first_pass(&mut self, view: &PixelView<'_>, ready: usize, last: usize) {
+        let channels = self.channels;
+        let top = self.down.as_ref().map_or(self.corner.1, |down| down.of(0).0) + ready;
+        let count = ROWS.min(last - ready);
+        let row_bytes = view.width() * channels;
+        // Reading a pixel of three bytes takes a fourth one with it.
+        let copy = channels == 4 || (channels == 3 && top + count == view.height());
+        if copy {
+            self.copies.resize(ROWS * (row_bytes + 1), 0);
+            for (copy, y) in self.copies.chunks_exact_mut(row_bytes + 1).zip(top..top + count) {
+                copy[..row_bytes].copy_from_slice(view.row(y));
+                if channels == 4 {
+                    multiply_alpha(&mut copy[..row_bytes]);
+                }
+            }
+        }
+        let copies = &self.copies;
+        let source = |at: usize| {
+            let at = at.min(count - 1);
+            if copy { &copies[at * (row_bytes + 1)..][..row_bytes + 1] } else { view.row_and_beyond(top + at) }
+        };
+        let sources: [&[u8]; ROWS] = std::array::from_fn(source);
+        let lines = &mut self.ring[ready % self.ring_lines * self.stride..][..ROWS * self.stride];
+        let (stride, left) = (self.stride, self.corner.0 * channels);
+        match &self.across {
+            None => {
+                let bytes = self.placement.target().width as usize * channels;
+                for (line, source) in lines.chunks_exact_mut(stride).zip(sources) {
+                    line[..bytes].copy_from_slice(&source[left..left + bytes]);
+                }
+            }
+            Some(across) => pulp::Arch::new().dispatch(|| match channels {
+                1 => weigh_gray(sources, across, lines, stride),
+                3 => weigh_colour::<3>(sources, across, lines, stride),
+                _ => weigh_colour::<4>(sources, across, lines, stride),
+            }),
+        }
+    }
+
+    /// Makes target line `y` of the lines of the first pass.
+    fn second_pass(&mut self, y: usize) {
+        let (first, end) = self.span(y);
+        match &self.down {
+            None => {
+                let line = first % self.ring_lines * self.stride;
+                self.line.copy_from_slice(&self.ring[line..line + self.stride]);
+            }
+            Some(down) => {
+                let weights = down.of(y).1;
+                let (ring, lines, stride) = (&self.ring, self.ring_lines, self.stride);
+                let out = &mut self.line;
+                debug_assert_eq!(end - first, weights.len());
+                pulp::Arch::new().dispatch(|| weigh_lines(ring, lines, stride, first, weights, out));
+            }
+        }
+        if self.channels == 4 {
+            divide_alpha(&mut self.line);
+        }
+    }
+}
+
+/// The horizontal pass of four rows of pixels of `C` bytes. Each source must reach one byte beyond the pixels used
+/// where `C` is 3.
+#[inline(always)]
+fn weigh_colour<const C: usize>(sources: [&[u8]; ROWS], weights: &Weights, lines: &mut [u8], stride: usize) {
+    for x in 0..weights.len() {
+        let (first, weights) = weights.of(x);
+        let spans = sources.map(|source| &source[first * C..(first + weights.len()) * C + (4 - C)]);
+        let mut sums = [[HALF; 4]; ROWS];
+        for (at, &weight) in weights.iter().enumerate() {
+            for (sums, span) in sums.iter_mut().zip(spans) {
+                let pixel = &span[at * C..at * C + 4];
+                for (sum, &sample) in sums.iter_mut().zip(pixel) {
+                    *sum += weight * i32::from(sample);
+                }
+            }
+        }
+        for (line, sums) in lines.chunks_exact_mut(stride).zip(sums) {
+            for (out, sum) in line[x * C..(x + 1) * C].iter_mut().zip(sums) {
+                *out = to_sample(sum);
+            }
+        }
+    }
+}
+
+/// The horizontal pass of four rows of bytes.
+#[inline(always)]
+fn weigh_gray(sources: [&[u8]; ROWS], weights: &Weights, lines: &mut [u8], stride: usize) {
+    for (line, source) in lines.chunks_exact_mut(stride).zip(sources) {
+        for (x, out) in line[..weights.len()].iter_mut().enumerate() {
+            let (first, weights) = weights.of(x);
+            let span = &source[first..first + weights.len()];
+            let sum: i32 = span.iter().zip(weights).map(|(&sample, &weight)| weight * i32::from(sample)).sum();
+            *out = to_sample(HALF + sum);
+        }
+    }
+}
+
+/// The vertical pass: the weighted sum of the ring's lines from `first` on.
+#[inline(always)]
+fn weigh_lines(ring: &[u8], lines: usize, stride: usize, first: usize, weights: &[i32], out: &mut [u8]) {
+    for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
+        let mut sums = [HALF; BLOCK];
+        for (at, &weight) in weights.iter().enumerate() {
+            let start = (first + at) % lines * stride + block * BLOCK;
+            let samples = &ring[start..start + BLOCK];
+            for (sum, &sample) in sums.iter_mut().zip(samples) {
+                *sum += weight * i32::from(sample);
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = to_sample(sum);
+        }
+    }
+}
+
+/// Colours times alpha, rounded to nearest, as Pillow's mode `RGBa`.
+fn multiply_alpha(row: &mut [u8]) {
+    for pixel in row.chunks_exact_mut(4) {
+        let alpha = u32::from(pixel[3]);
+        for sample in &mut pixel[..3] {
+            let product = u32::from(*sample) * alpha + 128;
+            *sample = (((product >> 8) + product) >> 8) as u8;
+        }
+    }
+}
+
+/// The way back: colours over alpha, rounded down; a transparent pixel keeps what it has.
+fn divide_alpha(row: &mut [u8]) {
+    for pixel in row.chunks_exact_mut(4) {
+        let alpha = u32::from(pixel[3]);
+        if !matches!(alpha, 0 | 255) {
+            for sample in &mut pixel[..3] {
+                *sample = (255 * u32::from(*sample) / alpha).min(255) as u8;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

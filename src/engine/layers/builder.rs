@@ -16,6 +16,9 @@ use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 /// The version of ONNX's operators that graphs are built in.
 const OPSET: i64 = 21;
 
+/// The most elements that a weight may have.
+const MAX_WEIGHT: usize = 1 << 31;
+
 /// A value of a graph that is being built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -49,6 +52,7 @@ impl Value {
 /// mistake is an error where it is made.
 pub struct Builder {
     graph: Graph,
+    float: DType,
     random: Pcg64,
     counts: HashMap<String, usize>,
 }
@@ -56,7 +60,24 @@ pub struct Builder {
 impl Builder {
     /// An empty graph; `seed` decides the first values of its weights.
     pub fn new(name: &str, seed: u64) -> Self {
-        Builder { graph: Graph::new(name), random: Pcg64::new(u128::from(seed), STREAM), counts: HashMap::new() }
+        Builder {
+            graph: Graph::new(name),
+            float: DType::F32,
+            random: Pcg64::new(u128::from(seed), STREAM),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Makes weights, and the numbers that layers hold, of f64 from here on instead of f32. The first values of the
+    /// weights are the same.
+    pub fn in_f64(mut self) -> Self {
+        self.float = DType::F64;
+        self
+    }
+
+    /// The type of weights: f32, or f64.
+    pub fn float(&self) -> DType {
+        self.float
     }
 
     /// An input. Sizes that are not given are free; the first free one is called `batch`.
@@ -72,7 +93,7 @@ impl Builder {
         Ok(Value { name, kind })
     }
 
-    /// A weight of f32, filled by `initializer`.
+    /// A weight, filled by `initializer`: of f32 unless the graph is [in f64](Builder::in_f64).
     pub fn weight(&mut self, name: &str, shape: &[usize], initializer: Initializer) -> Result<Value, EngineError> {
         self.weight_with_fans(name, shape, initializer, None)
     }
@@ -85,8 +106,30 @@ impl Builder {
         initializer: Initializer,
         fans: Option<(usize, usize)>,
     ) -> Result<Value, EngineError> {
+        let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        if count.is_none_or(|count| count > MAX_WEIGHT) {
+            return Err(self.fault(format!("weight `{name}` {shape:?}: expected at most {MAX_WEIGHT} elements")));
+        }
         let values = initializer.fill(shape, fans, &mut self.random);
-        self.constant(name, Tensor::new(shape.to_vec(), values)?)
+        let value = match self.float {
+            DType::F64 => Tensor::new(shape.to_vec(), values.into_iter().map(f64::from).collect::<Vec<f64>>()),
+            _ => Tensor::new(shape.to_vec(), values),
+        };
+        self.constant(name, value?)
+    }
+
+    /// Numbers that are not trained, of the type of the weights.
+    pub fn numbers(&mut self, shape: &[usize], values: &[f64]) -> Result<Value, EngineError> {
+        let value = match self.float {
+            DType::F64 => Tensor::new(shape.to_vec(), values.to_vec()),
+            _ => Tensor::new(shape.to_vec(), values.iter().map(|value| *value as f32).collect::<Vec<f32>>()),
+        };
+        self.node("Constant", &[], &[("value", AttributeValue::Tensor(value?))])
+    }
+
+    /// Whole numbers in a row: axes, sizes.
+    pub fn integers(&mut self, values: &[i64]) -> Result<Value, EngineError> {
+        self.node("Constant", &[], &[("value", AttributeValue::Tensor(Tensor::from_vec(values.to_vec())))])
     }
 
     /// An initializer with this value; of f32 or f64 it is a weight.
@@ -205,6 +248,11 @@ impl Builder {
     /// Rows: the first dimension stays, all others become one.
     pub fn flatten(&mut self, x: &Value) -> Result<Value, EngineError> {
         self.node("Flatten", &[x], &[])
+    }
+
+    /// An error about this graph: `layer` does not fit `x`.
+    pub(super) fn misfit(&self, layer: &str, expected: &str, x: &Value) -> EngineError {
+        self.fault(format!("layer `{layer}`: expected {expected}, found {} {}", x.dtype(), x.shape()))
     }
 
     /// An error about this graph.

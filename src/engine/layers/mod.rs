@@ -6,6 +6,7 @@
 mod builder;
 mod conv;
 mod dense;
+mod maxout;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,6 +14,7 @@ use std::ops::RangeInclusive;
 pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
+pub use maxout::Maxout;
 
 use super::error::EngineError;
 
@@ -43,5 +45,6 @@ impl fmt::Debug for LayerEntry {
 pub const LAYERS: &[LayerEntry] = &[
     conv::CONV,
     dense::ENTRY,
+    maxout::ENTRY,
     conv::POOL,
 ];

@@ -7,6 +7,7 @@ mod builder;
 mod conv;
 mod dense;
 mod maxout;
+mod threshold;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,6 +16,7 @@ pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
 pub use maxout::Maxout;
+pub use threshold::Threshold;
 
 use super::error::EngineError;
 
@@ -47,4 +49,5 @@ pub const LAYERS: &[LayerEntry] = &[
     dense::ENTRY,
     maxout::ENTRY,
     conv::POOL,
+    threshold::ENTRY,
 ];

@@ -6,6 +6,7 @@
 mod builder;
 mod conv;
 mod dense;
+mod embedding;
 mod maxout;
 mod threshold;
 
@@ -15,6 +16,7 @@ use std::ops::RangeInclusive;
 pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
+pub use embedding::Embedding;
 pub use maxout::Maxout;
 pub use threshold::Threshold;
 
@@ -47,6 +49,7 @@ impl fmt::Debug for LayerEntry {
 pub const LAYERS: &[LayerEntry] = &[
     conv::CONV,
     dense::ENTRY,
+    embedding::ENTRY,
     maxout::ENTRY,
     conv::POOL,
     threshold::ENTRY,

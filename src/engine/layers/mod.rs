@@ -7,6 +7,7 @@ mod builder;
 mod conv;
 mod dense;
 mod embedding;
+mod k_max_min;
 mod maxout;
 mod threshold;
 
@@ -17,6 +18,7 @@ pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
 pub use embedding::Embedding;
+pub use k_max_min::KMaxMin;
 pub use maxout::Maxout;
 pub use threshold::Threshold;
 
@@ -50,6 +52,7 @@ pub const LAYERS: &[LayerEntry] = &[
     conv::CONV,
     dense::ENTRY,
     embedding::ENTRY,
+    k_max_min::ENTRY,
     maxout::ENTRY,
     conv::POOL,
     threshold::ENTRY,

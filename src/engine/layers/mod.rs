@@ -8,6 +8,7 @@ mod conv;
 mod dense;
 mod embedding;
 mod k_max_min;
+mod local_contrast;
 mod maxout;
 mod threshold;
 
@@ -19,6 +20,7 @@ pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
 pub use embedding::Embedding;
 pub use k_max_min::KMaxMin;
+pub use local_contrast::LocalContrast;
 pub use maxout::Maxout;
 pub use threshold::Threshold;
 
@@ -53,6 +55,7 @@ pub const LAYERS: &[LayerEntry] = &[
     dense::ENTRY,
     embedding::ENTRY,
     k_max_min::ENTRY,
+    local_contrast::ENTRY,
     maxout::ENTRY,
     conv::POOL,
     threshold::ENTRY,

@@ -3,6 +3,7 @@
 //! A layer is a struct of settings with a method `apply`, which adds it to the graph of a [`Builder`] and gives its output.
 //! What a graph of them computes, forward and backward, is what its ONNX nodes say. [`LAYERS`] lists them.
 
+mod batch_norm;
 mod builder;
 mod conv;
 mod dense;
@@ -15,6 +16,7 @@ mod threshold;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+pub use batch_norm::BatchNorm;
 pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
 pub use dense::Dense;
@@ -51,6 +53,7 @@ impl fmt::Debug for LayerEntry {
 
 /// Every layer.
 pub const LAYERS: &[LayerEntry] = &[
+    batch_norm::ENTRY,
     conv::CONV,
     dense::ENTRY,
     embedding::ENTRY,

@@ -11,6 +11,7 @@ mod embedding;
 mod k_max_min;
 mod local_contrast;
 mod maxout;
+mod residual;
 mod threshold;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use embedding::Embedding;
 pub use k_max_min::KMaxMin;
 pub use local_contrast::LocalContrast;
 pub use maxout::Maxout;
+pub use residual::Residual;
 pub use threshold::Threshold;
 
 use super::error::EngineError;
@@ -61,5 +63,6 @@ pub const LAYERS: &[LayerEntry] = &[
     local_contrast::ENTRY,
     maxout::ENTRY,
     conv::POOL,
+    residual::ENTRY,
     threshold::ENTRY,
 ];

@@ -3,6 +3,7 @@
 //! A layer is a struct of settings with a method `apply`, which adds it to the graph of a [`Builder`] and gives its output.
 //! What a graph of them computes, forward and backward, is what its ONNX nodes say. [`LAYERS`] lists them.
 
+mod attention;
 mod batch_norm;
 mod builder;
 mod conv;
@@ -17,6 +18,7 @@ mod threshold;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
@@ -55,6 +57,7 @@ impl fmt::Debug for LayerEntry {
 
 /// Every layer.
 pub const LAYERS: &[LayerEntry] = &[
+    attention::ENTRY,
     batch_norm::ENTRY,
     conv::CONV,
     dense::ENTRY,

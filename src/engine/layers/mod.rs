@@ -12,6 +12,7 @@ mod embedding;
 mod k_max_min;
 mod local_contrast;
 mod maxout;
+mod recurrent;
 mod residual;
 mod threshold;
 
@@ -27,6 +28,7 @@ pub use embedding::Embedding;
 pub use k_max_min::KMaxMin;
 pub use local_contrast::LocalContrast;
 pub use maxout::Maxout;
+pub use recurrent::Recurrent;
 pub use residual::Residual;
 pub use threshold::Threshold;
 
@@ -66,6 +68,7 @@ pub const LAYERS: &[LayerEntry] = &[
     local_contrast::ENTRY,
     maxout::ENTRY,
     conv::POOL,
+    recurrent::ENTRY,
     residual::ENTRY,
     threshold::ENTRY,
 ];

@@ -14,6 +14,8 @@ mod local_contrast;
 mod maxout;
 mod recurrent;
 mod residual;
+#[cfg(test)]
+mod tests;
 mod threshold;
 
 use std::fmt;

@@ -16,8 +16,8 @@ use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 /// The version of ONNX's operators that graphs are built in.
 const OPSET: i64 = 21;
 
-/// The most elements that a weight may have.
-const MAX_WEIGHT: usize = 1 << 31;
+/// The most elements that the weights of a graph may have together: 2 GiB of f32, the bound of a protobuf file.
+const MAX_ELEMENTS: usize = 1 << 29;
 
 /// A value of a graph that is being built.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,8 @@ impl Value {
 pub struct Builder {
     graph: Graph,
     float: DType,
+    /// Elements of the weights so far.
+    elements: usize,
     random: Pcg64,
     counts: HashMap<String, usize>,
 }
@@ -63,6 +65,7 @@ impl Builder {
         Builder {
             graph: Graph::new(name),
             float: DType::F32,
+            elements: 0,
             random: Pcg64::new(u128::from(seed), STREAM),
             counts: HashMap::new(),
         }
@@ -107,9 +110,14 @@ impl Builder {
         fans: Option<(usize, usize)>,
     ) -> Result<Value, EngineError> {
         let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
-        if count.is_none_or(|count| count > MAX_WEIGHT) {
-            return Err(self.fault(format!("weight `{name}` {shape:?}: expected at most {MAX_WEIGHT} elements")));
-        }
+        let elements = count.and_then(|count| self.elements.checked_add(count)).filter(|total| *total <= MAX_ELEMENTS);
+        let Some(elements) = elements else {
+            let so_far = self.elements;
+            return Err(self.fault(format!(
+                "weight `{name}` {shape:?}: expected weights of at most {MAX_ELEMENTS} elements, found {so_far} before it"
+            )));
+        };
+        self.elements = elements;
         let values = initializer.fill(shape, fans, &mut self.random);
         let value = match self.float {
             DType::F64 => Tensor::new(shape.to_vec(), values.into_iter().map(f64::from).collect::<Vec<f64>>()),

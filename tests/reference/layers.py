@@ -52,6 +52,8 @@ def plain():
          lambda t: F.linear(t["x"], t["l.weight"], t["l.bias"]).unflatten(1, (4, 3)).amax(1))
     case("maxout_conv", {"x": D(2, 3, 5, 4)}, {"l.weight": D(6, 3, 3, 3), "l.bias": D(6)},
          lambda t: F.conv2d(t["x"], t["l.weight"], t["l.bias"], padding=1).unflatten(1, (3, 2)).amax(1))
+    case("conv_transpose", {"x": D(2, 3, 4, 3)}, {"l.weight": D(3, 2, 3, 3), "l.bias": D(2)},
+         lambda t: F.conv_transpose2d(t["x"], t["l.weight"], t["l.bias"], stride=2, padding=1))
     case("threshold", {"x": D(4, 6)}, {}, lambda t: 2.0 * (t["x"] > 0.25).double() - 1.0, gradients=False)
     case("threshold_smooth", {"x": D(4, 6)}, {}, lambda t: torch.sigmoid(3.0 * (t["x"] - 0.25)))
 

@@ -7,6 +7,7 @@ mod attention;
 mod batch_norm;
 mod builder;
 mod conv;
+mod conv_transpose;
 mod dense;
 mod embedding;
 mod k_max_min;
@@ -25,6 +26,7 @@ pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use builder::{Builder, Value};
 pub use conv::{Conv, Pool2d};
+pub use conv_transpose::ConvTranspose;
 pub use dense::Dense;
 pub use embedding::Embedding;
 pub use k_max_min::KMaxMin;
@@ -64,6 +66,7 @@ pub const LAYERS: &[LayerEntry] = &[
     attention::ENTRY,
     batch_norm::ENTRY,
     conv::CONV,
+    conv_transpose::ENTRY,
     dense::ENTRY,
     embedding::ENTRY,
     k_max_min::ENTRY,

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json};
 
 use crate::engine::testing::wide;
 use crate::engine::{
-    Attention, BatchNorm, Builder, Dense, Embedding, EngineError, KMaxMin, LocalContrast, Maxout, Network, Recurrent,
-    Residual, Threshold, Value,
+    Attention, BatchNorm, Builder, ConvTranspose, Dense, Embedding, EngineError, KMaxMin, LocalContrast, Maxout,
+    Network, Recurrent, Residual, Threshold, Value,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -21,6 +21,7 @@ fn layer(name: &str, graph: &mut Builder, inputs: &[Value]) -> Result<Value, Eng
         "attention_context" => Attention::new("l", 2).apply_to(graph, x, &inputs[1], Some(&inputs[2])),
         "attention_mask" => Attention::new("l", 2).apply_to(graph, x, x, Some(&inputs[1])),
         "batch_norm" | "batch_norm_inference" => BatchNorm::new("l").epsilon(0.125).apply(graph, x),
+        "conv_transpose" => ConvTranspose::new("l", 2, &[3, 3]).stride(2).padding(1).apply(graph, x),
         "dense" => Dense::new("l", 4).apply(graph, x),
         "embedding" => Embedding::new("l", 5, 3).apply(graph, x),
         "k_max_min" => KMaxMin::new(3).apply(graph, x),

@@ -8,6 +8,7 @@ mod mlp;
 mod perceptron;
 mod recurrent;
 mod regression;
+mod resnet;
 mod tdnn;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use mlp::Mlp;
 pub use perceptron::Perceptron;
 pub use recurrent::{Cell, RecurrentClassifier, RecurrentTagger};
 pub use regression::{LinearRegression, LogisticRegression};
+pub use resnet::{Resnet, Stem};
 pub use tdnn::Tdnn;
 
 use crate::config::{Faults, Node, Source};
@@ -84,6 +86,7 @@ pub const ZOO: &[ZooEntry] = &[
     ZooEntry::of::<Perceptron>("perceptron", "Rosenblatt's: one layer of weights", "inputs: 2\noutputs: 1\n"),
     ZooEntry::of::<RecurrentClassifier>("recurrent_classifier", "Elman, GRU or LSTM network that names a whole sequence", "vocabulary: 30\nclasses: 2\n"),
     ZooEntry::of::<RecurrentTagger>("recurrent_tagger", "Elman, GRU or LSTM network that names each step", "vocabulary: 12\nclasses: 10\n"),
+    ZooEntry::of::<Resnet>("resnet", "residual network, ResNet-18 unless said, for pictures", "stem: small\nwidth: 4\nblocks: [1, 1]\n"),
     ZooEntry::of::<Tdnn>("tdnn", "time-delay neural network over frames of features", "features: 40\nclasses: 10\n"),
 ];
 

@@ -10,6 +10,7 @@ mod recurrent;
 mod regression;
 mod resnet;
 mod tdnn;
+mod unet;
 
 use std::fmt;
 
@@ -24,6 +25,7 @@ pub use recurrent::{Cell, RecurrentClassifier, RecurrentTagger};
 pub use regression::{LinearRegression, LogisticRegression};
 pub use resnet::{Resnet, Stem};
 pub use tdnn::Tdnn;
+pub use unet::Unet;
 
 use crate::config::{Faults, Node, Source};
 use crate::engine::EngineError;
@@ -88,6 +90,7 @@ pub const ZOO: &[ZooEntry] = &[
     ZooEntry::of::<RecurrentTagger>("recurrent_tagger", "Elman, GRU or LSTM network that names each step", "vocabulary: 12\nclasses: 10\n"),
     ZooEntry::of::<Resnet>("resnet", "residual network, ResNet-18 unless said, for pictures", "stem: small\nwidth: 4\nblocks: [1, 1]\n"),
     ZooEntry::of::<Tdnn>("tdnn", "time-delay neural network over frames of features", "features: 40\nclasses: 10\n"),
+    ZooEntry::of::<Unet>("unet", "U-Net: a class for each pixel", "classes: 3\ndepth: 2\nwidth: 4\n"),
 ];
 
 /// The architecture of that name.

@@ -50,11 +50,33 @@ impl Value {
 
 /// Builds a graph node by node. Types are inferred as it grows, so that a layer knows how many inputs it has, and a
 /// mistake is an error where it is made.
+///
+/// ```
+/// use percept::engine::{Attention, Builder, Dense, Embedding, Network};
+/// use percept::onnx::AttributeValue;
+/// use percept::tensor::{DType, Tensor};
+///
+/// let mut graph = Builder::new("sentences", 1);
+/// let words = graph.input("x", DType::I64, &[None, None])?; // any number of sentences of any length
+/// let words = Embedding::new("embedding", 1000, 16).apply(&mut graph, &words)?;
+/// let seen = Attention::new("attention", 4).apply(&mut graph, &words)?;
+/// let time = graph.integers(&[1])?;
+/// let mean = graph.node("ReduceMean", &[&seen, &time], &[("keepdims", AttributeValue::Int(0))])?;
+/// let y = Dense::new("out", 2).apply(&mut graph, &mean)?;
+/// graph.output("y", &y)?;
+///
+/// let mut network = Network::new(&graph.finish())?;
+/// let x = Tensor::new(vec![1, 4], vec![7i64, 2, 9, 900])?;
+/// assert_eq!(network.run(&[("x", &x)])?[0].shape(), [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Builder {
     graph: Graph,
     float: DType,
     /// Elements of the weights so far.
     elements: usize,
+    /// Weights are those that are there already.
+    again: bool,
     random: Pcg64,
     counts: HashMap<String, usize>,
 }
@@ -66,6 +88,7 @@ impl Builder {
             graph: Graph::new(name),
             float: DType::F32,
             elements: 0,
+            again: false,
             random: Pcg64::new(u128::from(seed), STREAM),
             counts: HashMap::new(),
         }
@@ -109,6 +132,9 @@ impl Builder {
         initializer: Initializer,
         fans: Option<(usize, usize)>,
     ) -> Result<Value, EngineError> {
+        if self.again {
+            return self.known_weight(name, shape);
+        }
         let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
         let elements = count.and_then(|count| self.elements.checked_add(count)).filter(|total| *total <= MAX_ELEMENTS);
         let Some(elements) = elements else {
@@ -124,6 +150,30 @@ impl Builder {
             _ => Tensor::new(shape.to_vec(), values),
         };
         self.constant(name, value?)
+    }
+
+    /// Adds what `build` adds, with the weights that are there already: a weight that it asks for is the one of that name,
+    /// which must have that shape. Towers that share their weights are built so, as in Bromley et al., *Signature
+    /// verification using a "siamese" time delay neural network*, 1993: the first as usual, the others again.
+    pub fn again<R>(&mut self, build: impl FnOnce(&mut Builder) -> Result<R, EngineError>) -> Result<R, EngineError> {
+        let before = std::mem::replace(&mut self.again, true);
+        let done = build(self);
+        self.again = before;
+        done
+    }
+
+    /// The weight `name`, which must be there with this shape.
+    fn known_weight(&self, name: &str, shape: &[usize]) -> Result<Value, EngineError> {
+        let known = self.graph.initializer(name);
+        match known.filter(|known| known.shape() == shape && known.dtype() == self.float) {
+            Some(known) => Ok(Value { name: name.into(), kind: ValueType::known(known.dtype(), shape) }),
+            None => {
+                let found =
+                    known.map_or_else(|| "none".into(), |known| format!("{} {:?}", known.dtype(), known.shape()));
+                let expected = format!("{} {shape:?}", self.float);
+                Err(self.fault(format!("weight `{name}`, to be used again: expected {expected}, found {found}")))
+            }
+        }
     }
 
     /// Numbers that are not trained, of the type of the weights.

@@ -115,7 +115,7 @@ impl Conv {
             return graph.node("Conv", &[x, &weight], &attributes);
         }
         let filled = if self.weight == Initializer::FanIn { Initializer::FanIn } else { Initializer::Zeros };
-        let fan_in: usize = shape[1..].iter().product();
+        let fan_in = shape[1..].iter().fold(1usize, |fan, size| fan.saturating_mul(*size));
         let bias =
             graph.weight_with_fans(&format!("{}.bias", self.name), &[self.channels], filled, Some((fan_in, fan_in)))?;
         graph.node("Conv", &[x, &weight, &bias], &attributes)

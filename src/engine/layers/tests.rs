@@ -1,6 +1,7 @@
 use super::*;
-use crate::engine::Network;
+use crate::engine::optimizers::Adam;
 use crate::engine::testing::{difference, numerical_gradients, random, wide};
+use crate::engine::{Loss, Network, Optimizer, Training, TrainingOptions};
 use crate::onnx::Model;
 use crate::tensor::{DType, Tensor};
 
@@ -255,4 +256,79 @@ fn where_nothing_may_be_looked_at_there_is_no_nan() {
     let y = Network::new(&graph.finish()).unwrap().run(&[("x", &x), ("mask", &mask)]).unwrap().remove(0);
     let y = y.as_slice::<f32>().unwrap();
     assert!(y.iter().all(|value| value.is_finite()) && y[..2] == y[2..], "{y:?}");
+}
+
+/// Three towers with one set of weights.
+fn towers(dtype: DType) -> Model {
+    let mut graph = Builder::new("towers", 4);
+    if dtype == DType::F64 {
+        graph = graph.in_f64();
+    }
+    let tower = |graph: &mut Builder, name: &str| -> Result<(), EngineError> {
+        let x = graph.input(name, dtype, &[None, Some(3)])?;
+        let hidden = Dense::new("hidden", 5).apply(graph, &x)?;
+        let hidden = graph.tanh(&hidden)?;
+        let y = Dense::new("out", 2).without_bias().apply(graph, &hidden)?;
+        graph.output(&format!("of_{name}"), &y)
+    };
+    tower(&mut graph, "a").unwrap();
+    for name in ["p", "n"] {
+        graph.again(|graph| tower(graph, name)).unwrap();
+    }
+    graph.finish()
+}
+
+#[test]
+fn towers_share_their_weights() {
+    let model = towers(DType::F64);
+    let names: Vec<&str> = model.graph.initializers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["hidden.weight", "hidden.bias", "out.weight"]);
+    let given: Vec<(String, Tensor)> =
+        ["a", "p", "n"].iter().zip(1..).map(|(name, seed)| ((*name).to_owned(), random(&[2, 3], seed))).collect();
+    let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let cotangents = [11, 12, 13].map(|seed| random(&[2, 2], seed));
+    let mut network = Network::new(&model).unwrap();
+    let (_, found) = network.gradients(&inputs, &cotangents, &names, 1).unwrap();
+    let expected = numerical_gradients(&mut network, &given, &cotangents, &model.graph.initializers).unwrap();
+    for ((name, found), expected) in names.iter().zip(found).zip(expected) {
+        assert_eq!(difference(&found.unwrap(), &expected, 1e-6), None, "{name}");
+    }
+}
+
+#[test]
+fn a_siamese_network_learns_from_triplets() {
+    let loss = Loss::new("triplet").unwrap().of(&["of_a", "of_p", "of_n"]).targets(&[]);
+    let optimizer = Optimizer::Adam(Adam { learning_rate: 0.02, ..Adam::default() });
+    let mut training = Training::new(&towers(DType::F32), TrainingOptions::new(loss, optimizer)).unwrap();
+    // What belongs together has the same sign in its last place.
+    let rows = |sign: f32, seed: f32| -> Vec<f32> {
+        let row = |at: usize| {
+            [(at as f32 + seed).sin(), (at as f32 * seed).cos(), sign * if at % 2 == 0 { 1.0 } else { -1.0 }]
+        };
+        (0..8).flat_map(row).collect()
+    };
+    let [a, p, n] =
+        [(1.0, 1.3), (1.0, 2.7), (-1.0, 4.1)].map(|(s, seed)| Tensor::new(vec![8, 3], rows(s, seed)).unwrap());
+    let mut step = || training.step(&[("a", &a), ("p", &p), ("n", &n)]).unwrap();
+    let first = step();
+    let last = (0..150).fold(first, |_, _| step());
+    assert!(first > 0.3 && last < 0.05, "{first} {last}");
+}
+
+#[test]
+fn weights_that_are_not_there_cannot_be_used_again() {
+    let mut graph = Builder::new("towers", 1);
+    let x = graph.input("x", DType::F32, &[None, Some(3)]).unwrap();
+    Dense::new("one", 2).apply(&mut graph, &x).unwrap();
+    let cases: &[(&str, usize, &str)] = &[
+        ("two", 2, "weight `two.weight`, to be used again: expected f32 [2, 3], found none"),
+        ("one", 4, "expected f32 [4, 3], found f32 [2, 3]"),
+    ];
+    for (name, size, part) in cases {
+        let error = graph.again(|graph| Dense::new(name, *size).apply(graph, &x)).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    // An error ends it.
+    assert!(Dense::new("two", 2).apply(&mut graph, &x).is_ok());
+    assert!(Dense::new("one", 2).apply(&mut graph, &x).unwrap_err().to_string().contains("already"));
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use common::{percept, records, root, run};
 use percept::engine::Network;
@@ -164,7 +165,8 @@ fn fetched() -> Option<std::path::PathBuf> {
 fn saved_models_give_the_same_on_onnx_runtime() {
     use percept::inference::ort::{OrtConfig, initialize};
     use percept::inference::{SessionOptions, Value};
-    use percept::zoo::{Architecture, Cell, Lenet5, Mlp, RecurrentClassifier, RecurrentTagger, Tdnn};
+    use percept::zoo::{Architecture, Cell, Lenet5, LogisticRegression, Mlp, RecurrentClassifier, RecurrentTagger};
+    use percept::zoo::{Resnet, Stem, Tdnn, Unet};
 
     if !common::models_are_here() {
         return;
@@ -203,6 +205,24 @@ fn saved_models_give_the_same_on_onnx_runtime() {
             numbers(&[2, 6, 20]),
             Tensor::from_vec(vec![0i64, 2]),
         ),
+        (
+            "logistic_regression",
+            Box::new(LogisticRegression { inputs: 5, classes: 3 }),
+            numbers(&[3, 5]),
+            Tensor::from_vec(vec![0i64, 1, 2]),
+        ),
+        (
+            "resnet",
+            Box::new(Resnet { stem: Stem::Small, width: 6, blocks: vec![1, 1], ..Resnet::default() }),
+            numbers(&[4, 3, 9, 10]),
+            Tensor::from_vec(vec![0i64, 2, 1, 9]),
+        ),
+        (
+            "unet",
+            Box::new(Unet { classes: 3, depth: 2, width: 4, batch_norm: true, ..Unet::default() }),
+            numbers(&[2, 1, 8, 12]),
+            Tensor::new(vec![2, 8, 12], (0..192i64).map(|at| (at % 12 / 4 + at / 96) % 3).collect::<Vec<_>>()).unwrap(),
+        ),
     ];
     for (name, architecture, x, target) in models {
         use percept::engine::{Loss, Optimizer, Training, TrainingOptions, optimizers::Adam};
@@ -227,4 +247,58 @@ fn saved_models_give_the_same_on_onnx_runtime() {
         }
         assert!(losses[39] < losses[0] * 0.7, "{name}: {losses:?}");
     }
+}
+
+/// So it is for every layer, on the file that its example makes.
+#[cfg(feature = "onnxruntime")]
+#[test]
+fn every_layer_gives_the_same_on_onnx_runtime() {
+    use percept::engine::{Builder, LAYERS};
+    use percept::inference::ort::{OrtConfig, initialize};
+    use percept::inference::{SessionOptions, Value};
+    use percept::tensor::DType;
+
+    if !common::models_are_here() {
+        return;
+    }
+    let runtime = initialize(&OrtConfig::new(fetched().expect("make test fetches it"))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for entry in LAYERS {
+        let mut graph = Builder::new("layer", 1);
+        let dtype = if entry.tokens.is_some() { DType::I64 } else { DType::F32 };
+        let sizes: Vec<_> = entry.sizes.iter().enumerate().map(|(at, size)| (at > 0).then_some(*size)).collect();
+        let x = graph.input("x", dtype, &sizes).unwrap();
+        let y = (entry.example)(&mut graph, &x).unwrap();
+        graph.output("y", &y).unwrap();
+        let mut network = Network::new(&graph.finish()).unwrap();
+        let path = folder.path().join("layer.onnx");
+        network.save(&path).unwrap();
+
+        let (shape, count) = (entry.sizes.to_vec(), entry.sizes.iter().product::<usize>());
+        let x = match entry.tokens {
+            Some(tokens) => Tensor::new(shape, (0..count as i64).map(|at| at * 7 % tokens).collect::<Vec<i64>>()),
+            None => Tensor::new(shape, (0..count).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<f32>>()),
+        };
+        let x = x.unwrap();
+        let ours = network.run(&[("x", &x)]).unwrap().remove(0);
+        let mut session = runtime.load(&path, &SessionOptions::default()).unwrap();
+        let theirs = session.run(&[("x", &Value::from(x.clone()))], &["y"]).unwrap().remove(0).into_tensor().unwrap();
+        assert_eq!(ours.shape(), theirs.shape(), "{entry:?}");
+        for (ours, theirs) in ours.as_slice::<f32>().unwrap().iter().zip(theirs.as_slice::<f32>().unwrap()) {
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{entry:?}: {ours} {theirs}");
+        }
+    }
+}
+
+/// A Rust program does all of it; the file that it writes loads.
+#[test]
+fn the_example_of_a_program_trains() {
+    let examples = Path::new(env!("CARGO_BIN_EXE_percept")).parent().unwrap().join("examples");
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Command::new(examples.join("train"));
+    let (code, stdout, stderr) = run(program.current_dir(root()).env("TMPDIR", folder.path()));
+    assert_eq!(code, 0, "{stderr}");
+    let accuracy: f64 = stdout.split(' ').next().unwrap().parse().unwrap();
+    assert!(accuracy > 90.0, "{stdout}");
+    assert_eq!(Network::load(folder.path().join("digits.onnx")).unwrap().outputs().collect::<Vec<_>>(), ["y"]);
 }

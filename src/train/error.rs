@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::data::DataError;
 use crate::config::Faults;
 use crate::engine::EngineError;
+use crate::files::FileError;
 
 /// Why a training cannot begin or go on.
 #[derive(Debug, Error)]
@@ -33,6 +34,9 @@ pub enum TrainError {
         /// Training or validation.
         what: &'static str,
     },
+    /// A file cannot be saved; the one that was there is untouched.
+    #[error(transparent)]
+    Save(#[from] FileError),
     /// A checkpoint cannot be written or read.
     #[error("checkpoint {path}: {reason}")]
     Checkpoint {

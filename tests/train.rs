@@ -5,7 +5,8 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use common::{percept, records, root, run};
 use percept::engine::Network;
@@ -89,6 +90,86 @@ fn a_training_is_resumed_where_it_was() {
     for name in ["model.onnx", "log.jsonl"] {
         assert_eq!(file(straight.path(), name), file(halved.path(), name), "{name}");
     }
+}
+
+/// Killed in the middle of epochs, and of what it writes, a training that is resumed ends in the same bits.
+#[test]
+fn a_training_that_is_killed_is_resumed_to_the_same_bits() {
+    let (straight, killed) = (xor(), xor());
+    let epochs = ["--set", "epochs=60", "--set", "batch=1", "-q"];
+    let (code, _, stderr) = run(percept().arg("train").arg(straight.path()).args(epochs));
+    assert_eq!(code, 0, "{stderr}");
+    let log = killed.path().join("trained/log.jsonl");
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let mut kills = 0;
+    for (round, goal) in [5, 17, 30, 44].into_iter().enumerate() {
+        let mut child = percept().arg("train").arg(killed.path()).args(epochs).arg("--resume").spawn().unwrap();
+        let alive = |child: &mut Child| child.try_wait().unwrap().is_none();
+        while lines() < goal && alive(&mut child) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // Each time at another place of an epoch.
+        std::thread::sleep(Duration::from_micros(300 * round as u64));
+        kills += usize::from(alive(&mut child));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "it was never caught at work");
+    let (code, _, stderr) = run(percept().arg("train").arg(killed.path()).args(epochs).arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    let file = |folder: &Path, name: &str| fs::read(folder.join("trained").join(name)).unwrap();
+    for name in ["model.onnx", "log.jsonl", "checkpoint.safetensors", "curve.svg"] {
+        assert_eq!(file(straight.path(), name), file(killed.path(), name), "{name}");
+    }
+    let names = fs::read_dir(killed.path().join("trained")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".part")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Where a checkpoint cannot be written any more, the training ends, says what to do, and the one before is whole.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_does_not_fit_leaves_the_one_before() {
+    let folder = xor();
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(["--set", "epochs=20", "-q"]));
+    assert_eq!(code, 0, "{stderr}");
+    let trained = folder.path().join("trained");
+    let before = fs::read(trained.join("checkpoint.safetensors")).unwrap();
+    // Files may have a block of 512 bytes: a checkpoint has more, the log does not get that far.
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("trap '' XFSZ; ulimit -f 1; exec \"$@\"").arg("sh").arg(env!("CARGO_BIN_EXE_percept"));
+    shell.arg("train").arg(folder.path()).args(["--set", "epochs=40", "-q"]).env("NO_COLOR", "1");
+    let (code, _, stderr) = run(&mut shell);
+    assert_eq!(code, 1, "{stderr}");
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("checkpoint.safetensors") && said.contains("make room"), "{stderr}");
+    assert_eq!(fs::read(trained.join("checkpoint.safetensors")).unwrap(), before);
+    let resume = ["--set", "epochs=40", "--resume"];
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(resume));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("epoch 21 of 40") && !stderr.contains("epoch 20 of 40"), "{stderr}");
+}
+
+/// A learning rate that is far too high ends the training with an error; the best epoch is kept, and gone on from.
+#[test]
+fn a_training_that_diverges_keeps_its_best_epoch() {
+    let folder = xor();
+    let line = "model={perceptron: {inputs: 2, outputs: 1}}";
+    let data = "data.train={csv: {path: xor.csv, target: class, target_type: number}}";
+    let rate = |rate: &str| format!("optimizer={{kind: sgd, learning_rate: {rate}}}");
+    let common = ["--set", line, "--set", data, "--set", "loss=squared", "--set"];
+    let train = |more: &[&str]| run(percept().arg("train").arg(folder.path()).args(common).args(more));
+    let (code, _, stderr) = train(&[&rate("0.01"), "--set", "epochs=10"]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = train(&[&rate("100"), "--set", "epochs=100", "--resume"]);
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(code, 1, "{stderr}");
+    for part in ["the training diverged in epoch", "is not finite", "epoch 10, the best one, is kept in"] {
+        assert!(said.contains(part), "{part}: {stderr}");
+    }
+    let (code, _, stderr) = train(&[&rate("0.01"), "--set", "epochs=12", "--resume"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("epoch 11 of 12  loss 0.") && !stderr.contains("epoch 10 of 12"), "{stderr}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::global::Global;
 use super::signals::{Signal, interrupted};
 use super::{CliError, Exit, output};
+use crate::files;
 use crate::train::curve;
 use crate::train::{Epoch, Prepared, Progress, Recipe, Then};
 use crate::units::{Clock, SystemClock};
@@ -146,7 +147,7 @@ fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Glob
     let path = folder.join("model.onnx");
     model.save(&path).map_err(|error| CliError::failed(error.to_string()))?;
     if !prepared.labels.is_empty() {
-        write(&folder.join("labels.txt"), format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
+        files::replace(&folder.join("labels.txt"), format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
     }
     text.push_str(&format!("written: {}\n", path.display()));
     if !global.quiet {
@@ -158,12 +159,8 @@ fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Glob
 /// The curve, as vectors and as a picture.
 fn draw(prepared: &Prepared, recipe: &Recipe, folder: &Path) -> Result<(), CliError> {
     let (name, history) = (&recipe.settings.name, prepared.trainer.history());
-    write(&folder.join("curve.svg"), curve::svg(name, history).as_bytes())?;
-    write(&folder.join("curve.png"), &curve::png(name, history)?)
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    fs::write(path, content).map_err(|source| CliError::Write { path: path.to_owned(), source })
+    files::replace(&folder.join("curve.svg"), curve::svg(name, history).as_bytes())?;
+    Ok(files::replace(&folder.join("curve.png"), &curve::png(name, history)?)?)
 }
 
 /// A line of JSON for each epoch.

@@ -23,6 +23,7 @@ pub mod optimizers;
 mod plan;
 mod pool;
 mod program;
+mod random;
 mod schedule;
 #[cfg(test)]
 mod testing;
@@ -39,5 +40,6 @@ pub use network::{Network, Stop};
 pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers};
 pub use optimizers::Optimizer;
 pub use pool::Pool;
+pub(crate) use random::mix;
 pub use schedule::{Plateau, Schedule};
 pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

@@ -8,6 +8,7 @@ use super::error::OpError;
 use super::kernel::{Backward, Env, Forward, Kernel, Operands};
 use super::pool::Pool;
 use super::program::ValueId;
+use super::random::mix;
 use crate::tensor::Tensor;
 
 /// Where a value lies.
@@ -300,12 +301,4 @@ fn combine(to: SliceMut<'_>, from: Slice<'_>, add: bool) -> Option<()> {
         (SliceMut::F64(to), Slice::F64(from)) => each(to, from, add),
         _ => None,
     }
-}
-
-/// Two numbers into one that looks random (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).
-pub(super) fn mix(seed: u64, number: u64) -> u64 {
-    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

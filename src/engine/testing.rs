@@ -7,7 +7,7 @@
 use super::attributes::NodeReader;
 use super::network::Network;
 use super::ops;
-use super::plan::mix;
+use super::random::mix;
 use crate::onnx::{AttributeValue, Graph, Model, Node, ValueInfo};
 use crate::tensor::{DType, SymbolicShape, Tensor};
 

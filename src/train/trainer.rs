@@ -1,5 +1,6 @@
 //! The trainer: epochs over a data set, validation, early stopping, checkpoints.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::data::augment::Augmenter;
 use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
 use super::error::TrainError;
 use super::metrics::Confusion;
-use crate::engine::{Plateau, Training, TrainingState};
+use crate::engine::{EngineError, Plateau, Training, TrainingState};
 use crate::tensor::{DType, Tensor};
 
 #[cfg(test)]
@@ -35,7 +36,7 @@ pub struct TrainerOptions {
     pub patience: Option<u64>,
     /// How many samples may be bad before the training ends with an error.
     pub max_bad: usize,
-    /// Where to keep the state after each epoch; nowhere, when `None`.
+    /// Where to keep the state after each epoch, and the best one; nowhere, when `None`.
     pub checkpoint: Option<PathBuf>,
     /// Classes, where targets are class indices: accuracy is measured.
     pub classes: Option<usize>,
@@ -138,11 +139,17 @@ pub struct Trainer {
     options: TrainerOptions,
     history: Vec<Epoch>,
     best: Option<Best>,
+    /// The state after the last epoch, where the next one measures it.
+    last: Option<TrainingState>,
     bad: usize,
+    /// Weights that were not finite at first, such as a mask of −∞.
+    infinite: BTreeSet<String>,
 }
 
-/// The state after the epoch with the lowest validation loss.
+/// The state with the lowest loss: on the validation data afterwards; where there are none, on the training data of the
+/// next epoch, since the loss of an epoch is measured before its steps.
 struct Best {
+    /// The epoch that it is the state after.
     epoch: u64,
     loss: f64,
     state: TrainingState,
@@ -165,7 +172,9 @@ impl Trainer {
         if options.batch == Some(0) {
             return Err(TrainError::Setting { what: "batch", expected: "at least 1".into(), found: "0".into() });
         }
-        Ok(Trainer { training, train, validation, options, history: Vec::new(), best: None, bad: 0 })
+        let infinite = not_finite(&training.state()).map(str::to_owned).collect();
+        let (history, best, last) = (Vec::new(), None, None);
+        Ok(Trainer { training, train, validation, options, history, best, last, bad: 0, infinite })
     }
 
     /// Goes on from the checkpoint, where there is one; says whether there was.
@@ -189,11 +198,12 @@ impl Trainer {
             plateau: plateau.clone(),
         };
         self.training.restore(&part("now.", notes.steps, &notes.plateau))?;
-        self.best = notes.best.map(|best| Best {
-            epoch: best.epoch,
-            loss: best.loss,
-            state: part("best.", best.steps, &notes.plateau),
+        let epochs = notes.history.len() as u64;
+        self.best = notes.best.map(|best| {
+            let prefix = if best.epoch == epochs { "now." } else { "best." };
+            Best { epoch: best.epoch, loss: best.loss, state: part(prefix, best.steps, &best.plateau) }
         });
+        self.last = (self.validation.is_none() && epochs > 0).then(|| self.training.state());
         self.history = notes.history;
         self.bad = notes.bad;
         Ok(true)
@@ -201,19 +211,39 @@ impl Trainer {
 
     /// Trains to the end, or until `progress` says stop. Afterwards the model is the best one, where there is early
     /// stopping, else the last.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] when a loss, gradient or weight is not finite: the model and the checkpoint are then
+    /// those of the best epoch (with a checkpoint or early stopping; else the model is as before the step that failed).
+    /// [`TrainError::Save`] when the checkpoint cannot be written: the one before it is untouched.
     pub fn run(&mut self, mut progress: impl FnMut(Progress<'_>) -> Then) -> Result<(), TrainError> {
         while (self.history.len() as u64) < self.options.epochs {
             if self.is_over() {
                 break;
             }
             let number = self.history.len() as u64 + 1;
-            let Some(loss) = self.epoch(number, &mut progress)? else { return Ok(()) };
+            let loss = match self.epoch(number, &mut progress) {
+                Ok(Some(loss)) => loss,
+                Ok(None) => return Ok(()),
+                Err(TrainError::Engine(EngineError::NotFinite { step, what, .. })) => {
+                    return Err(self.diverged(number, step, what));
+                }
+                Err(error) => return Err(error),
+            };
             let validation = match self.validation.clone() {
                 Some(data) => Some(self.evaluate(data)?),
                 None => None,
             };
             let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
             self.training.observe(watched);
+            let state = self.training.state();
+            let what = match watched.is_finite() {
+                true => not_finite(&state).find(|name| !self.infinite.contains(*name)).map(|name| format!("`{name}`")),
+                false => Some(format!("the loss after the epoch, {watched},")),
+            };
+            if let Some(what) = what {
+                return Err(self.diverged(number, state.steps, what));
+            }
             let epoch = Epoch {
                 epoch: number,
                 steps: self.training.steps(),
@@ -222,18 +252,24 @@ impl Trainer {
                 validation_loss: validation.as_ref().map(|validation| validation.loss),
                 validation_accuracy: validation.and_then(|validation| Some(validation.confusion?.accuracy())),
             };
-            if let Some(loss) = epoch.validation_loss.filter(|_| self.options.patience.is_some())
-                && self.best.as_ref().is_none_or(|best| loss < best.loss)
-            {
-                self.best = Some(Best { epoch: number, loss, state: self.training.state() });
+            if self.options.patience.is_some() || self.options.checkpoint.is_some() {
+                let measured = match self.validation {
+                    Some(_) => Some((number, state.clone())),
+                    None => self.last.replace(state.clone()).map(|last| (number - 1, last)),
+                };
+                if let Some((epoch, state)) = measured
+                    && self.best.as_ref().is_none_or(|best| watched < best.loss)
+                {
+                    self.best = Some(Best { epoch, loss: watched, state });
+                }
             }
             self.history.push(epoch.clone());
-            self.save()?;
+            self.save(&state)?;
             if progress(Progress::Epoch(&epoch)) == Then::Stop {
                 return Ok(());
             }
         }
-        if let Some(best) = &self.best {
+        if let Some(best) = self.best.as_ref().filter(|_| self.stops_early()) {
             self.training.restore(&best.state)?;
             if self.is_over() {
                 progress(Progress::Stopped { best: best.epoch });
@@ -242,12 +278,35 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether there is early stopping.
+    fn stops_early(&self) -> bool {
+        self.options.patience.is_some() && self.validation.is_some()
+    }
+
     /// Whether the validation loss has not fallen for long enough.
     fn is_over(&self) -> bool {
         match (&self.best, self.options.patience) {
-            (Some(best), Some(patience)) => self.history.len() as u64 >= best.epoch + patience.max(1),
+            (Some(best), Some(patience)) if self.stops_early() => {
+                self.history.len() as u64 >= best.epoch + patience.max(1)
+            }
             _ => false,
         }
+    }
+
+    /// Goes back to the best epoch, in the checkpoint too.
+    fn diverged(&mut self, epoch: u64, step: u64, what: String) -> TrainError {
+        let best = self.best.as_ref().map(|best| best.epoch);
+        if let Some(best) = &self.best {
+            if let Err(error) = self.training.restore(&best.state) {
+                return error.into();
+            }
+            self.history.truncate(best.epoch as usize);
+            self.last = self.validation.is_none().then(|| best.state.clone());
+            if let Err(error) = self.save(&best.state) {
+                return error;
+            }
+        }
+        TrainError::Diverged { epoch, step, what, best, checkpoint: self.options.checkpoint.clone() }
     }
 
     /// One epoch: its mean loss, or nothing when it was stopped.
@@ -334,25 +393,27 @@ impl Trainer {
         self.validation.clone().unwrap_or_else(|| self.train.clone())
     }
 
-    fn save(&self) -> Result<(), TrainError> {
+    /// Writes the checkpoint of the last epoch, after which the training was in this state.
+    fn save(&self, state: &TrainingState) -> Result<(), TrainError> {
         let Some(path) = &self.options.checkpoint else { return Ok(()) };
-        let state = self.training.state();
         let named = |prefix: &str, state: &TrainingState| -> Vec<(String, Tensor)> {
             state.tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
         };
-        let mut tensors = named("now.", &state);
-        if let Some(best) = &self.best {
+        let mut tensors = named("now.", state);
+        // The best is the newest as long as it learns.
+        if let Some(best) = self.best.as_ref().filter(|best| best.epoch != self.history.len() as u64) {
             tensors.extend(named("best.", &best.state));
         }
         let notes = Notes {
             steps: state.steps,
-            plateau: state.plateau,
+            plateau: state.plateau.clone(),
             history: self.history.clone(),
             bad: self.bad,
             best: self.best.as_ref().map(|best| BestNotes {
                 epoch: best.epoch,
                 loss: best.loss,
                 steps: best.state.steps,
+                plateau: best.state.plateau.clone(),
             }),
         };
         let notes = serde_json::to_string(&notes)
@@ -376,6 +437,16 @@ impl Trainer {
     }
 }
 
+/// The weights, and what the optimizer keeps of them, that hold NaN or an infinity.
+fn not_finite(state: &TrainingState) -> impl Iterator<Item = &str> {
+    let finite = |tensor: &Tensor| match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>().is_ok_and(|values| values.iter().all(|value| value.is_finite())),
+        DType::F64 => tensor.as_slice::<f64>().is_ok_and(|values| values.iter().all(|value| value.is_finite())),
+        _ => true,
+    };
+    state.tensors.iter().filter(move |(_, tensor)| !finite(tensor)).map(|(name, _)| name.as_str())
+}
+
 /// What a checkpoint says besides its tensors. A float is written so that it is read back as the same bits.
 #[derive(Serialize, Deserialize)]
 struct Notes {
@@ -391,4 +462,5 @@ struct BestNotes {
     epoch: u64,
     loss: f64,
     steps: u64,
+    plateau: Plateau,
 }

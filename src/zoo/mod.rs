@@ -3,6 +3,7 @@
 //! Each is a struct of arguments; `build(seed)` gives an ONNX model with random weights, ready to be trained.
 
 mod autoencoder;
+mod ctc;
 mod lenet5;
 mod mlp;
 mod perceptron;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 pub use autoencoder::Autoencoder;
+pub use ctc::Ctc;
 pub use lenet5::Lenet5;
 pub use mlp::Mlp;
 pub use perceptron::Perceptron;
@@ -75,6 +77,7 @@ where
 #[rustfmt::skip]
 pub const ZOO: &[ZooEntry] = &[
     ZooEntry::of::<Autoencoder>("autoencoder", "a bottleneck that learns to reproduce its input", "inputs: [784]\nhidden: [128, 32]\n"),
+    ZooEntry::of::<Ctc>("ctc", "acoustic model for CTC: time-delay layers, then a recurrent one in both directions", "features: 40\nsymbols: 30\n"),
     ZooEntry::of::<Lenet5>("lenet5", "LeNet-5: two convolutions, two pools, three dense layers", "classes: 10\n"),
     ZooEntry::of::<Mlp>("mlp", "multilayer perceptron", "inputs: [784]\nhidden: [256]\noutputs: 10\n"),
     ZooEntry::of::<Perceptron>("perceptron", "one layer: perceptron, linear and logistic regression", "inputs: 2\noutputs: 1\n"),

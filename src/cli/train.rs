@@ -317,13 +317,7 @@ mod tests {
 
     #[test]
     fn lines_of_epochs() {
-        let mut epoch = Epoch {
-            epoch: 3,
-            steps: 30,
-            learning_rate: 0.1,
-            loss: 0.25,
-            ..Epoch::default()
-        };
+        let mut epoch = Epoch { epoch: 3, steps: 30, learning_rate: 0.1, loss: 0.25, ..Epoch::default() };
         assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500");
         (epoch.validation_loss, epoch.validation_accuracy) = (Some(0.5), Some(0.875));
         assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500  validation 0.5000  accuracy 87.50 %");

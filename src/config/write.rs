@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn texts_that_look_like_something_else_are_quoted() {
-        for text in ["", " a", "a ", "true", "null", "~", "12", "1e5", "-", "- a", "a: b", "a #b", "?", "*x", "\u{85}", "\0"]
+        for text in
+            ["", " a", "a ", "true", "null", "~", "12", "1e5", "-", "- a", "a: b", "a #b", "?", "*x", "\u{85}", "\0"]
         {
             let written = to_yaml(&json!({"key": text}));
             assert_eq!(read_back(&written), json!({"key": text}), "{written}");

@@ -320,10 +320,8 @@ mod tests {
         }
     }
 
-    const REGISTRY: Registry = Registry::new(
-        &[(Role::Preprocess, &[Kind::plain::<Gain>("gain", Role::Preprocess, "Louder.", "")])],
-        &[],
-    );
+    const REGISTRY: Registry =
+        Registry::new(&[(Role::Preprocess, &[Kind::plain::<Gain>("gain", Role::Preprocess, "Louder.", "")])], &[]);
 
     fn chain(yaml: &str) -> Chain {
         let source = Source::new("recipe.yaml", yaml);
@@ -338,7 +336,8 @@ mod tests {
 
     #[test]
     fn packets_pass_every_stage_and_the_end_brings_what_was_held() {
-        let chain = chain("preprocess:\n  - preprocess: gain\n    by: 2\n  - preprocess: gain\n    id: more\n    by: 3\n");
+        let chain =
+            chain("preprocess:\n  - preprocess: gain\n    by: 2\n  - preprocess: gain\n    id: more\n    by: 3\n");
         assert_eq!(chain.check(Format::ANY_AUDIO, None).unwrap().0, Format::ANY_AUDIO);
         let mut run = chain.open("a.wav", mono(8000)).unwrap();
         assert_eq!((run.input(), run.format()), (&mono(8000), &mono(8000)));
@@ -374,11 +373,15 @@ mod tests {
         for (list, says, place) in [
             ("- preprocess: gian\n    by: 1\n", "did you mean `gain`?", "gian"),
             ("- preprocess: gain\n    bye: 1\n", "did you mean `by`?", "bye"),
-            ("- preprocess: gain\n", "`by`", "gain"),
+            ("- preprocess: gain\n", "`by`", "preprocess: gain"),
             ("- sink: gain\n", "a sink cannot stand in `preprocess`", "sink"),
             ("- preproces: gain\n", "did you mean `preprocess`?", "preproces"),
             ("- preprocess: gain\n    by: 1\n    from: x\n", "reads from the one above it", "from"),
-            ("- preprocess: gain\n    by: 1\n  - preprocess: gain\n    by: 1\n", "two stages have the id `gain`", "gain"),
+            (
+                "- preprocess: gain\n    by: 1\n  - preprocess: gain\n    by: 1\n",
+                "two stages have the id `gain`",
+                "gain",
+            ),
             ("- preprocess: gain\n    by: 1\n    rate_hz: 16000\n", "audio 8000 Hz, 1 channel, from `data`", "gain"),
         ] {
             let chain = chain(&format!("preprocess:\n  {list}"));

@@ -56,7 +56,9 @@ impl Blueprint for ModelInput {
             Format::Audio { channels, .. } => {
                 let samples = || Dim::Any;
                 let dims = match channels {
-                    _ if self.channel_axis() => vec![channels.map_or(Dim::Any, |count| usize::from(count).into()), samples()],
+                    _ if self.channel_axis() => {
+                        vec![channels.map_or(Dim::Any, |count| usize::from(count).into()), samples()]
+                    }
                     Some(channels) if *channels > 1 => vec![usize::from(*channels).into(), samples()],
                     _ => vec![samples()],
                 };
@@ -102,7 +104,11 @@ mod tests {
             (&[None], audio(Some(2)), "insert `- preprocess: mono`"),
             (&[Some(1), None], audio(Some(1)), "fits"),
             (&[Some(2), None], audio(Some(2)), "fits"),
-            (&[Some(30), Some(40)], audio(Some(1)), "insert `- preprocess: log_mel` with `frames: 30` and `bands: 40`, if"),
+            (
+                &[Some(30), Some(40)],
+                audio(Some(1)),
+                "insert `- preprocess: log_mel` with `frames: 30` and `bands: 40`, if",
+            ),
             (&[None, Some(40)], tensor(DType::F32, &[100, 40]), "fits"),
             (&[None, Some(40)], tensor(DType::F32, &[100, 80]), "none"),
             (&[None, Some(40)], tensor(DType::F64, &[100, 40]), "none"),

@@ -631,6 +631,66 @@ mod tests {
         assert_eq!((evaluation.samples, evaluation.confusion.unwrap().accuracy()), (4, 1.0));
     }
 
+    /// Two recordings at 8 kHz on two channels, and a recipe without its `preprocess`.
+    fn recordings(folder: &Path) -> String {
+        use crate::codec::{WavSampleFormat, WavWriter};
+        for (class, hz) in [("low", 200.0), ("high", 1500.0)] {
+            std::fs::create_dir(folder.join(class)).unwrap();
+            let rate = crate::units::Rate::hz(8000).unwrap();
+            let path = folder.join(class).join("tone.wav");
+            let mut writer = WavWriter::create(&path, rate, 2, WavSampleFormat::S16).unwrap();
+            let sample = |k: usize| (k as f32 / 8000.0 * hz * std::f32::consts::TAU).sin() * 0.5;
+            writer.write(&(0..2400).flat_map(|k| [sample(k), 0.0]).collect::<Vec<_>>()).unwrap();
+            writer.finalize().unwrap();
+        }
+        "percept_recipe: 1\nname: tones\ndata:\n  train: {wav_folder: {path: .}}\nmodel: {mlp: {inputs: [30, 20], hidden: \
+         [4], outputs: 2}}\nloss: cross_entropy\nepochs: 1\n"
+            .to_owned()
+    }
+
+    #[test]
+    fn preprocess_is_checked_as_in_a_pipeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = recordings(folder.path());
+        let (mono, resample) = ("  - preprocess: mono\n", "  - preprocess: resample\n    sample_rate_hz: 16000\n");
+        let features = "  - preprocess: log_mel\n    preset: kaldi\n    bands: 20\n    frames: 30\n";
+        let wide = features.replace("bands: 20", "bands: 21");
+        // The stages, whether the fault shows before the data are opened, what is said, and where.
+        for (stages, early, says, place) in [
+            (&[mono, resample, &wide][..], true, "expected: tensor f32 [30, 20] for each sample", "{mlp"),
+            (&[mono, resample], true, "insert `- preprocess: log_mel` with `frames: 30` and `bands: 20`", "{mlp"),
+            (&[resample, features], false, "insert `- preprocess: mono`", "log_mel"),
+            (&[mono, features], false, "insert `- preprocess: resample` with `sample_rate_hz: 16000`", "log_mel"),
+            (&["  - preprocess: monno\n"], true, "did you mean `mono`?", "monno"),
+        ] {
+            let source = Source::new("recipe.yaml", format!("{recipe}preprocess:\n{}", stages.concat()));
+            let faults = match Recipe::parse(&source, folder.path(), &[]) {
+                Err(faults) => {
+                    assert!(early, "{stages:?}: {faults}");
+                    faults
+                }
+                Ok(recipe) => match recipe.prepare().err() {
+                    Some(TrainError::Faults(faults)) if !early => faults,
+                    other => panic!("{stages:?}: {other:?}"),
+                },
+            };
+            let fault = faults.iter().find(|fault| fault.to_string().contains(says));
+            let fault = fault.unwrap_or_else(|| panic!("{stages:?}: {faults}"));
+            let slice = fault.source.as_ref().unwrap().slice(fault.span.unwrap()).unwrap();
+            assert!(slice.starts_with(place), "{slice}: {fault}");
+        }
+        let whole = format!("{recipe}preprocess:\n{mono}{resample}{features}");
+        let good = Recipe::parse(&Source::new("r", whole.clone()), folder.path(), &[]).unwrap();
+        assert_eq!(good.train_data().unwrap().sample(1).unwrap().input.shape(), [30, 20]);
+        let mut prepared = good.prepare().unwrap();
+        prepared.trainer.run(|_| Then::Continue).unwrap();
+        // A rate of the loader's own would be a second way to resample.
+        let changes = ["data.train.wav_folder.sample_rate_hz=8000".to_owned()];
+        let twice = Recipe::parse(&Source::new("r", whole), folder.path(), &changes).unwrap();
+        let error = twice.prepare().err().unwrap().to_string();
+        assert!(error.contains("sample_rate_hz: expected none beside `preprocess`"), "{error}");
+    }
+
     #[test]
     fn every_fault_is_reported_at_once_with_its_place() {
         assert_eq!(faults(XOR, &[]), "");
@@ -648,6 +708,10 @@ mod tests {
             ("batch=-1", "batch"),
             ("percept_recipe=2", "percept_recipe"),
             ("model.mlp.hiden=[3]", "hiden"),
+            ("preprocess=[{preprocess: mono}]", "`mono` cannot read this"),
+            ("preprocess=[{preprocess: normalise}]", "did you mean `normalize`?"),
+            ("preprocess=[{sink: jsonl}]", "a sink cannot stand in `preprocess`"),
+            ("preprocess=3", "preprocess"),
         ] {
             let found = faults(XOR, &[change]);
             assert!(found.contains(part), "{change}: {found}");

@@ -70,7 +70,9 @@ impl Preprocessed {
         let packets: Vec<Packet> = packets.into_iter().filter(|packet| !packet.flags.partial).collect();
         let sound: Option<Vec<&Audio>> = packets.iter().map(|packet| packet.payload.audio().ok()).collect();
         match (sound, packets.as_slice()) {
-            (_, []) => Err(fault("none".into(), "is the sample too short for them? `tail: pad` fills up the last frames")),
+            (_, []) => {
+                Err(fault("none".into(), "is the sample too short for them? `tail: pad` fills up the last frames"))
+            }
             (Some(sound), _) => self.sound(&sound),
             (None, [packet]) => match &packet.payload {
                 Payload::Tensor(tensor) => Ok(tensor.clone()),
@@ -152,8 +154,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("a")).unwrap();
         for (number, (hz, channels, frames)) in files.iter().enumerate() {
             let path = folder.path().join(format!("a/{number}.wav"));
-            let mut writer =
-                WavWriter::create(&path, Rate::hz(*hz).unwrap(), *channels, WavSampleFormat::F32).unwrap();
+            let mut writer = WavWriter::create(&path, Rate::hz(*hz).unwrap(), *channels, WavSampleFormat::F32).unwrap();
             let sample = |frame: usize, channel: u16| (frame as f32 * 0.3).sin() / f32::from(channel + 1);
             let samples: Vec<f32> =
                 (0..*frames).flat_map(|frame| (0..*channels).map(move |channel| sample(frame, channel))).collect();

@@ -145,6 +145,14 @@ fn missing_data_come_with_the_way_to_get_them() {
     // Long lines are wrapped.
     let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("/nowhere/a") && said.contains("apt-get install dataset-fashion-mnist"), "{stderr}");
+    // So does one whose recordings are made by a script.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["recipe.yaml", "phrases.csv"] {
+        fs::copy(root().join("models/spoken-phrases").join(name), folder.path().join(name)).unwrap();
+    }
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).arg("--check"));
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(code == 1 && said.contains("wav/01.wav") && said.contains("phrases.sh"), "{stderr}");
 }
 
 /// The library that `percept setup` fetched.
@@ -415,6 +423,9 @@ fn a_ctc_model_learns_to_spell() {
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("character errors 0.00 %  word errors 0.00 %"), "{stderr}");
     assert!(stdout.contains("character errors 0.00 %, word errors 0.00 % on 2 samples"), "{stdout}");
+    let few = ["--set", "model={ctc: {features: 16, symbols: 4}}", "--check"];
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(few));
+    assert!(code == 1 && stderr.contains("the model's symbols: expected at least 5"), "{stderr}");
     let trained = folder.path().join("trained");
     let last = records(&trained.join("log.jsonl")).pop().unwrap();
     assert_eq!((&last["validation_character_errors"], &last["validation_word_errors"]), (&0.0.into(), &0.0.into()));

@@ -256,6 +256,42 @@ fn fault(path: &Path, error: &std::io::Error) -> TrainError {
 mod tests {
     use super::*;
 
+    /// A model whose result depends on what else is in its batch, if `mixes`.
+    fn model(mixes: bool) -> Model {
+        use crate::engine::{Builder, Dense};
+        let mut graph = Builder::new("centred", 1);
+        let x = graph.input("x", DType::F32, &[None, Some(2)]).unwrap();
+        let axes = graph.constant("axes", Tensor::from_vec(vec![if mixes { 0i64 } else { 1 }])).unwrap();
+        let mean = graph.node("ReduceMean", &[&x, &axes], &[]).unwrap();
+        let centred = graph.node("Sub", &[&x, &mean], &[]).unwrap();
+        let y = Dense::new("out", 2).apply(&mut graph, &centred).unwrap();
+        graph.output("y", &y).unwrap();
+        graph.finish()
+    }
+
+    #[test]
+    fn a_card_promises_only_what_was_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("t.csv"), "a,b,class\n0,0,no\n0,1,yes\n1,0,yes\n").unwrap();
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
+        for (mixes, expected) in [(false, Exactness::Exact), (true, Exactness::Never)] {
+            model(mixes).save(folder.path().join("model.onnx")).unwrap();
+            let text = "percept_recipe: 1\nname: centred\ndata: {train: {csv: {path: t.csv, target: class}}}\nmodel: \
+                        {onnx: model.onnx}\nloss: cross_entropy\nthreads: 1\n";
+            std::fs::write(folder.path().join("recipe.yaml"), text).unwrap();
+            let recipe = Recipe::open(folder.path(), &[]).unwrap();
+            let exported = recipe.export(&mut recipe.prepare().unwrap(), None).unwrap();
+            assert_eq!(exported.names, Some(folder.path().join("trained/labels.txt")));
+            let card = crate::cards::Card::open(&folder.path().join("trained")).unwrap();
+            let spec = card.spec();
+            assert_eq!((spec.batch, spec.licence.as_str()), (expected, "NOASSERTION"), "mixes: {mixes}");
+            assert_eq!(spec.summary, "What the recipe centred trained.");
+            assert!(spec.preprocess.is_none() && spec.labels.as_ref().is_some_and(|labels| labels.size == 2));
+            let sum = spec.files["model"].sha256.unwrap();
+            assert_eq!(sum, Sha256::of(&std::fs::read(exported.model).unwrap()));
+        }
+    }
+
     #[test]
     fn names_of_cards() {
         for (name, expected) in

@@ -30,6 +30,7 @@ use super::metrics::Spelling;
 use super::model_input::ModelInput;
 use super::trainer::{Evaluation, Trainer, TrainerOptions};
 use crate::cards::Sha256;
+use crate::codec::CodecError;
 use crate::config::{Fault, Faults, Node, Override, Source, parse, suggest};
 use crate::engine::losses::LOSSES;
 use crate::engine::{Clip, Loss, Optimizer, Penalty, Schedule, Training, TrainingOptions};
@@ -368,6 +369,9 @@ impl Recipe {
         let from = match data.raw(0) {
             Ok(raw) => raw.payload.format(),
             Err(error @ DataError::Setting { .. }) => return Err(error.into()),
+            Err(error @ DataError::Sound(CodecError::Missing { .. })) if self.settings.max_bad == 0 => {
+                return Err(error.into());
+            }
             // A bad sample is counted, and may be passed over, where samples are read.
             Err(_) => self.train.format(),
         };
@@ -384,9 +388,10 @@ impl Recipe {
 
     fn prepare_with(&self, model: &Model) -> Result<Prepared, TrainError> {
         self.open_with(model).map_err(|error| match (error, &self.settings.data.get) {
-            (TrainError::Data(source @ DataError::Io { .. }), Some(get)) => {
-                TrainError::NoData { source, get: get.clone() }
-            }
+            (
+                TrainError::Data(source @ (DataError::Io { .. } | DataError::Sound(CodecError::Missing { .. }))),
+                Some(get),
+            ) => TrainError::NoData { source, get: get.clone() },
             (error, _) => error,
         })
     }
@@ -443,7 +448,10 @@ impl Recipe {
         let training = Training::new(model, options)?;
         let input = model.graph.free_inputs().next().map(|input| input.name.clone()).unwrap_or_default();
         let spelling = match (self.loss.blank(), all.tokens()) {
-            (Some(blank), Some(cut)) => Some(Spelling { blank, tokens: vocabulary.clone(), cut }),
+            (Some(blank), Some(cut)) => {
+                expect_symbols(model, vocabulary.len())?;
+                Some(Spelling { blank, tokens: vocabulary.clone(), cut })
+            }
             _ => None,
         };
         let classes = self.loss.blank().is_none().then(|| classes(&all, &labels)).flatten();
@@ -483,6 +491,19 @@ impl Recipe {
     /// The loss.
     pub fn loss(&self) -> &Loss {
         &self.loss
+    }
+}
+
+/// Fails when the model's scores are known to be fewer than the tokens that texts are spelled with.
+fn expect_symbols(model: &Model, tokens: usize) -> Result<(), TrainError> {
+    let last = model.graph.outputs.first().and_then(|output| output.shape.dims()?.last()?.known());
+    match last {
+        Some(symbols) if symbols < tokens => Err(TrainError::Setting {
+            what: "the model's symbols",
+            expected: format!("at least {tokens}, as the texts have tokens (the blank and the unknown one included)"),
+            found: symbols.to_string(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -682,6 +703,7 @@ mod tests {
         let whole = format!("{recipe}preprocess:\n{mono}{resample}{features}");
         let good = Recipe::parse(&Source::new("r", whole.clone()), folder.path(), &[]).unwrap();
         assert_eq!(good.train_data().unwrap().sample(1).unwrap().input.shape(), [30, 20]);
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
         let mut prepared = good.prepare().unwrap();
         prepared.trainer.run(|_| Then::Continue).unwrap();
         // A rate of the loader's own would be a second way to resample.

@@ -61,7 +61,7 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
-    /// A file cannot be written.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     Output {
         /// Its path.

@@ -4,11 +4,14 @@ pub mod checkpoint;
 pub mod curve;
 pub mod data;
 mod error;
+mod export;
 pub mod metrics;
+mod model_input;
 mod recipe;
 mod trainer;
 
 pub use error::TrainError;
+pub use export::Exported;
 pub use recipe::{
     ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
 };

@@ -1,6 +1,7 @@
 //! The trainer: epochs over a data set, validation, early stopping, checkpoints.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::data::augment::Augmenter;
 use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
 use super::error::TrainError;
-use super::metrics::Confusion;
+use super::metrics::{Confusion, Spelling, TextErrors};
 use crate::engine::{EngineError, Plateau, Training, TrainingState};
 use crate::tensor::{DType, Tensor};
 
@@ -40,6 +41,8 @@ pub struct TrainerOptions {
     pub checkpoint: Option<PathBuf>,
     /// Classes, where targets are class indices: accuracy is measured.
     pub classes: Option<usize>,
+    /// How the model's classes spell texts, where targets are texts and the loss is CTC: error rates are measured.
+    pub spelling: Option<Spelling>,
     /// Changes training samples at random, seeded by epoch and sample.
     pub augmenter: Option<Arc<Augmenter>>,
 }
@@ -58,13 +61,14 @@ impl TrainerOptions {
             max_bad: 0,
             checkpoint: None,
             classes: None,
+            spelling: None,
             augmenter: None,
         }
     }
 }
 
 /// What came of one epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 1.
     pub epoch: u64,
@@ -78,6 +82,12 @@ pub struct Epoch {
     pub validation_loss: Option<f64>,
     /// The share of right classes on the validation data.
     pub validation_accuracy: Option<f64>,
+    /// The error rate of characters on the validation data, where a CTC model spells texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_character_errors: Option<f64>,
+    /// The error rate of words, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_word_errors: Option<f64>,
 }
 
 /// What a trainer tells while it works.
@@ -127,9 +137,32 @@ pub struct Evaluation {
     pub loss: f64,
     /// Right and wrong classes, where targets are class indices.
     pub confusion: Option<Confusion>,
+    /// Wrong characters and words, where a CTC model spells texts.
+    pub texts: Option<TextErrors>,
+    /// The names of the classes, where they are known.
+    pub labels: Vec<String>,
     /// How many samples were measured.
     pub samples: usize,
 }
+
+impl fmt::Display for Evaluation {
+    /// In words: `360 samples, loss 0.0512, accuracy 98.61 %, F1 0.9858`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} samples, loss {:.4}", self.samples, self.loss)?;
+        if let Some(confusion) = &self.confusion {
+            write!(f, ", accuracy {:.2} %, F1 {:.4}", 100.0 * confusion.accuracy(), confusion.f1())?;
+            confusion.top_ks().try_for_each(|(k, share)| write!(f, ", top-{k} {:.2} %", 100.0 * share))?;
+        }
+        if let Some(texts) = &self.texts {
+            let (characters, words) = (texts.characters.rate(), texts.words.rate());
+            write!(f, ", character errors {:.2} %, word errors {:.2} %", 100.0 * characters, 100.0 * words)?;
+        }
+        Ok(())
+    }
+}
+
+/// The `k` of [`Confusion::top_k`] that are measured where there are at least twice as many classes.
+const TOP_K: [usize; 2] = [3, 5];
 
 /// Trains a model on a data set.
 pub struct Trainer {
@@ -244,13 +277,16 @@ impl Trainer {
             if let Some(what) = what {
                 return Err(self.diverged(number, state.steps, what));
             }
+            let texts = validation.as_ref().and_then(|validation| validation.texts);
             let epoch = Epoch {
                 epoch: number,
                 steps: self.training.steps(),
                 learning_rate: self.training.learning_rate(),
                 loss,
                 validation_loss: validation.as_ref().map(|validation| validation.loss),
-                validation_accuracy: validation.and_then(|validation| Some(validation.confusion?.accuracy())),
+                validation_accuracy: validation.as_ref().and_then(|found| Some(found.confusion.as_ref()?.accuracy())),
+                validation_character_errors: texts.map(|texts| texts.characters.rate()),
+                validation_word_errors: texts.map(|texts| texts.words.rate()),
             };
             if self.options.patience.is_some() || self.options.checkpoint.is_some() {
                 let measured = match self.validation {
@@ -369,23 +405,35 @@ impl Trainer {
 
     /// Loss and accuracy on a data set, in inference mode. Bad samples are left out.
     pub fn evaluate(&mut self, data: Arc<dyn DataSet>) -> Result<Evaluation, TrainError> {
-        let mut confusion = self.options.classes.map(|classes| Confusion::new(classes, &[]));
+        let mut confusion = self.options.classes.map(|classes| {
+            let top: Vec<usize> = TOP_K.into_iter().filter(|k| 2 * k <= classes).collect();
+            Confusion::new(classes, &top)
+        });
+        let spelling = self.options.spelling.clone();
+        let mut texts = spelling.as_ref().map(|_| TextErrors::default());
         let (mut sum, mut samples) = (0.0, 0usize);
         let order: Vec<usize> = (0..data.len()).collect();
         let size = self.options.batch.unwrap_or(256).max(64);
+        let labels = data.labels().to_vec();
         for batch in self.batches(data, order, size, 0, None)? {
             let batch = batch?;
             let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
             let count = batch.indices.len();
             sum += self.training.evaluate(&inputs)? * count as f64;
             samples += count;
-            if let (Some(confusion), DType::I64) = (&mut confusion, batch.targets.dtype())
+            if (confusion.is_some() || texts.is_some())
+                && batch.targets.dtype() == DType::I64
                 && let Some(scores) = self.training.run(&inputs[..1])?.first()
             {
-                confusion.add(scores, &batch.targets);
+                if let Some(confusion) = &mut confusion {
+                    confusion.add(scores, &batch.targets);
+                }
+                if let (Some(texts), Some(spelling)) = (&mut texts, &spelling) {
+                    texts.add_batch(spelling, scores, &batch.targets);
+                }
             }
         }
-        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, samples })
+        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, texts, labels, samples })
     }
 
     /// The validation data; without, those it is trained on.
@@ -429,6 +477,11 @@ impl Trainer {
     /// How many samples were skipped.
     pub fn bad_samples(&self) -> usize {
         self.bad
+    }
+
+    /// The model's input that samples go to.
+    pub(super) fn input(&self) -> &str {
+        &self.options.input
     }
 
     /// The training, with the model as it is now.

@@ -3,6 +3,7 @@
 //! Each is a struct of arguments; `build(seed)` gives an ONNX model with random weights, ready to be trained.
 
 mod autoencoder;
+mod ctc;
 mod lenet5;
 mod mlp;
 mod perceptron;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 pub use autoencoder::Autoencoder;
+pub use ctc::Ctc;
 pub use lenet5::Lenet5;
 pub use mlp::Mlp;
 pub use perceptron::Perceptron;
@@ -81,6 +83,7 @@ where
 #[rustfmt::skip]
 pub const ZOO: &[ZooEntry] = &[
     ZooEntry::of::<Autoencoder>("autoencoder", "a bottleneck that learns to reproduce its input", "inputs: [784]\nhidden: [128, 32]\n"),
+    ZooEntry::of::<Ctc>("ctc", "acoustic model for CTC: time-delay layers, then a recurrent one in both directions", "features: 40\nsymbols: 30\n"),
     ZooEntry::of::<Lenet5>("lenet5", "LeNet-5: two convolutions, two pools, three dense layers", "classes: 10\n"),
     ZooEntry::of::<LinearRegression>("linear_regression", "a weighted sum of features that predicts a number", "inputs: 3\n"),
     ZooEntry::of::<LogisticRegression>("logistic_regression", "a weighted sum of features for each class", "inputs: 4\nclasses: 3\n"),

@@ -26,7 +26,7 @@ pub enum Cell {
 
 impl Cell {
     /// The operator, and how many gates its weights hold.
-    fn operator(self) -> (&'static str, usize) {
+    pub(super) fn operator(self) -> (&'static str, usize) {
         match self {
             Cell::Elman => ("RNN", 1),
             Cell::Gru => ("GRU", 3),

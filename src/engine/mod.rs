@@ -24,6 +24,7 @@ mod plan;
 mod pool;
 mod program;
 mod schedule;
+mod shapes;
 #[cfg(test)]
 mod testing;
 mod training;
@@ -40,4 +41,5 @@ pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers
 pub use optimizers::Optimizer;
 pub use pool::Pool;
 pub use schedule::{Plateau, Schedule};
+pub use shapes::{Inferred, infer_shapes, write_shapes};
 pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

@@ -33,6 +33,8 @@ pub(super) struct Program {
     pub constants: Vec<(ValueId, Tensor)>,
     /// In an order in which each can be computed.
     pub nodes: Vec<ProgramNode>,
+    /// The values of the graph itself by name, without those inside of functions and bodies.
+    pub values: HashMap<String, ValueId>,
 }
 
 /// An input or output of the whole.
@@ -117,7 +119,8 @@ impl Program {
             return Err(lowering.fault("it has no output"));
         }
         let Lowering { names, nodes, constants, .. } = lowering;
-        Ok(Program { name: graph.name.clone(), names, inputs, outputs, weights, constants, nodes })
+        let name = graph.name.clone();
+        Ok(Program { name, names, inputs, outputs, weights, constants, nodes, values: scope.ids })
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use self::expand::{Expanded, expand};
 use self::gradient::Tape;
 use self::memory::Layout;
+pub(super) use self::types::node_types;
 use super::cell::Cell;
 use super::error::{EngineError, OpError};
 use super::kernel::Kernel;

@@ -71,9 +71,11 @@ fn tokens(shape: &[usize]) -> Tensor {
 
 #[test]
 fn a_training_step_takes_no_memory_after_the_first_of_its_shape() {
-    let recurrent = |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 16 };
-    let tagger = RecurrentTagger { vocabulary: 12, classes: 12, cell: Cell::Lstm, embedding: 5, hidden: 16 };
-    let tdnn = Tdnn { features: 8, classes: 3, channels: 16, dilations: vec![1, 2] };
+    let recurrent =
+        |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 16, lengths: false };
+    let tagger =
+        RecurrentTagger { vocabulary: 12, classes: 12, cell: Cell::Lstm, embedding: 5, hidden: 16, lengths: false };
+    let tdnn = Tdnn { features: 8, classes: 3, channels: 16, dilations: vec![1, 2], lengths: false };
     let works: Vec<(&str, Box<dyn Architecture>, Tensor, Tensor)> = vec![
         (
             "mlp",

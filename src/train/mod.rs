@@ -4,11 +4,13 @@ pub mod checkpoint;
 pub mod curve;
 pub mod data;
 mod error;
+mod lengths;
 pub mod metrics;
 mod recipe;
 mod trainer;
 
 pub use error::TrainError;
+pub use lengths::LengthInputs;
 pub use recipe::{
     ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
 };

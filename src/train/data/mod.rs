@@ -6,6 +6,7 @@
 //! | train on what a program holds | [`Memory`] |
 //! | set samples aside | [`Split`], [`Subset`] |
 //! | go through them | [`epoch_order`], then [`Batches`], or [`Loader`] to read ahead in the background |
+//! | take samples of varying lengths | [`Buckets`] |
 //! | vary them | [`augment`] |
 //!
 //! ```no_run
@@ -46,6 +47,7 @@ use crate::tensor::{Tensor, TensorError};
 pub mod augment;
 
 mod batches;
+mod buckets;
 mod classes;
 mod csv;
 mod folder;
@@ -67,6 +69,7 @@ mod vocabulary;
 mod wav_folder;
 
 pub use batches::{BadSample, Batch, BatchSettings, Batches, Position};
+pub use buckets::Buckets;
 pub use classes::Known;
 pub use csv::{Csv, CsvTarget};
 pub use formats::{DataFormat, FORMATS, FormatEntry, ReadSettings, format_named};

@@ -17,7 +17,7 @@
 use super::axis::{sum, sum_of};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Mode, Op, Reads, Signature, ValueType};
@@ -340,6 +340,10 @@ impl<T: Float> Kernel for BatchKernel<T> {
             grid.combine(io.env.pool, dx, x, Some(dy), factors);
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.moments) + bytes(&self.factors)
     }
 }
 

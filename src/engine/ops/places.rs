@@ -10,7 +10,7 @@ use super::rearrange::{count, strides};
 use crate::engine::attributes::NodeReader;
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::{with_any, with_float, with_number};
 use crate::engine::op::Reads;
@@ -159,6 +159,10 @@ impl<T: Scalar> Kernel for Gather<T> {
         self.0.gather(io.input::<T>(0)?, io.output::<T>(0)?);
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
+    }
 }
 
 struct GatherFloat<T>(Gather<T>);
@@ -174,6 +178,10 @@ impl<T: Float> Kernel for GatherFloat<T> {
         dx.fill(T::zero());
         self.0.0.each(dy, dx, |dy, dx| *dx += *dy);
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 
@@ -310,6 +318,10 @@ impl<T: Scalar> Kernel for Replace<T> {
         self.0.each(updates, y, |update, y| *y = update.clone());
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
+    }
 }
 
 struct Reduce<T>(Places, Reduction, PhantomData<T>);
@@ -333,6 +345,10 @@ impl<T: Combine> Kernel for Reduce<T> {
             }),
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
     }
 }
 
@@ -402,5 +418,9 @@ impl<T: Float + Combine> Kernel for ScatterFloat<T> {
             places.gather(dy, updates);
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.reduce.owned_bytes() + bytes(&self.work)
     }
 }

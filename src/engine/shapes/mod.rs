@@ -45,7 +45,7 @@ const STRIDE: usize = 7;
 /// The fewest assignments that a statement is drawn from.
 const FEWEST: usize = 4;
 /// Nodes that are looked at in all assignments together, about: a model of many nodes is tried at fewer.
-const WORK: usize = 4_000_000;
+const WORK: usize = 1_000_000;
 /// The most bytes that values computed ahead may take in one assignment.
 const FOLDED: usize = 1 << 22;
 /// Weights of at most so many elements may decide shapes by their values (the scales of Resize).
@@ -81,27 +81,24 @@ pub fn infer_shapes(model: &Model) -> Result<BTreeMap<String, Inferred>, EngineE
     let pool = Pool::new(1)?;
     let symbols = Symbols::of(&program);
     let direct = walk(&program, &given(&program, |_, dim| dim.clone()), &pool, FOLDED)?;
-    let mut tried: Vec<(Vec<usize>, Vec<Option<ValueType>>)> = Vec::new();
-    if !symbols.names.is_empty() {
-        for sizes in symbols.assignments(program.nodes.len()) {
-            let given = given(&program, |place, dim| symbols.at(place, &sizes).map_or(dim.clone(), Dim::Known));
-            // What the graph refuses says nothing.
-            if let Ok(types) = walk(&program, &given, &pool, FOLDED) {
-                tried.push((sizes, types));
-            }
-        }
-    }
-    let enough = tried.len() >= FEWEST
-        && (0..symbols.names.len()).all(|symbol| tried.iter().any(|(sizes, _)| sizes[symbol] != tried[0].0[symbol]));
-    if !enough {
-        tried.clear();
-    }
+    let left_open = |id: &&ValueId| {
+        let known = direct[**id].as_ref();
+        known.is_some_and(|known| known.dims().is_none_or(|dims| dims.contains(&Dim::Any)))
+    };
+    let open: Vec<ValueId> = program.values.values().filter(left_open).copied().collect();
+    let tried = if open.is_empty() { Vec::new() } else { symbols.tried(&program, &open, &pool) };
+    let places: HashMap<ValueId, usize> = open.iter().enumerate().map(|(place, id)| (*id, place)).collect();
     let mut inferred = BTreeMap::new();
     for (name, id) in &program.values {
         let Some(known) = &direct[*id] else { continue };
-        let samples: Vec<(&[usize], &SymbolicShape)> =
-            tried.iter().filter_map(|(sizes, types)| Some((sizes.as_slice(), &types[*id].as_ref()?.shape))).collect();
-        let shape = merged(&known.shape, &samples, &symbols.names);
+        let shape = match places.get(id) {
+            None => known.shape.clone(),
+            Some(place) => {
+                let samples =
+                    tried.iter().filter_map(|(sizes, shapes)| Some((sizes.as_slice(), shapes[*place].as_ref()?)));
+                merged(&known.shape, &samples.collect::<Vec<_>>(), &symbols.names)
+            }
+        };
         inferred.insert(name.clone(), Inferred { dtype: known.dtype, shape });
     }
     Ok(inferred)
@@ -153,6 +150,9 @@ fn overlaid(inferred: SymbolicShape, declared: &SymbolicShape) -> SymbolicShape 
     }
 }
 
+/// An assignment of the symbols, and the shapes of some values under it.
+type Trial = (Vec<usize>, Vec<Option<SymbolicShape>>);
+
 /// Which dimension of which input.
 type PlaceOfDim = (ValueId, usize);
 
@@ -192,6 +192,28 @@ impl Symbols {
         self.places.get(&place).and_then(|symbol| sizes.get(*symbol)).copied()
     }
 
+    /// What the shapes of `values` are under each assignment that the graph accepts; nothing when those are too few to draw
+    /// statements from, or leave a symbol as it is.
+    fn tried(&self, program: &Program, values: &[ValueId], pool: &Pool) -> Vec<Trial> {
+        let mut tried: Vec<Trial> = Vec::new();
+        if self.names.is_empty() {
+            return tried;
+        }
+        for sizes in self.assignments(program.nodes.len()) {
+            let given = given(program, |place, dim| self.at(place, &sizes).map_or(dim.clone(), Dim::Known));
+            // What the graph refuses says nothing.
+            if let Ok(types) = walk(program, &given, pool, FOLDED) {
+                let shape = |id: &ValueId| types[*id].as_ref().map(|known| known.shape.clone());
+                tried.push((sizes, values.iter().map(shape).collect()));
+            }
+        }
+        let varies = |symbol: usize| tried.iter().any(|(sizes, _)| sizes[symbol] != tried[0].0[symbol]);
+        match tried.len() >= FEWEST && (0..self.names.len()).all(varies) {
+            true => tried,
+            false => Vec::new(),
+        }
+    }
+
     /// The assignments to try for a graph of `nodes` nodes: symbols all different, then all equal, as some graphs want.
     fn assignments(&self, nodes: usize) -> Vec<Vec<usize>> {
         let count = self.names.len();
@@ -222,7 +244,7 @@ fn given(program: &Program, size: impl Fn(PlaceOfDim, &Dim) -> Dim) -> HashMap<V
     constants.chain(weights).chain(inputs).collect()
 }
 
-/// What the shape rules say directly, and what the samples say of the dimensions that they leave open.
+/// What the shape rules say directly, unless a sample says otherwise, and what the samples say of the other dimensions.
 fn merged(direct: &SymbolicShape, samples: &[(&[usize], &SymbolicShape)], names: &[Option<Arc<str>>]) -> SymbolicShape {
     let rank = direct.rank().or_else(|| {
         let first = samples.first()?.1.rank()?;
@@ -231,7 +253,18 @@ fn merged(direct: &SymbolicShape, samples: &[(&[usize], &SymbolicShape)], names:
     let Some(rank) = rank else { return SymbolicShape::Unranked };
     let dim = |index: usize| {
         let known = direct.dims().and_then(|dims| dims.get(index)).cloned().unwrap_or(Dim::Any);
-        if known != Dim::Any {
+        let holds = |(sizes, shape): &(&[usize], &SymbolicShape)| {
+            let size = shape.dims().and_then(|dims| dims.get(index)).and_then(Dim::known);
+            let expected = match &known {
+                Dim::Symbol(name) => {
+                    let symbol = names.iter().position(|known| known.as_ref() == Some(name));
+                    symbol.and_then(|symbol| sizes.get(symbol)).copied()
+                }
+                known => known.known(),
+            };
+            size.zip(expected).is_none_or(|(size, expected)| size == expected)
+        };
+        if known != Dim::Any && samples.iter().all(holds) {
             return known;
         }
         let found: Option<Vec<Sample<'_>>> = samples

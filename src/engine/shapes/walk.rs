@@ -13,6 +13,10 @@ use crate::tensor::{DType, Dim, SymbolicShape};
 /// How often the body of a loop is looked at until its state changes no more. A shape can lose its dimensions one by one.
 const MOST_ROUNDS: usize = 80;
 
+/// How many nodes are looked at beyond four times those of the graph itself: bodies are looked at again and again, and lie
+/// inside one another. What comes after is unknown.
+const MOST_NODES: usize = 100_000;
+
 /// The types of all values, by number, from those that `given` holds; `None` where the data type does not follow. Values
 /// computed ahead take at most `room` bytes. Fails where a shape rule refuses what is known.
 pub(super) fn walk(
@@ -20,24 +24,35 @@ pub(super) fn walk(
     given: &HashMap<ValueId, ValueType>,
     pool: &Pool,
     room: usize,
-) -> Result<Vec<Option<ValueType>>, EngineError> {
+) -> Result<Types, EngineError> {
     let mut types = vec![None; program.names.len()];
     for (id, known) in given {
         types[*id] = Some(known.clone());
     }
-    let mut walk = Walk { types, pool, room };
+    let left = program.nodes.len().saturating_mul(4).saturating_add(MOST_NODES);
+    let mut walk = Walk { types, pool, room, left };
     program.nodes.iter().try_for_each(|node| walk.node(node))?;
     Ok(walk.types)
 }
 
+/// Types of several values; `None` where one's data type does not follow.
+type Types = Vec<Option<ValueType>>;
+
 struct Walk<'a> {
-    types: Vec<Option<ValueType>>,
+    types: Types,
     pool: &'a Pool,
     room: usize,
+    /// How many nodes may still be looked at.
+    left: usize,
 }
 
 impl Walk<'_> {
     fn node(&mut self, node: &ProgramNode) -> Result<(), EngineError> {
+        let Some(left) = self.left.checked_sub(1) else {
+            self.write(node, &[]);
+            return Ok(());
+        };
+        self.left = left;
         match &node.control {
             Some(control) => self.control(node, control),
             None if node.inputs.iter().flatten().all(|id| self.types[*id].is_some()) => {
@@ -69,7 +84,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn body(&mut self, body: &Body) -> Result<Vec<Option<ValueType>>, EngineError> {
+    fn body(&mut self, body: &Body) -> Result<Types, EngineError> {
         body.nodes.iter().try_for_each(|node| self.node(node))?;
         Ok(body.outputs.iter().map(|id| self.types[*id].clone()).collect())
     }
@@ -79,7 +94,7 @@ impl Walk<'_> {
     }
 
     /// What both branches have in common. A branch whose types contradict one another is never run.
-    fn branches(&mut self, node: &ProgramNode, control: &Control) -> Result<Vec<Option<ValueType>>, EngineError> {
+    fn branches(&mut self, node: &ProgramNode, control: &Control) -> Result<Types, EngineError> {
         let value = self.input(node, 0).and_then(|condition| condition.value.as_ref());
         let chosen = value.and_then(|value| value.as_slice::<bool>().ok()?.first().copied());
         if let Some(condition) = chosen {
@@ -99,14 +114,14 @@ impl Walk<'_> {
     fn settled(
         &mut self,
         body: &Body,
-        mut state: Vec<Option<ValueType>>,
+        mut state: Types,
         first: usize,
         place: impl Fn(&mut Self, &[Option<ValueType>]),
-    ) -> Result<(Vec<Option<ValueType>>, Vec<Option<ValueType>>), EngineError> {
+    ) -> Result<(Types, Types), EngineError> {
         for _ in 0..MOST_ROUNDS {
             place(self, &state);
             let outputs = self.body(body)?;
-            let next: Vec<Option<ValueType>> =
+            let next: Types =
                 state.iter().zip(&outputs[first..]).map(|(before, after)| joined(before, after)).collect();
             if next == state {
                 let rest = outputs[first + state.len()..].iter().cloned().map(without_value).collect();
@@ -118,7 +133,7 @@ impl Walk<'_> {
         Ok((vec![None; state.len()], vec![None; rest]))
     }
 
-    fn repeated(&mut self, node: &ProgramNode, control: &Control) -> Result<Vec<Option<ValueType>>, EngineError> {
+    fn repeated(&mut self, node: &ProgramNode, control: &Control) -> Result<Types, EngineError> {
         let body = &control.bodies[0];
         let count = self.input(node, 0).and_then(|count| integers(count.value.as_ref()?)?.first().copied());
         // With a condition nobody knows how often it runs.
@@ -128,7 +143,7 @@ impl Walk<'_> {
             None => Dim::Any,
         };
         let carried = (2..control.explicit.max(2)).map(|index| without_value(self.input(node, index).cloned()));
-        let carried: Vec<Option<ValueType>> = carried.collect();
+        let carried: Types = carried.collect();
         let (state, rest) = self.settled(body, carried, 1, |walk, state| {
             let own = [Some(ValueType::known(DType::I64, &[])), Some(ValueType::known(DType::Bool, &[]))];
             walk.place(body, own.iter().chain(state));
@@ -137,12 +152,7 @@ impl Walk<'_> {
         Ok(state.into_iter().chain(stacked).collect())
     }
 
-    fn scanned(
-        &mut self,
-        node: &ProgramNode,
-        control: &Control,
-        scan: &Scan,
-    ) -> Result<Vec<Option<ValueType>>, EngineError> {
+    fn scanned(&mut self, node: &ProgramNode, control: &Control, scan: &Scan) -> Result<Types, EngineError> {
         let body = &control.bodies[0];
         let states = control.explicit - scan.inputs;
         let state = (0..states).map(|index| without_value(self.input(node, index).cloned())).collect();
@@ -178,8 +188,7 @@ impl Walk<'_> {
     }
 
     fn fault(&self, node: &ProgramNode, source: OpError) -> EngineError {
-        let known: Vec<Option<ValueType>> =
-            node.inputs.iter().map(|id| id.and_then(|id| self.types[id].clone())).collect();
+        let known: Types = node.inputs.iter().map(|id| id.and_then(|id| self.types[id].clone())).collect();
         node.error(&known, source)
     }
 }

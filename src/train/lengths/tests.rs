@@ -132,7 +132,6 @@ fn works() -> Vec<Work> {
             buckets: by_frames,
             weight: |steps| steps as f64,
             steps: Some(1),
-            ..classifier("", Cell::Lstm)
         },
     ]
 }

@@ -294,7 +294,7 @@ fn mlp(batch: usize, threads: usize) -> Steps {
 }
 
 fn tdnn(batch: usize, threads: usize) -> Steps {
-    let tdnn = Tdnn { features: FEATURES, classes: CLASSES, channels: 128, dilations: vec![1] };
+    let tdnn = Tdnn { features: FEATURES, classes: CLASSES, channels: 128, dilations: vec![1], lengths: false };
     descend(&tdnn.build(1).unwrap(), random(&[batch, FEATURES, 200]), batch, threads)
 }
 

@@ -157,6 +157,7 @@ fn a_gru_learns_first_names() {
         cell: Cell::Gru,
         embedding: 12,
         hidden: 24,
+        lengths: false,
     };
     let result = learned(training(&model, "cross_entropy", adam(0.01)), train, test, 32, 6, 2);
     let accuracy = result.confusion.unwrap().accuracy();
@@ -171,7 +172,8 @@ fn an_lstm_learns_to_add() {
     let data: Arc<dyn DataSet> = lines("train.tsv").open(&folder).unwrap().into();
     let known = Known::of(&data);
     let long: Arc<dyn DataSet> = lines("test.tsv").open_with(&folder, &known).unwrap().into();
-    let model = RecurrentTagger { vocabulary: 6, classes: 2, cell: Cell::Lstm, embedding: 4, hidden: 12 };
+    let model =
+        RecurrentTagger { vocabulary: 6, classes: 2, cell: Cell::Lstm, embedding: 4, hidden: 12, lengths: false };
     let (train, test) = (part(&data, 0..400), part(&long, 0..50));
     let result = learned(training(&model, "cross_entropy", adam(0.02)), train, test, 16, 12, 2);
     let confusion = result.confusion.unwrap();

@@ -271,7 +271,8 @@ fn saved_models_give_the_same_on_onnx_runtime() {
         let count: usize = shape.iter().product();
         Tensor::new(shape.to_vec(), (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>()).unwrap()
     };
-    let classifier = |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 7 };
+    let classifier =
+        |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 7, lengths: false };
     let models: Vec<(&str, Box<dyn Architecture>, Tensor, Tensor)> = vec![
         ("lenet5", Box::new(Lenet5::default()), numbers(&[2, 1, 28, 28]), Tensor::from_vec(vec![3i64, 9])),
         (
@@ -284,13 +285,20 @@ fn saved_models_give_the_same_on_onnx_runtime() {
         ("elman", Box::new(classifier(Cell::Elman)), tokens([2, 9]), Tensor::from_vec(vec![0i64, 2])),
         (
             "tagger",
-            Box::new(RecurrentTagger { vocabulary: 12, classes: 3, cell: Cell::Lstm, embedding: 5, hidden: 7 }),
+            Box::new(RecurrentTagger {
+                vocabulary: 12,
+                classes: 3,
+                cell: Cell::Lstm,
+                embedding: 5,
+                hidden: 7,
+                lengths: false,
+            }),
             tokens([2, 4]),
             Tensor::new(vec![2, 4], vec![0i64, 1, 2, 0, 1, 2, -100, 0]).unwrap(),
         ),
         (
             "tdnn",
-            Box::new(Tdnn { features: 6, classes: 3, channels: 8, dilations: vec![1, 2] }),
+            Box::new(Tdnn { features: 6, classes: 3, channels: 8, dilations: vec![1, 2], lengths: false }),
             numbers(&[2, 6, 20]),
             Tensor::from_vec(vec![0i64, 2]),
         ),

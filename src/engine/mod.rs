@@ -25,6 +25,7 @@ mod pool;
 mod program;
 mod random;
 mod schedule;
+mod shapes;
 #[cfg(test)]
 mod testing;
 mod training;
@@ -42,4 +43,5 @@ pub use optimizers::Optimizer;
 pub use pool::Pool;
 pub(crate) use random::mix;
 pub use schedule::{Plateau, Schedule};
+pub use shapes::{Inferred, infer_shapes, write_shapes};
 pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

@@ -53,7 +53,8 @@ pub trait Op: fmt::Debug + Send + Sync {
     }
 
     /// Outputs of a *training* step that replace inputs afterwards, as (output, input): running statistics. Each has the
-    /// type of the input. In training they are computed also where the node does not name them.
+    /// type of the input. In training they are computed also where the node does not name them; those of frozen weights
+    /// are not taken over.
     fn updates(&self) -> &'static [(usize, usize)] {
         &[]
     }
@@ -325,6 +326,8 @@ pub struct Signature {
     pub mode: Mode,
     /// Which gradients with respect to inputs the backward pass will be asked for; all false without one.
     pub wants: Vec<bool>,
+    /// Which inputs are weights that this training leaves as they are; none where nothing is trained.
+    pub frozen: Vec<bool>,
 }
 
 impl Signature {
@@ -346,6 +349,11 @@ impl Signature {
     /// Output `index`, if it is wanted.
     pub fn optional_output(&self, index: usize) -> Option<&TensorType> {
         self.outputs.get(index)?.as_ref()
+    }
+
+    /// Whether input `index` is a weight that this training leaves as it is.
+    pub fn is_frozen(&self, index: usize) -> bool {
+        self.frozen.get(index).copied().unwrap_or(false)
     }
 
     /// Whether the gradient with respect to input `index` will be asked for.

@@ -9,7 +9,7 @@ use super::kernel::{Backward, Env, Forward, Kernel, Operands};
 use super::pool::Pool;
 use super::program::ValueId;
 use super::random::mix;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,9 +149,11 @@ impl Plan {
         self.elements > 1 << 20
     }
 
-    /// Bytes that its cells take.
+    /// Bytes that its cells take, and what its kernels own.
     pub fn byte_len(&self) -> usize {
-        self.cells.iter().map(Cell::byte_len).sum()
+        let cells: usize = self.cells.iter().map(Cell::byte_len).sum();
+        let kernels: usize = self.kernels.iter().map(|(kernel, _)| kernel.owned_bytes()).sum();
+        cells.saturating_add(kernels)
     }
 
     /// Computes the outputs. A fault names the node.
@@ -178,6 +180,18 @@ impl Plan {
     /// Output `index`, where it lies.
     pub fn output_slice<'a>(&'a self, index: usize, given: Given<'a>) -> Slice<'a> {
         self.outputs.get(index).map_or(Slice::Absent, |(place, _)| self.read(*place, given))
+    }
+
+    /// The type and shape of output `index`.
+    pub fn output_type<'a>(&'a self, index: usize, given: Given<'a>) -> Option<(DType, &'a [usize])> {
+        let (place, shape) = self.outputs.get(index)?;
+        let dtype = match *place {
+            Place::Absent => return None,
+            Place::Input { index } => given.inputs.get(index)?.dtype(),
+            Place::Weight { index } => given.weights.get(index)?.dtype(),
+            Place::Cell { cell, .. } => self.cells.get(cell)?.dtype(),
+        };
+        Some((dtype, shape))
     }
 
     /// What lies at a place.

@@ -27,12 +27,14 @@ pub(super) struct Program {
     pub names: Vec<String>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    /// Initializers of f32 and f64: what training may change.
+    /// Initializers of f32 and f64, those of bodies included: what training may change.
     pub weights: Vec<Weight>,
     /// All other initializers.
     pub constants: Vec<(ValueId, Tensor)>,
     /// In an order in which each can be computed.
     pub nodes: Vec<ProgramNode>,
+    /// The values of the graph itself by name, without those inside of functions and bodies.
+    pub values: HashMap<String, ValueId>,
 }
 
 /// An input or output of the whole.
@@ -49,6 +51,24 @@ pub(super) struct Weight {
     pub name: String,
     pub id: ValueId,
     pub initial: Tensor,
+    /// Its name in the graph that holds it.
+    own_name: String,
+    /// The graph that holds it: from the model's own graph on, an output of a node and the attribute that is the next one.
+    path: Vec<(String, String)>,
+}
+
+impl Weight {
+    /// Where `model` holds it.
+    pub fn stored<'m>(&self, model: &'m mut Model) -> Option<&'m mut Tensor> {
+        let mut graph = &mut model.graph;
+        for (output, attribute) in &self.path {
+            let node = graph.nodes.iter_mut().find(|node| node.outputs.contains(output))?;
+            let attribute = node.attributes.iter_mut().find(|known| known.name == *attribute)?;
+            let AttributeValue::Graph(inner) = &mut attribute.value else { return None };
+            graph = inner;
+        }
+        graph.initializers.iter_mut().find(|(name, _)| *name == self.own_name).map(|(_, tensor)| tensor)
+    }
 }
 
 /// A node with its operator.
@@ -85,20 +105,25 @@ impl Program {
     pub fn new(model: &Model) -> Result<Self, EngineError> {
         let graph = &model.graph;
         let fault = graph.name.clone();
-        let mut lowering = Lowering { model, names: Vec::new(), nodes: Vec::new(), constants: Vec::new(), fault };
+        let mut lowering = Lowering {
+            model,
+            names: Vec::new(),
+            nodes: Vec::new(),
+            constants: Vec::new(),
+            weights: Vec::new(),
+            weight_names: HashSet::new(),
+            path: Some(Vec::new()),
+            fault,
+        };
         let mut scope = Scope::default();
         if !graph.sparse_initializers.is_empty() {
             return Err(
                 lowering.fault("it has sparse initializers, which the engine does not cover; store them densely")
             );
         }
-        let mut weights = Vec::new();
         for (name, tensor) in &graph.initializers {
             let id = lowering.define(&mut scope, name)?;
-            match tensor.dtype() {
-                DType::F32 | DType::F64 => weights.push(Weight { name: name.clone(), id, initial: tensor.clone() }),
-                _ => lowering.constants.push((id, tensor.clone())),
-            }
+            lowering.initializer(name, "", id, tensor);
         }
         let mut inputs = Vec::new();
         for input in graph.free_inputs() {
@@ -116,8 +141,9 @@ impl Program {
         if outputs.is_empty() {
             return Err(lowering.fault("it has no output"));
         }
-        let Lowering { names, nodes, constants, .. } = lowering;
-        Ok(Program { name: graph.name.clone(), names, inputs, outputs, weights, constants, nodes })
+        let Lowering { names, nodes, constants, weights, .. } = lowering;
+        let name = graph.name.clone();
+        Ok(Program { name, names, inputs, outputs, weights, constants, nodes, values: scope.ids })
     }
 }
 
@@ -179,6 +205,10 @@ struct Lowering<'a> {
     names: Vec<String>,
     nodes: Vec<ProgramNode>,
     constants: Vec<(ValueId, Tensor)>,
+    weights: Vec<Weight>,
+    weight_names: HashSet<String>,
+    /// Where the graph lies that is being read; `None` inside of functions, which several nodes may share.
+    path: Option<Vec<(String, String)>>,
     fault: String,
 }
 
@@ -197,6 +227,19 @@ impl<'a> Lowering<'a> {
         }
         self.names.push(name.to_owned());
         Ok(id)
+    }
+
+    /// Takes over an initializer of the graph that is being read, which is a body of node `label` unless that is empty.
+    fn initializer(&mut self, own_name: &str, label: &str, id: ValueId, tensor: &Tensor) {
+        let Some(path) = self.path.clone().filter(|_| matches!(tensor.dtype(), DType::F32 | DType::F64)) else {
+            self.constants.push((id, tensor.clone()));
+            return;
+        };
+        let mut name = own_name.to_owned();
+        while !self.weight_names.insert(name.clone()) {
+            name = format!("{label}/{name}");
+        }
+        self.weights.push(Weight { name, id, initial: tensor.clone(), own_name: own_name.to_owned(), path });
     }
 
     /// Reads nodes into the program, in an order in which each can be computed.
@@ -275,14 +318,25 @@ impl<'a> Lowering<'a> {
             lowered.op = Arc::new(Unexpanded(kind.clone()));
             let explicit = lowered.inputs.len();
             let mut captured: Vec<ValueId> = Vec::new();
-            for name in graphs.iter().flat_map(|graph| control::names_captured(graph)) {
+            for name in graphs.iter().flat_map(|(_, graph)| control::names_captured(graph)) {
                 // A name that nothing defines is reported when the body is read.
                 captured.extend(scope.ids.get(name).filter(|id| !captured.contains(id)).copied().as_slice());
             }
-            let bodies: Result<Vec<Body>, EngineError> =
-                graphs.into_iter().map(|graph| self.body(graph, scope, opsets, depth)).collect();
+            let mut bodies = Vec::with_capacity(graphs.len());
+            for (attribute, graph) in graphs {
+                let output = node.outputs.iter().find(|output| !output.is_empty());
+                let outside = self.path.clone();
+                self.path = outside.clone().zip(output).map(|(mut path, output)| {
+                    path.push((output.clone(), attribute.to_owned()));
+                    path
+                });
+                let label = lowered.label.clone();
+                let body = self.body(graph, &label, scope, opsets, depth);
+                self.path = outside;
+                bodies.push(body?);
+            }
             lowered.inputs.extend(captured.iter().copied().map(Some));
-            lowered.control = Some(Arc::new(Control { kind, explicit, captured, bodies: bodies? }));
+            lowered.control = Some(Arc::new(Control { kind, explicit, captured, bodies }));
             for name in &node.outputs {
                 lowered.outputs.push(if name.is_empty() { None } else { Some(self.define(scope, name)?) });
             }
@@ -352,7 +406,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Reads the graph inside a node. Names that it does not define are those of the graphs around it.
-    fn body(&mut self, graph: &Graph, outer: &Scope, opsets: &Opsets, depth: usize) -> Result<Body, EngineError> {
+    fn body(
+        &mut self,
+        graph: &Graph,
+        label: &str,
+        outer: &Scope,
+        opsets: &Opsets,
+        depth: usize,
+    ) -> Result<Body, EngineError> {
         if depth >= MAX_CALL_DEPTH {
             return Err(self.fault(format!("body `{}` lies more than {MAX_CALL_DEPTH} deep", graph.name)));
         }
@@ -367,7 +428,7 @@ impl<'a> Lowering<'a> {
         }
         for (name, tensor) in &graph.initializers {
             let id = self.define(&mut scope, name)?;
-            self.constants.push((id, tensor.clone()));
+            self.initializer(name, label, id, tensor);
         }
         let inputs: Result<Vec<ValueId>, EngineError> =
             graph.free_inputs().map(|input| self.define(&mut scope, &input.name)).collect();
@@ -417,7 +478,10 @@ impl<'a> Lowering<'a> {
         }
         let opsets = function.opset_imports.iter();
         let opsets = opsets.map(|import| (plain(&import.domain).to_owned(), import.version)).collect();
-        self.nodes(&nodes, &mut inner, &opsets, depth + 1)?;
+        let outside = self.path.take();
+        let read = self.nodes(&nodes, &mut inner, &opsets, depth + 1);
+        self.path = outside;
+        read?;
         for (outer, name) in node.outputs.iter().zip(&function.outputs).filter(|(outer, _)| !outer.is_empty()) {
             let Some(id) = inner.ids.get(name) else {
                 return Err(self.fault(format!("function `{}` does not compute its output `{name}`", function.name)));

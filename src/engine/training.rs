@@ -255,11 +255,7 @@ impl Training {
     /// The model as it is now, without the loss.
     pub fn model(&self) -> Model {
         let mut model = self.base.clone();
-        for (name, stored) in &mut model.graph.initializers {
-            if let Ok(tensor) = self.network.weight(name) {
-                *stored = tensor;
-            }
-        }
+        self.network.write_weights(&mut model);
         model
     }
 

@@ -227,10 +227,7 @@ impl OnnxError {
     /// This fault, inside the file at `path`.
     pub(super) fn in_file(self, path: &std::path::Path) -> OnnxError {
         match self {
-            OnnxError::Io { .. }
-            | OnnxError::Save(_)
-            | OnnxError::NotAFile { .. }
-            | OnnxError::InFile { .. } => self,
+            OnnxError::Io { .. } | OnnxError::Save(_) | OnnxError::NotAFile { .. } | OnnxError::InFile { .. } => self,
             fault => OnnxError::InFile { path: path.to_owned(), fault: Box::new(fault) },
         }
     }

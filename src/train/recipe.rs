@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::data::augment::{Augmentation, Augmenter};
-use super::data::{DataError, DataFormat, DataSet, FORMATS, Known, Preprocessed, Split, Subset, format_named};
+use super::data::{Buckets, DataError, DataFormat, DataSet, FORMATS, Known, Preprocessed, Split, Subset, format_named};
 use super::error::TrainError;
+use super::lengths::LengthInputs;
 use super::metrics::Spelling;
 use super::model_input::ModelInput;
 use super::trainer::{Evaluation, Trainer, TrainerOptions};
@@ -90,6 +91,10 @@ pub struct RecipeSettings {
     /// Samples in a minibatch: 1 for one at a time, 0 for all at once. Default: 64.
     #[serde(default = "default_batch")]
     pub batch: usize,
+    /// For samples of varying lengths: puts those of similar length together and fills them up to a bound; what they are
+    /// filled with counts nothing. The model must have an input `lengths`. Default: all samples have one shape.
+    #[serde(default)]
+    pub buckets: Option<Buckets>,
     /// How many times all samples are seen. Default: 10.
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
@@ -436,7 +441,14 @@ impl Recipe {
             (None, Some(bound)) => Clip::Value(bound),
             (None, None) => Clip::None,
         };
-        let mut options = TrainingOptions::new(self.loss.clone(), settings.optimizer.clone())
+        let (loss, lengths) = match &settings.buckets {
+            Some(buckets) => {
+                let target = (0..all.len()).find_map(|index| all.target(index).ok());
+                LengthInputs::of(model, self.loss.clone(), buckets, &target.unwrap_or(Tensor::scalar(0i64)))?
+            }
+            None => (self.loss.clone(), LengthInputs::default()),
+        };
+        let mut options = TrainingOptions::new(loss, settings.optimizer.clone())
             .schedule(settings.schedule.clone())
             .clip(clip)
             .penalty(Penalty { l1: settings.penalty.l1, l2: settings.penalty.l2 })
@@ -472,6 +484,8 @@ impl Recipe {
             classes,
             spelling,
             augmenter,
+            buckets: settings.buckets.clone().map(Arc::new),
+            lengths,
             ..TrainerOptions::new(&input, settings.batch, settings.epochs)
         };
         let trainer = Trainer::new(training, train, validation, options)?;
@@ -711,6 +725,37 @@ mod tests {
         let twice = Recipe::parse(&Source::new("r", whole), folder.path(), &changes).unwrap();
         let error = twice.prepare().err().unwrap().to_string();
         assert!(error.contains("sample_rate_hz: expected none beside `preprocess`"), "{error}");
+    }
+
+    const WORDS: &str = "percept_recipe: 1\nname: words\ndata:\n  train: {text_lines: {path: words.tsv}}\n  \
+        validation: 0.2\nmodel: {recurrent_classifier: {vocabulary: 4, classes: 2, hidden: 8, lengths: true}}\n\
+        loss: cross_entropy\noptimizer: {kind: adam, learning_rate: 0.02}\nbuckets: {lengths: [3, 6, 9]}\nbatch: 8\n\
+        epochs: 15\nthreads: 1\n";
+
+    /// Lines of one to nine letters, of the class of their last letter.
+    #[test]
+    fn a_recipe_trains_on_texts_of_varying_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |i: usize| {
+            let text: String = (0..1 + i % 9).map(|k| if (i >> k) & 1 == 1 { 'a' } else { 'b' }).collect();
+            format!("{text}\t{}\n", if text.ends_with('a') { "A" } else { "B" })
+        };
+        std::fs::write(folder.path().join("words.tsv"), (1..150).map(line).collect::<String>()).unwrap();
+        let recipe = |changes: &[String]| {
+            Recipe::parse(&Source::new("recipe.yaml", WORDS), folder.path(), changes).unwrap().prepare()
+        };
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
+        let mut prepared = recipe(&[]).unwrap();
+        prepared.trainer.run(|_| Then::Continue).unwrap();
+        let last = prepared.trainer.history().last().unwrap().clone();
+        assert!(last.validation_accuracy.unwrap() > 0.95, "{last:?}");
+        for (change, expected) in [
+            ("model.recurrent_classifier.lengths=false", "expected a model with an input `lengths`"),
+            ("buckets.lengths=[3, 2]", "buckets.lengths: expected ascending bounds"),
+        ] {
+            let error = recipe(&[change.into()]).err().unwrap().to_string();
+            assert!(error.contains(expected), "{change}: {error}");
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::data::augment::Augmenter;
-use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
+use super::data::{Batch, BatchSettings, Batches, Buckets, DataSet, Loader, epoch_order};
 use super::error::TrainError;
+use super::lengths::LengthInputs;
 use super::metrics::{Confusion, Spelling, TextErrors};
 use crate::engine::{EngineError, Plateau, Training, TrainingState};
 use crate::tensor::{DType, Tensor};
@@ -45,6 +46,10 @@ pub struct TrainerOptions {
     pub spelling: Option<Spelling>,
     /// Changes training samples at random, seeded by epoch and sample.
     pub augmenter: Option<Arc<Augmenter>>,
+    /// Puts samples of similar length together; without it all samples of a minibatch must have one shape.
+    pub buckets: Option<Arc<Buckets>>,
+    /// Where the lengths of samples in buckets go.
+    pub lengths: LengthInputs,
 }
 
 impl TrainerOptions {
@@ -63,7 +68,25 @@ impl TrainerOptions {
             classes: None,
             spelling: None,
             augmenter: None,
+            buckets: None,
+            lengths: LengthInputs::default(),
         }
+    }
+
+    /// The inputs of a step: the samples, what the model takes besides, then what the loss takes; and how many of them
+    /// are the model's own.
+    pub(super) fn inputs<'a>(
+        &'a self,
+        batch: &'a Batch,
+        extra: &'a [(&'a str, Tensor)],
+    ) -> (Vec<(&'a str, &'a Tensor)>, usize) {
+        let mut inputs = vec![(self.input.as_str(), &batch.inputs)];
+        let of_model = |name: &str| self.lengths.model.as_deref() == Some(name);
+        inputs.extend(extra.iter().filter(|(name, _)| of_model(name)).map(|(name, tensor)| (*name, tensor)));
+        let own = inputs.len();
+        inputs.push((self.target.as_str(), &batch.targets));
+        inputs.extend(extra.iter().filter(|(name, _)| !of_model(name)).map(|(name, tensor)| (*name, tensor)));
+        (inputs, own)
     }
 }
 
@@ -363,8 +386,8 @@ impl Trainer {
         while let Some(batch) = batches.next() {
             let batch = batch?;
             told += self.tell_bad(&batches, told, progress);
-            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
-            let loss = self.training.step(&inputs)?;
+            let extra = self.options.lengths.tensors(&batch)?;
+            let loss = self.training.step(&self.options.inputs(&batch, &extra).0)?;
             sum += loss * batch.indices.len() as f64;
             count += batch.indices.len();
             step += 1;
@@ -390,7 +413,11 @@ impl Trainer {
     ) -> Result<Loader, TrainError> {
         let max_bad = self.options.max_bad.saturating_sub(self.bad);
         let settings = BatchSettings { size, max_bad, ..BatchSettings::default() };
-        Ok(Loader::start(Batches::new(data, order, settings, epoch, augmenter)?)?)
+        let mut batches = Batches::new(data, order, settings, epoch, augmenter)?;
+        if let Some(buckets) = &self.options.buckets {
+            batches = batches.with_buckets(buckets.clone())?;
+        }
+        Ok(Loader::start(batches)?)
     }
 
     /// Tells of the bad samples beyond the first `told`, and counts them.
@@ -417,13 +444,14 @@ impl Trainer {
         let labels = data.labels().to_vec();
         for batch in self.batches(data, order, size, 0, None)? {
             let batch = batch?;
-            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let extra = self.options.lengths.tensors(&batch)?;
+            let (inputs, own) = self.options.inputs(&batch, &extra);
             let count = batch.indices.len();
             sum += self.training.evaluate(&inputs)? * count as f64;
             samples += count;
             if (confusion.is_some() || texts.is_some())
                 && batch.targets.dtype() == DType::I64
-                && let Some(scores) = self.training.run(&inputs[..1])?.first()
+                && let Some(scores) = self.training.run(&inputs[..own])?.first()
             {
                 if let Some(confusion) = &mut confusion {
                     confusion.add(scores, &batch.targets);

@@ -40,6 +40,7 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
             weights: Vec::new(),
             constants: program.constants.clone(),
             nodes: Vec::new(),
+            values: HashMap::new(),
         },
         frozen: vec![None; program.names.len()],
         copies: 0,

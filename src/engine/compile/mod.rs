@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use self::expand::{Expanded, expand};
 use self::gradient::Tape;
 use self::memory::Layout;
+pub(super) use self::types::node_types;
 use super::cell::Cell;
 use super::error::{EngineError, OpError};
 use super::kernel::Kernel;
@@ -196,9 +197,17 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
     let replaced = |(output, input): &(usize, usize)| {
         let input = node.inputs.get(*input).copied().flatten()?;
         let weight = request.weights.iter().position(|weight| *weight == input)?;
+        if is_frozen(request, input) {
+            return None;
+        }
         Some(Replaced { output: *output, weight, input })
     };
     node.op.updates().iter().filter_map(replaced).collect()
+}
+
+/// Whether a value is a weight that the training compiled for leaves as it is.
+fn is_frozen(request: &Request<'_>, id: ValueId) -> bool {
+    matches!(request.seeds, Seeds::Loss(_)) && request.weights.contains(&id) && !request.wrt.contains(&id)
 }
 
 /// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
@@ -215,7 +224,13 @@ fn signature(
         outputs.resize(outputs.len().max(output + 1), None);
         outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
     }
-    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
+    Signature {
+        inputs: node.inputs.iter().map(typed).collect(),
+        outputs,
+        mode: request.mode,
+        wants: tape.wants(node),
+        frozen: node.inputs.iter().map(|id| id.is_some_and(|id| is_frozen(request, id))).collect(),
+    }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {
@@ -258,6 +273,7 @@ fn evaluate(
         outputs: planned.iter().cloned().map(Some).collect(),
         mode: Mode::Inference,
         wants: Vec::new(),
+        frozen: Vec::new(),
     };
     let mut kernel = node.op.build(&signature)?;
     let inputs = types

@@ -11,6 +11,7 @@ use super::Float;
 use super::direct::Direct;
 use super::matrix::{View, ViewMut, multiply};
 use super::simd::Shifted;
+use crate::engine::kernel::bytes;
 use crate::engine::ops::window::Axis;
 use crate::engine::pool::Pool;
 
@@ -133,6 +134,15 @@ pub struct Convolution<T> {
 }
 
 impl<T: Shifted> Convolution<T> {
+    /// Bytes of its workspaces.
+    pub fn owned_bytes(&self) -> usize {
+        let of = |space: &Workspace<T>| {
+            let direct = space.direct.as_ref().map_or(0, Direct::owned_bytes);
+            bytes(&space.gathered) + bytes(&space.staged) + bytes(&space.weights) + bytes(&space.runs) + direct
+        };
+        self.workspaces.iter().map(of).sum()
+    }
+
     /// A convolution of these sizes.
     pub fn new(sizes: Sizes) -> Self {
         let (positions, rows) = (sizes.positions().max(1), sizes.filter().max(1));

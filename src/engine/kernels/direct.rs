@@ -7,6 +7,7 @@
 
 use super::convolution::Sizes;
 use super::simd::{Correlation, LANES, Product, Shifted, pack};
+use crate::engine::kernel::bytes;
 use crate::engine::ops::window::Axis;
 use crate::engine::pool::Pool;
 
@@ -132,6 +133,12 @@ struct Back<T> {
 }
 
 impl<T: Shifted> Direct<T> {
+    /// Bytes of its memory.
+    pub fn owned_bytes(&self) -> usize {
+        let back = self.back.as_ref().map_or(0, |back| bytes(&back.values) + bytes(&back.wide));
+        bytes(&self.grids) + bytes(&self.wide) + bytes(&self.weights) + back
+    }
+
     /// A direct convolution, where that is worth it.
     pub fn new(sizes: &Sizes) -> Option<Self> {
         let positions = sizes.positions();

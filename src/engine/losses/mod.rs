@@ -129,6 +129,13 @@ impl Loss {
         self
     }
 
+    /// The same with one target more, by this name: the `mask` of losses that compare number with number, the `lengths`
+    /// of `ctc`.
+    pub fn with_target(mut self, name: &str) -> Self {
+        self.targets.push(name.to_owned());
+        self
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.entry.name

@@ -6,14 +6,18 @@
 //! whatever its `training_mode`; an empty batch leaves them as they are. A node with `training_mode`, or before version
 //! 14 one with more than one output, uses the batch's statistics in inference as well, as the specification says.
 //!
+//! Where the training freezes both running statistics, they are used as in inference and stay as they are; `scale` and
+//! `bias` are trained all the same (fine-tuning in small batches).
+//!
 //! With `n = x`'s elements of a channel and `z = (x - mean) / √(var + epsilon)`: `dbias = Σ dy`, `dscale = Σ dy·z`,
-//! `dx = scale / √(var + epsilon) · (dy - dbias/n - z·dscale/n)` (Ioffe and Szegedy, ICML 2015).
+//! `dx = scale / √(var + epsilon) · (dy - dbias/n - z·dscale/n)` (Ioffe and Szegedy, ICML 2015). With running statistics
+//! in `z` the same but `dx = scale / √(var + epsilon) · dy`, as they do not depend on `x`.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>.
 
 use super::axis::{sum, sum_of};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Mode, Op, Reads, Signature, ValueType};
@@ -92,7 +96,8 @@ impl Op for BatchNormalization {
             channels: x.shape.get(1).copied().unwrap_or(1),
             positions: x.shape.iter().skip(2).product(),
         };
-        let of_batch = signature.mode == Mode::Training
+        let frozen = signature.is_frozen(3) && signature.is_frozen(4);
+        let of_batch = signature.mode == Mode::Training && !frozen
             || self.training_mode
             || self.outputs_tell && signature.outputs.iter().skip(1).any(Option::is_some);
         let (epsilon, momentum) = (f64::from(self.epsilon), f64::from(self.momentum));
@@ -296,11 +301,8 @@ impl<T: Float> Kernel for BatchKernel<T> {
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        if !self.of_batch {
-            return Err(OpError::NotCovered { what: "its derivative in inference".into() });
-        }
         let (x, scale, dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
-        let BatchKernel { grid, epsilon, moments, factors, .. } = self;
+        let BatchKernel { grid, of_batch, epsilon, moments, factors, .. } = self;
         let deviation = |var: T| (var + *epsilon).sqrt().recip();
         // The mean and the reciprocal deviation stay in `factors`, the two sums take their place in `moments`.
         for (factors, [mean, var]) in factors.iter_mut().zip(moments.iter()) {
@@ -315,6 +317,17 @@ impl<T: Float> Kernel for BatchKernel<T> {
                 gradient.iter_mut().zip(moments.iter()).for_each(|(gradient, sums)| *gradient = sums[which]);
             }
         }
+        if !*of_batch {
+            for ((factors, moments), scale) in factors.iter_mut().zip(moments.iter_mut()).zip(scale) {
+                let [mean, deviation, var] = *factors;
+                *factors = [*scale * deviation, T::zero(), T::zero()];
+                *moments = [mean, var];
+            }
+            if let Some(dx) = io.d_input::<T>(0)? {
+                grid.combine(io.env.pool, dx, dy, None, factors);
+            }
+            return Ok(());
+        }
         let count = T::of(grid.count().max(1) as f64);
         for ((factors, moments), scale) in factors.iter_mut().zip(moments.iter_mut()).zip(scale) {
             let ([mean, deviation, var], [d_bias, d_scale]) = (*factors, *moments);
@@ -328,6 +341,10 @@ impl<T: Float> Kernel for BatchKernel<T> {
         }
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.moments) + bytes(&self.factors)
+    }
 }
 
 #[cfg(test)]
@@ -336,7 +353,9 @@ mod tests {
 
     use crate::engine::network::{Gradient, Network};
     use crate::engine::op::Mode;
-    use crate::engine::testing::{Case, check, wide};
+    use crate::engine::optimizers::Sgd;
+    use crate::engine::testing::{Case, check, random, wide};
+    use crate::engine::{Loss, Optimizer, Training, TrainingOptions};
     use crate::onnx::{Graph, Model, Node, ValueInfo};
     use crate::tensor::{DType, SymbolicShape, Tensor};
 
@@ -425,5 +444,61 @@ mod tests {
         let inference = network.run(&[("x", &x)]).unwrap();
         let first = wide(&inference[0]).unwrap()[0];
         assert!((first - (1.0 - 10.0) / 1.00001f64.sqrt()).abs() < 1e-6, "{first}");
+    }
+
+    /// Frozen statistics are neither measured nor changed, and the derivatives are those of what inference computes.
+    #[test]
+    fn scale_and_bias_are_trained_with_frozen_statistics() {
+        for shape in [&[3usize, 2, 4][..], &[5, 2]] {
+            let mut graph = Graph::new("norm");
+            graph.inputs.push(ValueInfo::tensor("x", DType::F64, SymbolicShape::known(shape)));
+            for (name, values) in [
+                ("in.scale", [1.5f64, -0.5]),
+                ("in.bias", [0.25, 1.0]),
+                ("scale", [0.5, 2.0]),
+                ("bias", [1.0, -1.0]),
+                ("mean", [0.3, -0.2]),
+                ("var", [2.0, 0.5]),
+            ] {
+                graph.initializers.push((name.into(), Tensor::from_vec(values.to_vec())));
+            }
+            graph.outputs.push(ValueInfo::tensor("y", DType::F64, SymbolicShape::Unranked));
+            // The first one's gradient is that of the second one's input.
+            let statistics = |x: &str, scale: &str, bias: &str, y: &str| {
+                Node::new("BatchNormalization", [x, scale, bias, "mean", "var"], [y])
+            };
+            graph.nodes.push(statistics("x", "in.scale", "in.bias", "h"));
+            graph.nodes.push(statistics("h", "scale", "bias", "y"));
+            let model = Model::new(graph, 15);
+            let sgd = || Optimizer::Sgd(Sgd { learning_rate: 1.0 });
+            let options = || TrainingOptions::new(Loss::squared(), sgd()).freeze("mean").freeze("var");
+            let (x, target) = (random(shape, 1), random(shape, 2));
+            let given = [("x", &x), ("target", &target)];
+            let mut training = Training::new(&model, options()).unwrap();
+            let before = training.evaluate(&given).unwrap();
+            assert!((training.step(&given).unwrap() - before).abs() < 1e-12, "as in inference");
+            let after = training.model();
+            for (name, old) in &model.graph.initializers {
+                let (old, new) = (old.as_slice::<f64>().unwrap(), after.graph.initializer(name).unwrap());
+                let new = new.as_slice::<f64>().unwrap();
+                if ["mean", "var"].contains(&name.as_str()) {
+                    assert_eq!(old, new, "{name}");
+                    continue;
+                }
+                for channel in 0..2 {
+                    let loss = |step: f64| {
+                        let mut moved = model.clone();
+                        let mut values = old.to_vec();
+                        values[channel] += step;
+                        let stored = moved.graph.initializers.iter_mut().find(|(known, _)| known == name).unwrap();
+                        stored.1 = Tensor::from_vec(values);
+                        Training::new(&moved, options()).unwrap().evaluate(&given).unwrap()
+                    };
+                    let expected = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+                    let found = old[channel] - new[channel];
+                    assert!((found - expected).abs() < 1e-8, "{name}[{channel}]: expected {expected}, found {found}");
+                }
+            }
+        }
     }
 }

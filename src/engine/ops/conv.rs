@@ -142,6 +142,10 @@ impl<T: Shifted> Kernel for ConvKernel<T> {
         }
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -222,6 +222,10 @@ impl<T: Shifted> Kernel for TransposeKernel<T> {
         }
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
+    }
 }
 
 #[cfg(test)]

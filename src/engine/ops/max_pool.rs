@@ -9,7 +9,7 @@ use super::window::Window;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -188,6 +188,10 @@ impl<T: Scalar + Copy + PartialOrd> Kernel for Pool<T> {
         self.winners = winners;
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.winners)
+    }
 }
 
 struct Differentiable<T>(Pool<T>);
@@ -213,6 +217,10 @@ impl<T: Float> Kernel for Differentiable<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 

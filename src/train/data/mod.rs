@@ -7,6 +7,7 @@
 //! | prepare them as a pipeline would | [`Preprocessed`] |
 //! | set samples aside | [`Split`], [`Subset`] |
 //! | go through them | [`epoch_order`], then [`Batches`], or [`Loader`] to read ahead in the background |
+//! | take samples of varying lengths | [`Buckets`] |
 //! | vary them | [`augment`] |
 //!
 //! ```no_run
@@ -49,6 +50,7 @@ use crate::tensor::{Tensor, TensorError};
 pub mod augment;
 
 mod batches;
+mod buckets;
 mod classes;
 mod csv;
 mod folder;
@@ -71,6 +73,7 @@ mod vocabulary;
 mod wav_folder;
 
 pub use batches::{BadSample, Batch, BatchSettings, Batches, Position};
+pub use buckets::Buckets;
 pub use classes::Known;
 pub use csv::{Csv, CsvTarget};
 pub use formats::{DataFormat, FORMATS, FormatEntry, ReadSettings, format_named};

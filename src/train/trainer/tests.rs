@@ -201,7 +201,7 @@ fn a_sample_with_nan_is_named_and_poisons_nothing() {
 /// A line through points, learned with this rate.
 fn line(rate: f64, epochs: u64, checkpoint: Option<std::path::PathBuf>) -> Trainer {
     let model = Perceptron { inputs: 1, outputs: 1 }.build(1).unwrap();
-    let optimizer = Optimizer::Sgd(Sgd { learning_rate: rate, ..Sgd::default() });
+    let optimizer = Optimizer::Sgd(Sgd { learning_rate: rate });
     let training = Training::new(&model, TrainingOptions::new(Loss::new("squared").unwrap(), optimizer)).unwrap();
     let samples = (0..8).map(|index| {
         let x = index as f32 / 4.0 - 1.0;

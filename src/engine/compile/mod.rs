@@ -1,6 +1,7 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
 mod expand;
+mod fuse;
 mod gradient;
 mod memory;
 mod types;
@@ -69,7 +70,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
         types::Inferred::Types(types) => types,
         types::Inferred::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
     };
-    let nodes = needed(program, &types, &request);
+    let nodes = fuse::fuse(needed(program, &types, &request), &types, &request);
     let mut layout = Layout::new();
     let mut vars: Vec<Option<usize>> = vec![None; program.names.len()];
     for (index, id) in request.inputs.iter().enumerate() {
@@ -82,12 +83,11 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             vars[*id] = Some(layout.given(Place::Weight { index }, types[*id].dtype, types[*id].len()));
         }
     }
-    let mut tape = Tape::new(program, &types, &nodes, &request);
+    let mut tape = Tape::new(&types, &nodes, &request);
     let mut kernels: Vec<(Box<dyn Kernel>, std::sync::Arc<str>)> = Vec::new();
-    let mut kernel_of: HashMap<usize, usize> = HashMap::new();
+    let mut kernel_of: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut updates = Vec::new();
-    for index in &nodes {
-        let node = &program.nodes[*index];
+    for (index, node) in nodes.iter().enumerate() {
         for id in node.inputs.iter().flatten() {
             constant(&types, &mut layout, &mut vars, *id);
         }
@@ -118,7 +118,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             inputs: node.inputs.iter().map(|id| id.and_then(|id| vars[id])).collect(),
             outputs,
         });
-        kernel_of.insert(*index, kernels.len());
+        kernel_of[index] = Some(kernels.len());
         kernels.push((kernel, node.label.clone()));
     }
     for id in request.outputs {
@@ -159,18 +159,18 @@ fn constant(types: &[TensorType], layout: &mut Layout, vars: &mut [Option<usize>
 }
 
 /// The nodes that the outputs depend on and that are not computed already, in order.
-fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<usize> {
+fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<ProgramNode> {
     let mut wanted = vec![false; program.names.len()];
     for id in request.outputs {
         wanted[*id] = true;
     }
     let mut nodes = Vec::new();
-    for (index, node) in program.nodes.iter().enumerate().rev() {
+    for node in program.nodes.iter().rev() {
         let mut outputs = node.outputs.iter().flatten();
         if !outputs.any(|id| wanted[*id] && types[*id].value.is_none()) {
             continue;
         }
-        nodes.push(index);
+        nodes.push(node.clone());
         for id in node.inputs.iter().flatten() {
             wanted[*id] = true;
         }
@@ -215,7 +215,13 @@ fn signature(
         outputs.resize(outputs.len().max(output + 1), None);
         outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
     }
-    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
+    Signature {
+        inputs: node.inputs.iter().map(typed).collect(),
+        outputs,
+        mode: request.mode,
+        wants: tape.wants(node),
+        activation: node.activation.clone(),
+    }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {
@@ -258,6 +264,7 @@ fn evaluate(
         outputs: planned.iter().cloned().map(Some).collect(),
         mode: Mode::Inference,
         wants: Vec::new(),
+        activation: None,
     };
     let mut kernel = node.op.build(&signature)?;
     let inputs = types

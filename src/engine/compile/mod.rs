@@ -1,5 +1,6 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
+mod chain;
 mod expand;
 mod fuse;
 mod gradient;

@@ -113,6 +113,10 @@ impl<F: Unary> Op for Pointwise<F> {
         F::READS
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn activation(&self) -> Option<Arc<dyn Activation>> {
         match F::READS.input(0) {
             false => Some(Arc::new(self.clone())),

@@ -199,19 +199,6 @@ impl<T: Float> Kernel for Differentiable<T> {
             return Ok(());
         };
         let planes = dy.chunks_exact(positions).zip(winners.chunks_exact(positions));
-        if self.0.is_squares() {
-            let [_, h, w] = pooling.axes;
-            if h.input % 2 + w.input % 2 > 0 {
-                dx.fill(T::zero());
-            }
-            for (dx, (dy, winners)) in dx.chunks_exact_mut(plane).zip(planes) {
-                vectorised(
-                    #[inline(always)]
-                    || squares::backward(dy, winners, [h.output, w.output], w.input, dx),
-                );
-            }
-            return Ok(());
-        }
         dx.fill(T::zero());
         for (dx, (dy, winners)) in dx.chunks_exact_mut(plane).zip(planes) {
             for (dy, winner) in dy.iter().zip(winners) {
@@ -227,7 +214,7 @@ impl<T: Float> Kernel for Differentiable<T> {
 /// Windows of two by two elements side by side. A row of windows is computed in runs of eight or four, the last of which
 /// overlaps the one before: rows of small planes are hardly longer than a vector.
 mod squares {
-    use super::{Float, NONE};
+    use super::NONE;
 
     /// The larger of two elements with their places: the first of equal ones, a NaN before numbers.
     #[inline(always)]
@@ -280,41 +267,6 @@ mod squares {
         }
         if let Some(winners) = winners.get_mut(first..first + N) {
             winners.copy_from_slice(&places);
-        }
-    }
-
-    /// Writes the gradient of every element that lies under a window.
-    #[inline(always)]
-    pub fn backward<T: Float>(dy: &[T], winners: &[u32], [rows, columns]: [usize; 2], width: usize, dx: &mut [T]) {
-        for row in 0..rows {
-            let (from, to) = (2 * row * width, row * columns);
-            let (upper, lower) = dx[from..from + 2 * width].split_at_mut(width);
-            let (dy, winners) = (&dy[to..to + columns], &winners[to..to + columns]);
-            runs(columns, |first, length| match length {
-                8 => back::<T, 8>(dy, winners, first, from, upper, lower),
-                4 => back::<T, 4>(dy, winners, first, from, upper, lower),
-                _ => back::<T, 1>(dy, winners, first, from, upper, lower),
-            });
-        }
-    }
-
-    #[inline(always)]
-    fn back<T: Float, const N: usize>(
-        dy: &[T],
-        winners: &[u32],
-        first: usize,
-        from: usize,
-        upper: &mut [T],
-        lower: &mut [T],
-    ) {
-        let width = upper.len() as u32;
-        let (upper, lower) = (&mut upper[2 * first..][..2 * N], &mut lower[2 * first..][..2 * N]);
-        let (dy, winners) = (&dy[first..first + N], &winners[first..first + N]);
-        for i in 0..N {
-            let at = (from + 2 * (first + i)) as u32;
-            let of = |place: u32| if winners[i] == place { dy[i] } else { T::zero() };
-            (upper[2 * i], upper[2 * i + 1]) = (of(at), of(at + 1));
-            (lower[2 * i], lower[2 * i + 1]) = (of(at + width), of(at + width + 1));
         }
     }
 

@@ -38,7 +38,7 @@ pub use kernel::{Backward, Env, Forward, Kernel};
 pub use layers::*;
 pub use losses::Loss;
 pub use network::{Network, Stop};
-pub use op::{Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers};
+pub use op::{Activation, Inputs, Mode, Op, Reads, Signature, TensorType, ValueType, integers};
 pub use optimizers::Optimizer;
 pub use pool::Pool;
 pub(crate) use random::mix;

@@ -230,6 +230,12 @@ impl Network {
         Ok(())
     }
 
+    /// The nodes that the plan in use computes, in order, nothing before the first run. A node that does the work of those
+    /// after or before it as well (a convolution with its activation, a chain of elementwise operators) stands for all.
+    pub fn planned(&self) -> Vec<&str> {
+        self.plans.first().map(|cached| cached.plan.labels().collect()).unwrap_or_default()
+    }
+
     /// Computes all outputs.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
         let outputs: Vec<ValueId> = self.program.outputs.iter().map(|port| port.id).collect();

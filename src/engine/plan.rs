@@ -149,6 +149,11 @@ impl Plan {
         self.elements > 1 << 20
     }
 
+    /// The nodes that its kernels stand for, in order; of those that were put together, one.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.kernels.iter().map(|(_, label)| &**label)
+    }
+
     /// Bytes that its cells take, and what its kernels own.
     pub fn byte_len(&self) -> usize {
         let cells: usize = self.cells.iter().map(Cell::byte_len).sum();

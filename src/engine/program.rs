@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::attributes::NodeReader;
 use super::control::{self, Body, Control, Unexpanded};
 use super::error::EngineError;
-use super::op::{Op, ValueType};
+use super::op::{Activation, Op, Reads, ValueType};
 use super::ops;
 use crate::onnx::{Attribute, AttributeValue, Function, Graph, Model, Node};
 use crate::tensor::{DType, Tensor};
@@ -79,6 +79,8 @@ pub(super) struct ProgramNode {
     pub op_type: Arc<str>,
     pub opset: i64,
     pub op: Arc<dyn Op>,
+    /// What is applied to output 0, of a node that took over the one after it.
+    pub activation: Option<Arc<dyn Activation>>,
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<Option<ValueId>>,
     /// Of If, Loop and Scan: what is put in their place before anything is compiled.
@@ -86,6 +88,14 @@ pub(super) struct ProgramNode {
 }
 
 impl ProgramNode {
+    /// What its backward pass reads of the forward pass.
+    pub fn reads(&self) -> Reads {
+        match self.activation {
+            None => self.op.reads(),
+            Some(_) => self.op.reads().with_result(),
+        }
+    }
+
     /// An error of this node; `types` are those of its inputs as far as known.
     pub fn error(&self, types: &[Option<ValueType>], source: super::OpError) -> EngineError {
         let known: Vec<String> =
@@ -309,6 +319,7 @@ impl<'a> Lowering<'a> {
             op_type: node.op_type.as_str().into(),
             opset,
             op: Arc::new(ops::Nothing),
+            activation: None,
             inputs,
             outputs: Vec::new(),
             control: None,

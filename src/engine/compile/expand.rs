@@ -173,7 +173,16 @@ impl Expansion<'_> {
         outputs: Vec<Option<ValueId>>,
     ) -> Result<(), Stop> {
         let ProgramNode { label, op_type, opset, .. } = of.clone();
-        self.plain(ProgramNode { label, op_type, opset, op: Arc::new(op), inputs, outputs, control: None })
+        self.plain(ProgramNode {
+            label,
+            op_type,
+            opset,
+            op: Arc::new(op),
+            activation: None,
+            inputs,
+            outputs,
+            control: None,
+        })
     }
 
     /// Copies a body; returns its outputs.

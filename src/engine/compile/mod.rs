@@ -1,6 +1,8 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
+mod chain;
 mod expand;
+mod fuse;
 mod gradient;
 mod memory;
 mod types;
@@ -70,7 +72,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
         types::Inferred::Types(types) => types,
         types::Inferred::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
     };
-    let nodes = needed(program, &types, &request);
+    let nodes = fuse::fuse(needed(program, &types, &request), &types, &request);
     let mut layout = Layout::new();
     let mut vars: Vec<Option<usize>> = vec![None; program.names.len()];
     for (index, id) in request.inputs.iter().enumerate() {
@@ -83,12 +85,11 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             vars[*id] = Some(layout.given(Place::Weight { index }, types[*id].dtype, types[*id].len()));
         }
     }
-    let mut tape = Tape::new(program, &types, &nodes, &request);
+    let mut tape = Tape::new(&types, &nodes, &request);
     let mut kernels: Vec<(Box<dyn Kernel>, std::sync::Arc<str>)> = Vec::new();
-    let mut kernel_of: HashMap<usize, usize> = HashMap::new();
+    let mut kernel_of: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut updates = Vec::new();
-    for index in &nodes {
-        let node = &program.nodes[*index];
+    for (index, node) in nodes.iter().enumerate() {
         for id in node.inputs.iter().flatten() {
             constant(&types, &mut layout, &mut vars, *id);
         }
@@ -119,7 +120,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             inputs: node.inputs.iter().map(|id| id.and_then(|id| vars[id])).collect(),
             outputs,
         });
-        kernel_of.insert(*index, kernels.len());
+        kernel_of[index] = Some(kernels.len());
         kernels.push((kernel, node.label.clone()));
     }
     for id in request.outputs {
@@ -160,18 +161,18 @@ fn constant(types: &[TensorType], layout: &mut Layout, vars: &mut [Option<usize>
 }
 
 /// The nodes that the outputs depend on and that are not computed already, in order.
-fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<usize> {
+fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<ProgramNode> {
     let mut wanted = vec![false; program.names.len()];
     for id in request.outputs {
         wanted[*id] = true;
     }
     let mut nodes = Vec::new();
-    for (index, node) in program.nodes.iter().enumerate().rev() {
+    for node in program.nodes.iter().rev() {
         let mut outputs = node.outputs.iter().flatten();
         if !outputs.any(|id| wanted[*id] && types[*id].value.is_none()) {
             continue;
         }
-        nodes.push(index);
+        nodes.push(node.clone());
         for id in node.inputs.iter().flatten() {
             wanted[*id] = true;
         }
@@ -230,6 +231,7 @@ fn signature(
         mode: request.mode,
         wants: tape.wants(node),
         frozen: node.inputs.iter().map(|id| id.is_some_and(|id| is_frozen(request, id))).collect(),
+        activation: node.activation.clone(),
     }
 }
 
@@ -274,6 +276,7 @@ fn evaluate(
         mode: Mode::Inference,
         wants: Vec::new(),
         frozen: Vec::new(),
+        activation: None,
     };
     let mut kernel = node.op.build(&signature)?;
     let inputs = types

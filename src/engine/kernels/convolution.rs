@@ -8,10 +8,11 @@
 use smallvec::SmallVec;
 
 use super::Float;
-use super::direct::Direct;
+use super::direct::{Direct, Gradients};
 use super::matrix::{View, ViewMut, multiply};
 use super::simd::Shifted;
 use crate::engine::kernel::bytes;
+use crate::engine::op::Activation;
 use crate::engine::ops::window::Axis;
 use crate::engine::pool::Pool;
 
@@ -131,6 +132,8 @@ pub struct Convolution<T> {
     /// Positions of one block.
     block: usize,
     workspaces: Vec<Workspace<T>>,
+    /// The gradient before the activation, where it is computed for all items at once.
+    before: Vec<T>,
 }
 
 impl<T: Shifted> Convolution<T> {
@@ -152,7 +155,7 @@ impl<T: Shifted> Convolution<T> {
             0 => positions.div_ceil(positions.div_ceil(fits)),
             whole => whole.min(sizes.items.max(1)) * positions,
         };
-        let mut convolution = Convolution { sizes, block, workspaces: Vec::new() };
+        let mut convolution = Convolution { sizes, block, workspaces: Vec::new(), before: Vec::new() };
         convolution.reserve(1);
         convolution
     }
@@ -188,8 +191,16 @@ impl<T: Shifted> Convolution<T> {
         }
     }
 
-    /// Writes the convolution of `x` with the weights `w` and the bias `b` to `y`.
-    pub fn forward(&mut self, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], pool: &Pool) {
+    /// Writes the convolution of `x` with the weights `w` and the bias `b` to `y`, and `after` applied to it.
+    pub fn forward(
+        &mut self,
+        x: &[T],
+        w: &[T],
+        b: Option<&[T]>,
+        y: &mut [T],
+        after: Option<&dyn Activation>,
+        pool: &Pool,
+    ) {
         let sizes = self.sizes;
         if y.is_empty() {
             return;
@@ -205,11 +216,52 @@ impl<T: Shifted> Convolution<T> {
         pool.for_pieces(&mut jobs, 1, sizes.cost(), |_, jobs| {
             for ((workspace, x), y) in jobs {
                 match &mut workspace.direct {
-                    Some(direct) => direct.forward(x, w, b, y, rows),
-                    None => workspace.forward(&sizes, block, x, w, b, y, threads),
+                    Some(direct) => direct.forward(x, w, b, y, after, rows),
+                    None => {
+                        workspace.forward(&sizes, block, x, w, b, y, threads);
+                        if let Some(after) = after {
+                            after.apply(T::slice_mut_of(y));
+                        }
+                    }
                 }
             }
         });
+    }
+
+    /// Writes the wanted gradients with respect to the input, the weights and the bias, where `dy` is that with respect
+    /// to the result, after the activation where there was one.
+    pub fn gradients(&mut self, mut task: Gradients<'_, T>, pool: &Pool) {
+        for gradient in [task.dw.as_deref_mut(), task.db.as_deref_mut()].into_iter().flatten() {
+            gradient.fill(T::zero());
+        }
+        let (jobs, threads) = self.share(pool);
+        self.reserve(jobs);
+        let direct = |workspace: &Workspace<T>| {
+            workspace.direct.as_ref().is_some_and(|direct| task.dx.is_none() || direct.has_back())
+        };
+        if jobs > 1 || task.dy.is_empty() || !self.workspaces.first().is_some_and(direct) {
+            return self.gradients_of_all(task, pool);
+        }
+        let rows = (threads > 1).then_some(pool);
+        if let Some(direct) = self.workspaces.first_mut().and_then(|workspace| workspace.direct.as_mut()) {
+            direct.backward(task, rows);
+        }
+    }
+
+    /// The same, one pass over all items after the other.
+    fn gradients_of_all(&mut self, task: Gradients<'_, T>, pool: &Pool) {
+        let Gradients { x, w, mut dy, after, dx, dw, db } = task;
+        let mut before = std::mem::take(&mut self.before);
+        if let Some((after, y)) = after {
+            before.resize(dy.len(), T::zero());
+            after.gradient(T::slice_of(y), T::slice_of(dy), T::slice_mut_of(&mut before));
+            dy = &before;
+        }
+        self.backward(x, w, dy, dx, dw, pool);
+        if let Some(db) = db {
+            self.sizes.sum_filters(dy, db);
+        }
+        self.before = before;
     }
 
     /// Writes the wanted gradients with respect to the input and the weights.
@@ -572,7 +624,7 @@ mod tests {
                 let mut convolution = Convolution::new(sizes);
                 let (mut y, mut dx, mut dw) = (vec![9.0; x.len()], vec![9.0; x.len()], vec![9.0; w.len()]);
                 pool.install(|| {
-                    convolution.forward(&x, &w, Some(&b), &mut y, &pool);
+                    convolution.forward(&x, &w, Some(&b), &mut y, None, &pool);
                     convolution.backward(&x, &w, &y, Some(&mut dx), Some(&mut dw), &pool);
                 });
                 (y, dx, dw)

@@ -208,6 +208,7 @@ mod tests {
             mode: Mode::Training,
             wants: vec![true, false],
             frozen: Vec::new(),
+            activation: None,
         };
         let x: Vec<f32> = (0..3 * 700 * 33).map(|i| (i % 1013) as f32).collect();
         let indices: Vec<i64> = (0..500).map(|i| i * i * 7 % 700).collect();

@@ -29,12 +29,13 @@ const BLOCK: usize = 256 * 1024;
 /// Channels and filters below which the transforms cost more than they save.
 const LEAST: usize = 16;
 
-/// A convolution with its memory.
+/// A convolution with its memory; that of the gradients is taken when they are first asked for.
 #[derive(Clone, Debug)]
 pub struct Winograd<T> {
+    sizes: Sizes,
     forward: Pass<T>,
-    backward: Pass<T>,
-    weights: WeightGradient<T>,
+    backward: Option<Pass<T>>,
+    weights: Option<WeightGradient<T>>,
 }
 
 impl<T: Shifted> Winograd<T> {
@@ -46,41 +47,49 @@ impl<T: Shifted> Winograd<T> {
         if !flat || !fits(&height) || !fits(&width) || channels.min(filters) < LEAST {
             return None;
         }
-        let tiles = height.output.div_ceil(2) * width.output.div_ceil(2);
+        let tiles = height.output.div_ceil(2).checked_mul(width.output.div_ceil(2))?;
         // Of a tile at the edge, less counts.
-        let useful = height.output * width.output * 9;
-        if items * tiles < 4 * LANES || useful < tiles * TILE {
+        let useful = sizes.positions().checked_mul(9)?;
+        if items.checked_mul(tiles)? < 4 * LANES || useful < tiles.checked_mul(TILE)? {
             return None;
         }
-        let plane = |input: usize, width: usize, before: [usize; 2]| Plane { height: input, width, before, overlap: 2 };
-        let before = [height.before, width.before];
-        let x = plane(height.input, width.input, before);
-        let dy = plane(height.output, width.output, before.map(|before| 2 - before));
-        Some(Winograd {
-            forward: Pass::new(items, [channels, filters], x, [height.output, width.output]),
-            backward: Pass::new(items, [filters, channels], dy, [height.input, width.input]),
-            weights: WeightGradient::new(items, [channels, filters], x, [height.output, width.output]),
-        })
+        let forward = Pass::new(items, [channels, filters], image(sizes), [height.output, width.output]);
+        Some(Winograd { sizes: *sizes, forward, backward: None, weights: None })
     }
 
     /// Writes the convolution of the items `x` to `y`.
     pub fn forward(&mut self, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], pool: Option<&Pool>) {
-        let channels = self.forward.channels;
+        let channels = self.sizes.channels;
         self.forward.windows(w, |filter, channel| filter * channels + channel, false);
         self.forward.run(x, b, y, pool);
     }
 
     /// Writes the gradient with respect to the items `dx`.
     pub fn input_gradient(&mut self, w: &[T], dy: &[T], dx: &mut [T], pool: Option<&Pool>) {
-        let channels = self.forward.channels;
-        self.backward.windows(w, |channel, filter| filter * channels + channel, true);
-        self.backward.run(dy, None, dx, pool);
+        let Sizes { items, channels, filters, axes: [_, height, width], .. } = self.sizes;
+        let backward = self.backward.get_or_insert_with(|| {
+            let before = [height, width].map(|axis| 2 - axis.before);
+            let dy = Plane { height: height.output, width: width.output, before, overlap: 2 };
+            Pass::new(items, [filters, channels], dy, [height.input, width.input])
+        });
+        backward.windows(w, |channel, filter| filter * channels + channel, true);
+        backward.run(dy, None, dx, pool);
     }
 
     /// Writes the gradient with respect to the weights.
     pub fn weight_gradient(&mut self, x: &[T], dy: &[T], dw: &mut [T], pool: Option<&Pool>) {
-        self.weights.run(x, dy, dw, pool);
+        let Sizes { items, channels, filters, axes: [_, height, width], .. } = self.sizes;
+        let weights = self.weights.get_or_insert_with(|| {
+            WeightGradient::new(items, [channels, filters], image(&self.sizes), [height.output, width.output])
+        });
+        weights.run(x, dy, dw, pool);
     }
+}
+
+/// The planes of the input.
+fn image(sizes: &Sizes) -> Plane {
+    let [_, height, width] = sizes.axes;
+    Plane { height: height.input, width: width.input, before: [height.before, width.before], overlap: 2 }
 }
 
 /// How many items and how many rows of tiles stand in one block of about `wanted` tiles.

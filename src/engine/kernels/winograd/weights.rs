@@ -138,8 +138,7 @@ impl<T: Shifted> WeightGradient<T> {
     fn multiply(&mut self, len: usize, add: bool, pool: Option<&Pool>) {
         let (wide, scratch) = (self.channels.div_ceil(WIDTH), &mut self.scratch);
         let (filters, depth) = (self.filters, self.depth);
-        let widths: SmallVec<[(usize, usize); 16]> =
-            (0..wide).map(|index| (index, WIDTH.min(self.channels - index * WIDTH).next_multiple_of(LANES))).collect();
+        let channels = self.channels;
         let (v, n, offsets) = (&self.v, &self.n, &self.offsets);
         let size = wide * TILE * ROWS * WIDTH;
         let count = filters.div_ceil(ROWS).div_ceil(pool.map_or(1, Pool::threads));
@@ -148,12 +147,13 @@ impl<T: Shifted> WeightGradient<T> {
             for (block, u) in u.chunks_exact_mut(size).enumerate() {
                 let block = *part * count + block;
                 let rows = ROWS.min(filters - block * ROWS);
-                for ((index, width), u) in widths.iter().zip(u.chunks_exact_mut(TILE * ROWS * WIDTH)) {
+                for (index, u) in u.chunks_exact_mut(TILE * ROWS * WIDTH).enumerate() {
+                    let width = WIDTH.min(channels - index * WIDTH).next_multiple_of(LANES);
                     let offsets = if index + 1 == wide { &offsets[1] } else { &offsets[0] };
                     for (element, u) in u.chunks_exact_mut(ROWS * WIDTH).enumerate() {
                         let a = &n[(block * TILE + element) * depth * ROWS..][..len * rows];
                         let x = &v[(index * TILE + element) * depth * WIDTH..][..len * width];
-                        let task = Product { rows, len: *width, offsets: &offsets[..len], a, x };
+                        let task = Product { rows, len: width, offsets: &offsets[..len], a, x };
                         if !add {
                             T::product(&task, u);
                             continue;

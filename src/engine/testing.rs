@@ -5,6 +5,7 @@
 //! central differences, under a random cotangent.
 
 use super::attributes::NodeReader;
+use super::cell::{Scalar, Slice};
 use super::network::Network;
 use super::ops;
 use super::plan::mix;
@@ -321,6 +322,17 @@ fn gradient(
     };
     let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let (_, found) = network.gradients(&inputs, &cotangents, &names, 7).map_err(|error| error.to_string())?;
+    // What is lent is what is copied.
+    let same = network.gradients_with(&inputs, &cotangents, &names, 7, |lent, gradients| {
+        let elements = |slice: &Option<Slice<'_>>| slice.and_then(f64::slice).map(<[f64]>::to_vec);
+        let copied = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.as_slice::<f64>().unwrap().to_vec());
+        lent.len() == outputs.len() && gradients.iter().map(elements).eq(found.iter().map(copied))
+    });
+    match same {
+        Ok(true) => {}
+        Ok(false) => return Err("gradients that are lent are not those that are copied".into()),
+        Err(error) => return Err(error.to_string()),
+    }
     for ((name, tensor), found) in wrt.iter().zip(found) {
         let values = tensor.as_slice::<f64>().unwrap();
         let mut expected = Vec::with_capacity(values.len());

@@ -271,6 +271,46 @@ impl Network {
         with_respect_to: &[&str],
         seed: u64,
     ) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>), EngineError> {
+        let count = self.program.outputs.len();
+        let done = self.differentiate(inputs, cotangents, with_respect_to, seed, |plan, given, wrt| {
+            let tensors: Option<Vec<Tensor>> = (0..count).map(|index| plan.output(index, given)).collect();
+            let gradients = wrt.iter().map(|(id, shape)| tensor_of(plan.gradient(*id, given)?, shape));
+            tensors.map(|tensors| (tensors, gradients.collect()))
+        })?;
+        done.ok_or_else(|| EngineError::Graph {
+            graph: self.program.name.clone(),
+            reason: "an output was not computed".into(),
+        })
+    }
+
+    /// The same without copies: `read` is lent the elements of the outputs and of the gradients where they lie.
+    pub fn gradients_with<R>(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        cotangents: &[Tensor],
+        with_respect_to: &[&str],
+        seed: u64,
+        read: impl FnOnce(&[Slice<'_>], &[Option<Slice<'_>>]) -> R,
+    ) -> Result<R, EngineError> {
+        let count = self.program.outputs.len();
+        self.differentiate(inputs, cotangents, with_respect_to, seed, |plan, given, wrt| {
+            let plan = &*plan;
+            let outputs: SmallVec<[Slice<'_>; 4]> = (0..count).map(|index| plan.output_slice(index, given)).collect();
+            let gradients: SmallVec<[Option<Slice<'_>>; 8]> =
+                wrt.iter().map(|(id, _)| plan.gradient(*id, given)).collect();
+            read(&outputs, &gradients)
+        })
+    }
+
+    /// Computes outputs and gradients, and hands them to `finish` with the values and shapes that the gradients are for.
+    fn differentiate<R>(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        cotangents: &[Tensor],
+        with_respect_to: &[&str],
+        seed: u64,
+        finish: impl FnOnce(&mut Plan, Given<'_>, &[(ValueId, Vec<usize>)]) -> R,
+    ) -> Result<R, EngineError> {
         let outputs: Vec<ValueId> = self.program.outputs.iter().map(|port| port.id).collect();
         if cotangents.len() != outputs.len() {
             return Err(EngineError::Setting {
@@ -297,17 +337,8 @@ impl Network {
         let gradient = Gradient::OfAll(Arc::new(wrt.iter().map(|(id, _)| *id).collect()));
         let given = self.sort_inputs(inputs)?;
         let cotangents: Vec<&Tensor> = cotangents.iter().collect();
-        let done = self.execute(&given, &cotangents, Mode::Training, &outputs, &gradient, seed, |plan, given| {
-            let tensors: Option<Vec<Tensor>> = (0..outputs.len()).map(|index| plan.output(index, given)).collect();
-            let gradients = wrt.iter().map(|(id, shape)| {
-                let place = plan.gradients.iter().find(|(known, _)| known == id).map(|(_, place)| *place)?;
-                tensor_of(plan.read(place, given), shape)
-            });
-            tensors.map(|tensors| (tensors, gradients.collect()))
-        })?;
-        done.ok_or_else(|| EngineError::Graph {
-            graph: self.program.name.clone(),
-            reason: "an output was not computed".into(),
+        self.execute(&given, &cotangents, Mode::Training, &outputs, &gradient, seed, |plan, given| {
+            finish(plan, given, &wrt)
         })
     }
 

@@ -199,6 +199,12 @@ impl Plan {
         Some((dtype, shape))
     }
 
+    /// The gradient with respect to a value, where it lies; `None` where the outputs do not depend on it.
+    pub fn gradient<'a>(&'a self, value: ValueId, given: Given<'a>) -> Option<Slice<'a>> {
+        let (_, place) = self.gradients.iter().find(|(known, _)| *known == value)?;
+        Some(self.read(*place, given))
+    }
+
     /// What lies at a place.
     pub fn read<'a>(&'a self, place: Place, given: Given<'a>) -> Slice<'a> {
         read(&self.cells, Some(place), given)

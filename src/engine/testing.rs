@@ -5,6 +5,7 @@
 //! central differences, under a random cotangent.
 
 use super::attributes::NodeReader;
+use super::cell::{Scalar, Slice};
 use super::network::Network;
 use super::ops;
 use super::random::mix;
@@ -312,6 +313,17 @@ fn gradient(
     let cotangents: Vec<Tensor> = outputs.iter().enumerate().map(|(i, y)| random(y.shape(), 99 + i as u64)).collect();
     let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let (_, found) = network.gradients(&inputs, &cotangents, &names, 7).map_err(|error| error.to_string())?;
+    // What is lent is what is copied.
+    let same = network.gradients_with(&inputs, &cotangents, &names, 7, |lent, gradients| {
+        let elements = |slice: &Option<Slice<'_>>| slice.and_then(f64::slice).map(<[f64]>::to_vec);
+        let copied = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.as_slice::<f64>().unwrap().to_vec());
+        lent.len() == outputs.len() && gradients.iter().map(elements).eq(found.iter().map(copied))
+    });
+    match same {
+        Ok(true) => {}
+        Ok(false) => return Err("gradients that are lent are not those that are copied".into()),
+        Err(error) => return Err(error.to_string()),
+    }
     let expected = numerical_gradients(network, given, &cotangents, &wrt)?;
     for (((name, _), found), expected) in wrt.iter().zip(found).zip(expected) {
         let found = found.ok_or_else(|| format!("there is no gradient with respect to {name}"));

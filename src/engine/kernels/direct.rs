@@ -29,15 +29,24 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(axes: [Axis; 3], channels: usize) -> Self {
+    /// `None` where it would have more than `most` elements.
+    fn new(axes: [Axis; 3], channels: usize, most: usize) -> Option<Self> {
+        let product = |sizes: [usize; 3]| sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         let pitch = axes.map(|axis| axis.output + (axis.kernel - 1) * axis.dilation / axis.stride);
         let [d, h, w] = axes;
-        let strides: usize = axes.iter().map(|axis| axis.stride).product();
-        let phase = pitch.iter().product::<usize>();
-        let plane = phase * strides;
+        let strides = product(axes.map(|axis| axis.stride))?;
+        let phase = product(pitch)?;
+        let plane = phase.checked_mul(strides)?;
+        let all = channels.checked_mul(plane).filter(|all| *all <= most)?;
         let last = |axis: &Axis| axis.output.saturating_sub(1);
+        // At most `phase`.
         let len = (last(&d) * pitch[1] + last(&h)) * pitch[2] + w.output;
         let len = len.next_multiple_of(LANES);
+        let size = all + len;
+        if size > most {
+            return None;
+        }
+        // Each has a place of its own in the grid.
         let mut offsets = Vec::with_capacity(channels * d.kernel * h.kernel * w.kernel);
         let split = |axis: &Axis, tap: usize| (tap * axis.dilation % axis.stride, tap * axis.dilation / axis.stride);
         for channel in 0..channels {
@@ -51,7 +60,7 @@ impl Grid {
                 }
             }
         }
-        Grid { axes, channels, pitch, size: channels * plane + len, len, offsets }
+        Some(Grid { axes, channels, pitch, size, len, offsets })
     }
 
     /// Copies the channels `x` into the grid. What is padding stays as it is: zero.
@@ -142,16 +151,16 @@ impl<T: Shifted> Direct<T> {
         if sizes.axes.iter().all(Axis::is_identity) {
             return None;
         }
-        let grid = Grid::new(sizes.axes, sizes.channels);
+        let grid = Grid::new(sizes.axes, sizes.channels, 4 * TOGETHER)?;
         let wanted = positions.checked_mul(7)? / 4 + 2 * LANES;
-        if positions < 32 || grid.len > wanted || grid.size > 4 * TOGETHER {
+        if positions < 32 || grid.len > wanted {
             return None;
         }
         let item = grid.size + sizes.filters * grid.len;
         let together = (TOGETHER / item).clamp(1, sizes.items);
         let back = turned(&sizes.axes).and_then(|axes| {
-            let grid = Grid::new(axes, sizes.filters);
-            (grid.len <= sizes.plane() * 7 / 4 + 2 * LANES && grid.size <= 4 * TOGETHER).then(|| Back {
+            let grid = Grid::new(axes, sizes.filters, 4 * TOGETHER)?;
+            (grid.len <= sizes.plane() * 7 / 4 + 2 * LANES).then(|| Back {
                 values: vec![T::zero(); grid.size],
                 wide: vec![T::zero(); sizes.channels * grid.len],
                 grid,

@@ -53,7 +53,8 @@ pub trait Op: fmt::Debug + Send + Sync {
     }
 
     /// Outputs of a *training* step that replace inputs afterwards, as (output, input): running statistics. Each has the
-    /// type of the input. In training they are computed also where the node does not name them.
+    /// type of the input. In training they are computed also where the node does not name them. Where a training leaves
+    /// all those inputs as they are, the kernel is built for inference, and may be asked for gradients.
     fn updates(&self) -> &'static [(usize, usize)] {
         &[]
     }

@@ -188,7 +188,7 @@ struct Replaced {
     input: ValueId,
 }
 
-/// What a training step replaces, see [`Op::updates`](super::op::Op::updates).
+/// What a training step replaces, see [`Op::updates`](super::op::Op::updates): not what is frozen.
 fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> {
     if request.mode != Mode::Training {
         return Vec::new();
@@ -196,7 +196,7 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
     let replaced = |(output, input): &(usize, usize)| {
         let input = node.inputs.get(*input).copied().flatten()?;
         let weight = request.weights.iter().position(|weight| *weight == input)?;
-        Some(Replaced { output: *output, weight, input })
+        (!is_frozen(input, request)).then_some(Replaced { output: *output, weight, input })
     };
     node.op.updates().iter().filter_map(replaced).collect()
 }
@@ -204,6 +204,20 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
 /// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
 fn signature(
     node: &ProgramNode,
+/// Whether a training step leaves this weight as it is: it trains only those whose gradient is wanted.
+fn is_frozen(weight: ValueId, request: &Request<'_>) -> bool {
+    matches!(request.seeds, Seeds::Loss(_)) && request.weights.contains(&weight) && !request.wrt.contains(&weight)
+}
+
+/// What a node's kernel is built for: inference also in training, where all that the training would replace is frozen.
+fn mode(node: &ProgramNode, request: &Request<'_>) -> Mode {
+    let updates = node.op.updates();
+    let is_frozen = |(_, input): &(usize, usize)| {
+        node.inputs.get(*input).copied().flatten().is_some_and(|input| is_frozen(input, request))
+    };
+    if !updates.is_empty() && updates.iter().all(is_frozen) { Mode::Inference } else { request.mode }
+}
+
     types: &[TensorType],
     request: &Request<'_>,
     tape: &Tape<'_>,
@@ -215,7 +229,12 @@ fn signature(
         outputs.resize(outputs.len().max(output + 1), None);
         outputs[*output].get_or_insert_with(|| TensorType { value: None, ..types[*input].clone() });
     }
-    Signature { inputs: node.inputs.iter().map(typed).collect(), outputs, mode: request.mode, wants: tape.wants(node) }
+    Signature {
+        inputs: node.inputs.iter().map(typed).collect(),
+        outputs,
+        mode: mode(node, request),
+        wants: tape.wants(node),
+    }
 }
 
 fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> EngineError {

@@ -7,7 +7,8 @@
 //! 14 one with more than one output, uses the batch's statistics in inference as well, as the specification says.
 //!
 //! With `n = x`'s elements of a channel and `z = (x - mean) / √(var + epsilon)`: `dbias = Σ dy`, `dscale = Σ dy·z`,
-//! `dx = scale / √(var + epsilon) · (dy - dbias/n - z·dscale/n)` (Ioffe and Szegedy, ICML 2015).
+//! `dx = scale / √(var + epsilon) · (dy - dbias/n - z·dscale/n)` (Ioffe and Szegedy, ICML 2015); with the running
+//! statistics, where a training has both frozen, `dx = scale / √(var + epsilon) · dy`.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>.
 
 use super::axis::{sum, sum_of};
@@ -296,11 +297,8 @@ impl<T: Float> Kernel for BatchKernel<T> {
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        if !self.of_batch {
-            return Err(OpError::NotCovered { what: "its derivative in inference".into() });
-        }
         let (x, scale, dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
-        let BatchKernel { grid, epsilon, moments, factors, .. } = self;
+        let BatchKernel { grid, epsilon, moments, factors, of_batch, .. } = self;
         let deviation = |var: T| (var + *epsilon).sqrt().recip();
         // The mean and the reciprocal deviation stay in `factors`, the two sums take their place in `moments`.
         for (factors, [mean, var]) in factors.iter_mut().zip(moments.iter()) {
@@ -319,12 +317,19 @@ impl<T: Float> Kernel for BatchKernel<T> {
         for ((factors, moments), scale) in factors.iter_mut().zip(moments.iter_mut()).zip(scale) {
             let ([mean, deviation, var], [d_bias, d_scale]) = (*factors, *moments);
             let slope = *scale * deviation;
+            if !*of_batch {
+                (*factors, *moments) = ([slope, T::zero(), T::zero()], [mean, var]);
+                continue;
+            }
             let by_x = -slope * deviation * d_scale / count;
             *factors = [by_x, slope, -slope * d_bias / count - by_x * mean];
             *moments = [mean, var];
         }
         if let Some(dx) = io.d_input::<T>(0)? {
-            grid.combine(io.env.pool, dx, x, Some(dy), factors);
+            match of_batch {
+                true => grid.combine(io.env.pool, dx, x, Some(dy), factors),
+                false => grid.combine(io.env.pool, dx, dy, None, factors),
+            }
         }
         Ok(())
     }

@@ -12,12 +12,12 @@ use self::gradient::Tape;
 use self::memory::Layout;
 use super::cell::Cell;
 use super::error::{EngineError, OpError};
-use super::kernel::Kernel;
+use super::kernel::{Backward, Forward, Kernel};
 use super::op::{Mode, Signature, TensorType, ValueType};
 use super::plan::{Place, Plan, Step};
 use super::pool::Pool;
 use super::program::{Program, ProgramNode, ValueId};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// What a program is compiled for.
 pub(super) struct Request<'a> {
@@ -102,7 +102,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
         }
         let replaced = replaced_weights(node, &request);
         let signature = signature(node, &types, &request, &tape, &replaced);
-        let kernel = node.op.build(&signature).map_err(|source| node_error(node, &types, source))?;
+        let kernel = kernel(node, &signature).map_err(|source| node_error(node, &types, source))?;
         for id in node.outputs.iter().flatten() {
             vars[*id] = Some(layout.var(types[*id].dtype, types[*id].len()));
         }
@@ -132,7 +132,10 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
     let gradients = tape.gradients(&mut layout);
     let (cells, steps, places) = layout.finish(request.memory).ok_or_else(|| EngineError::Graph {
         graph: program.name.clone(),
-        reason: format!("its values take more memory than the {} bytes that it may have", request.memory),
+        reason: format!(
+            "its values take more memory than the {} bytes that it may have: allow it more by `set_memory`",
+            request.memory
+        ),
     })?;
     let outputs = request.outputs.iter().map(|id| {
         let place = vars[*id].map_or(Place::Absent, |var| places[var]);
@@ -201,9 +204,6 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
     node.op.updates().iter().filter_map(replaced).collect()
 }
 
-/// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
-fn signature(
-    node: &ProgramNode,
 /// Whether a training step leaves this weight as it is: it trains only those whose gradient is wanted.
 fn is_frozen(weight: ValueId, request: &Request<'_>) -> bool {
     matches!(request.seeds, Seeds::Loss(_)) && request.weights.contains(&weight) && !request.wrt.contains(&weight)
@@ -218,6 +218,9 @@ fn mode(node: &ProgramNode, request: &Request<'_>) -> Mode {
     if !updates.is_empty() && updates.iter().all(is_frozen) { Mode::Inference } else { request.mode }
 }
 
+/// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
+fn signature(
+    node: &ProgramNode,
     types: &[TensorType],
     request: &Request<'_>,
     tape: &Tape<'_>,
@@ -241,6 +244,40 @@ fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> Engi
     let known: Vec<Option<ValueType>> =
         node.inputs.iter().map(|id| id.map(|id| ValueType::known(types[id].dtype, &types[id].shape))).collect();
     node.error(&known, source)
+}
+
+/// A kernel for a node; one that does nothing where there is nothing to compute, whatever sizes the inputs have beside
+/// an empty dimension.
+fn kernel(node: &ProgramNode, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
+    match signature.outputs.iter().flatten().all(|output| output.shape.contains(&0)) {
+        true => Ok(Box::new(Idle {
+            inputs: signature.inputs.iter().map(|input| input.as_ref().map(|input| input.dtype)).collect(),
+        })),
+        false => node.op.build(signature),
+    }
+}
+
+/// The kernel of a node whose outputs have no elements, so that the gradients with respect to its inputs are zero.
+struct Idle {
+    /// The data types of the inputs.
+    inputs: Vec<Option<DType>>,
+}
+
+impl Kernel for Idle {
+    fn forward(&mut self, _: &mut Forward<'_>) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
+        for (index, dtype) in self.inputs.iter().enumerate() {
+            match dtype {
+                Some(DType::F32) => io.d_input::<f32>(index)?.into_iter().for_each(|gradient| gradient.fill(0.0)),
+                Some(DType::F64) => io.d_input::<f64>(index)?.into_iter().for_each(|gradient| gradient.fill(0.0)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Computes one node ahead, from constants.
@@ -278,7 +315,7 @@ fn evaluate(
         mode: Mode::Inference,
         wants: Vec::new(),
     };
-    let mut kernel = node.op.build(&signature)?;
+    let mut kernel = kernel(node, &signature)?;
     let inputs = types
         .iter()
         .map(|known| {

@@ -223,7 +223,9 @@ mod tests {
                 random(&[0, 2, 5, 5], &[3, 2, 3, 3]).random_input(&[3]),
                 random(&[1, 0, 5], &[3, 0, 3]).random_input(&[3]),
                 random(&[1, 2, 5], &[0, 2, 3]).random_input(&[0]),
-                random(&[1, 1 << 20, 1], &[0, 1 << 20, 1 << 20]).error("which is more than the"),
+                random(&[1, 1 << 20, 1], &[0, 1 << 20, 1 << 20])
+                    .ints_attribute("pads", &[1 << 20, 0])
+                    .error("which is more than the"),
                 random(&[0, 2, 3, 3], &[1, 2, 2, 2]).random_input(&[1]),
                 // Larger than the blocks of the kernels.
                 random(&[1, 3, 17, 19], &[9, 3, 3, 3]).random_input(&[9]).ints_attribute("pads", &[1, 1, 1, 1]),

@@ -1,5 +1,6 @@
 //! After the first step of a shape a training step takes no memory, but for what the `gemm` crate packs matrices into
-//! during a call and gives back at its end: proved by an allocator that counts.
+//! during a call and gives back at its end, and the queue of the thread pool: proved by an allocator that counts. Nodes
+//! with more than 8 inputs or outputs are not among these: they take the lists of those anew.
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator; it hands everything on to the system's")]
 
@@ -9,10 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept::engine::optimizers::{Adam, Sgd};
 use percept::engine::{Clip, Loss, Optimizer, Penalty, Training, TrainingOptions};
-use percept::tensor::Tensor;
+use percept::onnx::{Graph, Model, Node, ValueInfo};
+use percept::tensor::{DType, SymbolicShape, Tensor};
 use percept::zoo::{Architecture, Cell, Lenet5, Mlp, RecurrentClassifier, RecurrentTagger, Tdnn};
 
 struct Counting;
+
+/// Bytes of the largest table of flags of `gemm`, with room for larger caches.
+const MOST_FLAGS: usize = 8192;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in use.
@@ -22,9 +27,10 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Notes an allocation, unless it is one of the two that `gemm` makes in a call: a packing buffer, aligned to lines of the
-/// cache, and a table of flags, zeroed bytes.
+/// cache, and a table of flags: zeroed bytes, one for each few rows of a block,
+/// which are fewer than the masks of these tests have.
 fn count(layout: Layout, zeroed: bool) {
-    if layout.align() < 64 && !(zeroed && layout.align() == 1) {
+    if layout.align() < 64 && !(zeroed && layout.align() == 1 && layout.size() <= MOST_FLAGS) {
         TAKEN.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -103,6 +109,30 @@ fn the_bytes_of_plans_are_those_that_they_take() {
     }
 }
 
+/// Two layers with normalization and dropout between them.
+fn normalised(inputs: usize, hidden: usize) -> Model {
+    let mut graph = Graph::new("normalised");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::Unranked));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    let ones = || Tensor::new(vec![hidden], vec![1.0f32; hidden]).unwrap();
+    graph.initializers = vec![
+        ("w".into(), numbers(&[inputs, hidden])),
+        ("scale".into(), ones()),
+        ("bias".into(), numbers(&[hidden])),
+        ("mean".into(), numbers(&[hidden])),
+        ("var".into(), ones()),
+        ("out".into(), numbers(&[hidden, 3])),
+    ];
+    graph.nodes = vec![
+        Node::new("MatMul", ["x", "w"], ["h"]),
+        Node::new("BatchNormalization", ["h", "scale", "bias", "mean", "var"], ["n"]),
+        Node::new("Dropout", ["n"], ["d", "mask"]),
+        Node::new("Relu", ["d"], ["r"]),
+        Node::new("MatMul", ["r", "out"], ["y"]),
+    ];
+    Model::new(graph, 17)
+}
+
 #[test]
 fn a_training_step_takes_no_memory_after_the_first_of_its_shape() {
     let _alone = ALONE.lock();
@@ -126,23 +156,38 @@ fn a_training_step_takes_no_memory_after_the_first_of_its_shape() {
         ("tagger", Box::new(tagger), tokens(&[3, 9]), tokens(&[3, 9])),
         ("tdnn", Box::new(tdnn), numbers(&[2, 8, 30]), Tensor::from_vec(vec![0i64, 2])),
     ];
+    let mut works: Vec<(&str, Model, Tensor, Tensor, [u64; 2])> = works
+        .into_iter()
+        .map(|(name, architecture, x, target)| (name, architecture.build(1).unwrap(), x, target, [1, 1]))
+        .collect();
+    let classes = |count: i64| Tensor::from_vec((0..count).map(|i| i % 3).collect::<Vec<i64>>());
+    works.extend([
+        ("normalised", normalised(64, 2048), numbers(&[8, 64]), classes(8), [1, 1]),
+        ("normalised, accumulated", normalised(64, 2048), numbers(&[8, 64]), classes(8), [2, 1]),
+        ("normalised, 2 threads", normalised(64, 4096), numbers(&[64, 64]), classes(64), [1, 2]),
+    ]);
     let mut found = Vec::new();
-    for (name, architecture, x, target) in works {
+    for (name, model, x, target, [accumulate, threads]) in works {
         for optimizer in [Optimizer::Sgd(Sgd::default()), Optimizer::Adam(Adam::default())] {
             let options = TrainingOptions::new(Loss::cross_entropy(), optimizer)
                 .clip(Clip::Norm(0.5))
-                .penalty(Penalty { l1: 1e-5, l2: 1e-4 });
-            let mut training = Training::new(&architecture.build(1).unwrap(), options).unwrap();
+                .penalty(Penalty { l1: 1e-5, l2: 1e-4 })
+                .accumulate(accumulate)
+                .threads(threads as usize);
+            let mut training = Training::new(&model, options).unwrap();
             let inputs = [("x", &x), ("target", &target)];
-            training.step(&inputs).unwrap();
+            for _ in 0..accumulate {
+                training.step(&inputs).unwrap();
+            }
             let (before, used) = (TAKEN.load(Ordering::Relaxed), USED.load(Ordering::Relaxed));
-            for _ in 0..5 {
+            for _ in 0..6 {
                 training.step(&inputs).unwrap();
             }
             let taken = TAKEN.load(Ordering::Relaxed) - before;
             let left = USED.load(Ordering::Relaxed).wrapping_sub(used);
-            if taken > 0 || left != 0 {
-                found.push(format!("{name}: {taken} times in 5 steps, {left} bytes not given back"));
+            // What each thread of a pool packs into it keeps, from its first product on.
+            if taken > 0 || left != 0 && threads == 1 {
+                found.push(format!("{name}: {taken} times in 6 steps, {left} bytes not given back"));
             }
         }
     }

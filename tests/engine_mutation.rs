@@ -1,5 +1,5 @@
 //! Damaged and hostile files: ONNX models with bytes changed are refused, or give a graph that runs or fails cleanly.
-//! Never a panic, never a hang, never more than a gigabyte.
+//! Never a panic, never a hang, and with 64 MiB allowed for the values of a graph never more than a gigabyte.
 //!
 //! The test takes as many cases as fit in ten seconds. `PERCEPT_MUTATIONS=100000` takes that many (`make mutations`),
 //! `PERCEPT_MUTATION=17` that one alone.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use percept::engine::ops::OPS;
 use percept::engine::{Network, infer_shapes};
-use percept::onnx::{AttributeValue, Graph, Model, Node, ValueInfo, decode_tensor};
+use percept::onnx::{AttributeValue, Function, Graph, Model, Node, OpsetImport, ValueInfo, decode_tensor};
 use percept::tensor::{DType, Dim, SymbolicShape, Tensor};
 
 #[path = "common/onnx_suite.rs"]
@@ -206,6 +206,106 @@ fn a_graph_that_needs_more_than_it_may_have_is_refused() {
             Err(error) => assert!(!part.is_empty() && error.to_string().contains(part), "{memory}: {error}"),
         }
     }
+}
+
+#[test]
+fn a_graph_is_bounded_also_where_nobody_says_so() {
+    let mut graph = Graph::new("vast");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::known(&[1])));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    graph.initializers.push(("shape".into(), Tensor::from_vec(vec![1i64 << 31])));
+    graph.nodes.push(Node::new("Expand", ["x", "shape"], ["y"]));
+    let mut network = Network::new(&Model::new(graph, 17)).expect("it is a model");
+    let error = network.run(&[("x", &Tensor::from_vec(vec![1.0f32]))]).expect_err("it takes 8 GiB").to_string();
+    assert!(error.contains("more than the 4294967296 bytes") && error.contains("`set_memory`"), "{error}");
+}
+
+/// Small files that stand for much: each is refused, or runs, in the memory and the time that all others have.
+#[test]
+fn small_files_that_stand_for_much_are_harmless() {
+    let empty = |shape: &[usize]| Tensor::new(shape.to_vec(), Vec::<f32>::new()).expect("it has no elements");
+    let of = |node: Node, initializers: &[(&str, Tensor)]| {
+        let mut graph = Graph::new("empty");
+        graph.initializers = initializers.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
+        graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+        graph.nodes.push(node);
+        let mut model = Model::new(graph, 17);
+        model.opset_imports.push(OpsetImport::new("ai.percept", 1));
+        model
+    };
+    let pool = || Node::new("AveragePool", ["x"], ["y"]).with("kernel_shape", AttributeValue::Ints(vec![1, 1]));
+    let conv = || Node::new("Conv", ["x", "w"], ["y"]);
+    let own = |op_type: &str| in_domain("ai.percept", Node::new(op_type, ["x", "t"], ["y"]));
+    let none = |shape: &[usize]| Tensor::new(shape.to_vec(), Vec::<i64>::new()).expect("it has no elements");
+    // As large as a value may be, were the empty dimension one; and larger.
+    let cases = [
+        (of(pool(), &[("x", empty(&[0, 1, 1 << 12, 1 << 12]))]), Reached::HasGradients),
+        (of(pool(), &[("x", empty(&[0, 1, 1 << 17, 1 << 17]))]), Reached::DidNotRun),
+        (
+            of(conv(), &[("x", empty(&[0, 1 << 14, 32, 32])), ("w", empty(&[0, 1 << 14, 32, 32]))]),
+            Reached::HasGradients,
+        ),
+        (of(conv(), &[("x", empty(&[0, 1, 3, 3])), ("w", empty(&[0, 1, 1 << 17, 1 << 17]))]), Reached::DidNotRun),
+        (of(own("CrossEntropy"), &[("x", empty(&[0, 1 << 24])), ("t", none(&[0]))]), Reached::HasGradients),
+        (of(own("CrossEntropy"), &[("x", empty(&[0, 1 << 40])), ("t", none(&[0]))]), Reached::DidNotRun),
+        (of(own("Ctc"), &[("x", empty(&[0, 1 << 12, 1 << 12])), ("t", none(&[0, 1 << 22]))]), Reached::HasGradients),
+        (of(own("Ctc"), &[("x", empty(&[0, 1 << 17, 1 << 17])), ("t", none(&[0, 2]))]), Reached::DidNotRun),
+        (calls(15, 10), Reached::NoNetwork),
+        (calls(4, 10), Reached::HasGradients),
+        (turns(2000, 10_000), Reached::DidNotRun),
+        (turns(2000, i64::MAX), Reached::DidNotRun),
+        (turns(20, 50), Reached::HasGradients),
+    ];
+    for (index, (model, expected)) in cases.iter().enumerate() {
+        let begun = Instant::now();
+        let reached = attempt(&model.encode(), &[Tensor::from_vec(vec![1.0f32, -1.0])]);
+        assert_eq!(reached, *expected, "case {index}");
+        assert!(begun.elapsed() < TIME, "case {index} took {:?}", begun.elapsed());
+    }
+}
+
+fn in_domain(domain: &str, mut node: Node) -> Node {
+    node.domain = domain.into();
+    node
+}
+
+/// `levels` functions, each of which calls the next `count` times.
+fn calls(levels: usize, count: usize) -> Model {
+    let call = |level: usize, output: String| match level < levels {
+        true => in_domain("own", Node::new(format!("F{level}"), ["x".to_owned()], [output])),
+        false => Node::new("Relu", ["x".to_owned()], [output]),
+    };
+    let mut graph = Graph::new("calls");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::known(&[2])));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    graph.nodes.push(call(0, "y".into()));
+    let mut model = Model::new(graph, 17);
+    let imports = [OpsetImport::new("", 17), OpsetImport::new("own", 1)];
+    model.opset_imports.push(imports[1].clone());
+    for level in 0..levels {
+        let mut function = Function::default();
+        (function.name, function.domain) = (format!("F{level}"), "own".into());
+        (function.inputs, function.outputs) = (vec!["x".into()], vec!["y0".into()]);
+        function.opset_imports = imports.to_vec();
+        function.nodes = (0..count).map(|index| call(level + 1, format!("y{index}"))).collect();
+        model.functions.push(function);
+    }
+    model
+}
+
+/// A loop of `count` turns around `nodes` nodes.
+fn turns(nodes: usize, count: i64) -> Model {
+    let value = |name: &str, dtype| ValueInfo::tensor(name, dtype, SymbolicShape::Unranked);
+    let mut body = Graph::new("body");
+    body.inputs = vec![value("i", DType::I64), value("on", DType::Bool), value("v0", DType::F32)];
+    body.outputs = vec![value("on", DType::Bool), value(&format!("v{nodes}"), DType::F32)];
+    body.nodes = (0..nodes).map(|i| Node::new("Relu", [format!("v{i}")], [format!("v{}", i + 1)])).collect();
+    let mut graph = Graph::new("turns");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::known(&[2])));
+    graph.outputs.push(value("y", DType::F32));
+    graph.initializers.push(("count".into(), Tensor::scalar(count)));
+    graph.nodes.push(Node::new("Loop", ["count", "", "x"], ["y"]).with("body", AttributeValue::Graph(body)));
+    Model::new(graph, 17)
 }
 
 /// Reads, runs and differentiates what it can.
@@ -442,7 +542,16 @@ fn change_model(mut model: Model, random: &mut Random) -> Model {
 /// Another value, shape or type in the place of a small tensor.
 fn change_tensor(tensor: &Tensor, random: &mut Random) -> Tensor {
     let shape = tensor.shape().to_vec();
-    let changed = match random.below(6) {
+    let shape_len = shape.len();
+    let changed = match random.below(7) {
+        // Empty, but for one dimension of any size.
+        3 if shape.len() >= 2 => {
+            let (mut shape, at) = (shape, random.below(shape_len));
+            shape[at] = 0;
+            let other = (at + 1 + random.below(shape_len - 1)) % shape_len;
+            shape[other] = 1 << random.below(48);
+            Tensor::zeros(tensor.dtype(), shape).ok()
+        }
         0 => Tensor::zeros(tensor.dtype(), shape.into_iter().take(1).collect()).ok(),
         1 => Tensor::zeros(DType::ALL[random.below(DType::ALL.len())], shape).ok(),
         2 => tensor.reshape(vec![tensor.len()]).ok(),

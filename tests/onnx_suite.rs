@@ -34,6 +34,9 @@ const RANDOM: &[&str] = &[
 /// Operators without a node test of their own, and what holds them instead.
 const NOT_IN_SUITE: &[(&str, &str)] = &[("GlobalLpPool", "onnx 1.23.2 has no node test of it; cases beside the code")];
 
+/// How many node tests pass at least: what is once covered stays so. Raise it when more do.
+const LEAST_PASSED: usize = 1242;
+
 /// The first version of ONNX's operators that the engine reads.
 const OLDEST_OPSET: i64 = 7;
 
@@ -76,7 +79,8 @@ fn no_node_test_of_a_covered_operator_fails() {
     }
     print(&table(&rows));
     assert!(!rows.contains_key("?"), "a test belongs to no operator");
-    assert!(rows.values().map(|row| row.passed).sum::<usize>() > 0, "nothing was run");
+    let passed: usize = rows.values().map(|row| row.passed).sum();
+    assert!(passed >= LEAST_PASSED, "{passed} tests passed; {LEAST_PASSED} did once");
     assert!(failures.is_empty(), "{} node tests failed:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -7,6 +7,7 @@
 //! The engine knows nothing of pipelines, files other than ONNX, or clocks.
 
 mod attributes;
+mod budget;
 mod cell;
 mod compile;
 mod control;

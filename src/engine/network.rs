@@ -21,8 +21,8 @@ use crate::tensor::{DType, Tensor, TensorData};
 /// [`set_plan_memory`](Network::set_plan_memory) says otherwise.
 pub const DEFAULT_PLAN_MEMORY: usize = 1 << 30;
 
-/// Bytes that the values of one graph may take, unless [`set_memory`](Network::set_memory) says otherwise.
-pub const DEFAULT_MEMORY: usize = 1 << 36;
+/// Bytes that the values of one graph may take, unless [`set_memory`](Network::set_memory) says otherwise: 4 GiB.
+pub const DEFAULT_MEMORY: usize = 1 << 32;
 
 /// An ONNX model on the engine: its weights can be read and changed, and it computes outputs and gradients.
 ///
@@ -161,9 +161,9 @@ impl Network {
         self.plans.iter().map(|cached| cached.plan.byte_len()).sum()
     }
 
-    /// Bounds the bytes that the values of the graph take together: a graph that needs more is an error before anything
-    /// is allocated for it. What an operator keeps for itself (a workspace, indices) is not counted. For graphs from
-    /// strangers, whose sizes may be anything.
+    /// Bounds the bytes that the values of the graph take together (4 GiB at first): a graph that needs more is an error
+    /// before anything is allocated for it. What an operator keeps for itself (a workspace, indices) is not counted. Less
+    /// is wise for graphs from strangers, whose sizes may be anything; more may be needed to train with large minibatches.
     pub fn set_memory(&mut self, bytes: usize) {
         self.memory = bytes;
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::attributes::NodeReader;
+use super::budget::{self, MAX_CALL_DEPTH};
 use super::control::{self, Body, Control, Unexpanded};
 use super::error::EngineError;
 use super::op::{Activation, Op, Reads, ValueType};
@@ -17,8 +18,6 @@ pub(super) type ValueId = usize;
 pub(super) const NEWEST_OPSET: i64 = 28;
 /// The oldest one.
 pub(super) const OLDEST_OPSET: i64 = 7;
-/// How deep functions may call each other.
-const MAX_CALL_DEPTH: usize = 16;
 
 /// A model whose operators are read and whose names are resolved.
 pub(super) struct Program {
@@ -113,6 +112,7 @@ impl ProgramNode {
 impl Program {
     /// Reads a model.
     pub fn new(model: &Model) -> Result<Self, EngineError> {
+        budget::check(model)?;
         let graph = &model.graph;
         let fault = graph.name.clone();
         let mut lowering = Lowering {

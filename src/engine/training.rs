@@ -69,6 +69,7 @@ pub struct Training {
 
 /// What training keeps of one weight.
 struct WeightState {
+    name: String,
     index: usize,
     rate: f64,
     penalty: Penalty,
@@ -93,7 +94,8 @@ pub struct TrainingState {
 const LOSS: &str = "percept.loss";
 
 impl Training {
-    /// Puts the loss on top of the model. Weights are all initializers that the loss depends on, but for frozen ones.
+    /// Puts the loss on top of the model. Weights are all initializers that the loss depends on, but for frozen ones, and
+    /// for scalars unless [`TrainingOptions::train_scalars`] names them.
     pub fn new(model: &Model, options: TrainingOptions) -> Result<Self, EngineError> {
         options.optimizer.check()?;
         options.schedule.check()?;
@@ -116,7 +118,8 @@ impl Training {
         }
         for (index, (name, dtype, rank, len)) in names.iter().enumerate() {
             let groups: Vec<&Group> = options.groups.iter().filter(|group| matches(&group.pattern, name)).collect();
-            if groups.iter().any(|group| group.frozen) {
+            let is_scalar = *rank == 0 && !groups.iter().any(|group| group.scalars);
+            if is_scalar || groups.iter().any(|group| group.frozen) {
                 continue;
             }
             let zeros = || Cell::zeros(*dtype, *len).unwrap_or_default();
@@ -124,6 +127,7 @@ impl Training {
             weights.insert(
                 network.weight_id(index),
                 WeightState {
+                    name: name.clone(),
                     index,
                     rate: groups.iter().filter_map(|group| group.rate).product(),
                     penalty: groups.iter().rev().find_map(|group| group.penalty).unwrap_or(general),
@@ -154,6 +158,7 @@ impl Training {
         let seed = mix(self.options.seed, self.steps * self.options.accumulate + self.waiting);
         let (clip, accumulate, steps) = (self.options.clip, self.options.accumulate, self.steps);
         let remedy = "a lower learning rate, clipping of gradients, or another look at this batch";
+        let states = &self.weights;
         let loss =
             self.network.execute(&given, &[], Mode::Training, &[self.loss_id], &gradient, seed, |plan, given| {
                 let loss = scalar(plan.output_slice(0, given));
@@ -161,18 +166,29 @@ impl Training {
                     return Err(EngineError::NotFinite { step: steps, what: format!("the loss, {loss},"), remedy });
                 }
                 let mut squares = 0.0;
-                for (_, place) in &plan.gradients {
-                    squares += sum_of_squares(plan.read(*place, given));
+                for (id, place) in &plan.gradients {
+                    let gradient = plan.read(*place, given);
+                    let own = sum_of_squares(gradient);
+                    // Optimizers square what is not clipped, in the gradient's own type.
+                    let largest = match (clip, gradient) {
+                        (Clip::None, Slice::F32(_)) => f64::from(f32::MAX),
+                        _ => f64::MAX,
+                    };
+                    if own.is_nan() || own > largest {
+                        let name = states.get(id).map_or("", |state| state.name.as_str());
+                        let what =
+                            format!("the gradient of weight `{name}`{}", if own.is_finite() { " squared" } else { "" });
+                        return Err(EngineError::NotFinite { step: steps, what, remedy });
+                    }
+                    squares += own;
                 }
-                match squares.is_finite() {
-                    true => Ok((loss, squares.sqrt())),
-                    false => Err(EngineError::NotFinite { step: steps, what: "a gradient".into(), remedy }),
-                }
+                Ok((loss, squares.sqrt()))
             })??;
         let (loss, norm) = loss;
         let Some((plan, cells, pool)) = self.network.current() else {
             return Err(EngineError::Setting { what: "training", expected: "a plan".into(), found: "none".into() });
         };
+        plan.apply_updates(cells);
         self.waiting += 1;
         if accumulate > 1 {
             for (id, place) in &plan.gradients {
@@ -230,7 +246,6 @@ impl Training {
                 clear(&mut state.sum);
             }
         }
-        plan.apply_updates(cells);
         self.waiting = 0;
         self.steps += 1;
         Ok(loss)
@@ -409,26 +424,34 @@ fn scalar(slice: Slice<'_>) -> f64 {
 
 fn sum_of_squares(slice: Slice<'_>) -> f64 {
     match slice {
-        Slice::F32(values) => vectorised(|| {
-            // Sums of 16, so that the compiler can keep them in one vector.
-            let mut sums = [0.0f32; 16];
-            let mut total = 0.0f64;
-            for piece in values.chunks(4096) {
-                let (chunks, rest) = piece.as_chunks::<16>();
-                for chunk in chunks {
-                    for (sum, value) in sums.iter_mut().zip(chunk) {
-                        *sum += value * value;
-                    }
-                }
-                total += f64::from(rest.iter().map(|value| value * value).sum::<f32>());
-                total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-                sums = [0.0; 16];
-            }
-            total
-        }),
+        Slice::F32(values) => {
+            let fast = sum_of_f32_squares(values);
+            // A square may be beyond f32 where the number is not.
+            if fast.is_finite() { fast } else { values.iter().map(|value| f64::from(*value).powi(2)).sum() }
+        }
         Slice::F64(values) => values.iter().map(|value| value * value).sum(),
         _ => 0.0,
     }
+}
+
+fn sum_of_f32_squares(values: &[f32]) -> f64 {
+    vectorised(|| {
+        // Sums of 16, so that the compiler can keep them in one vector.
+        let mut sums = [0.0f32; 16];
+        let mut total = 0.0f64;
+        for piece in values.chunks(4096) {
+            let (chunks, rest) = piece.as_chunks::<16>();
+            for chunk in chunks {
+                for (sum, value) in sums.iter_mut().zip(chunk) {
+                    *sum += value * value;
+                }
+            }
+            total += f64::from(rest.iter().map(|value| value * value).sum::<f32>());
+            total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+            sums = [0.0; 16];
+        }
+        total
+    })
 }
 
 fn add(to: &mut Cell, from: Slice<'_>, factor: f64) {

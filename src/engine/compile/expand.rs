@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::types::{initial, node_types, origins};
 use super::{Request, Seeds};
+use crate::engine::budget::{Budget, MAX_NODES};
 use crate::engine::control::{Alias, Body, Control, Kind, MAX_COPIES, Scan, Stack, Unstack, dimension};
 use crate::engine::error::{EngineError, OpError};
 use crate::engine::op::{Op, ValueType, integers};
@@ -44,6 +45,7 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
         },
         frozen: vec![None; program.names.len()],
         copies: 0,
+        budget: Budget::new(),
         room: request.memory,
     };
     if !matches!(request.seeds, Seeds::None) {
@@ -81,6 +83,7 @@ struct Expansion<'a> {
     /// decide what is put in, it would be a constant of the plan, and no gradient would reach it by its other roads.
     frozen: Vec<Option<ValueId>>,
     copies: usize,
+    budget: Budget,
     /// Bytes left for what is computed ahead.
     room: usize,
 }
@@ -109,6 +112,29 @@ impl Expansion<'_> {
         }
         self.out.nodes.push(node);
         Ok(())
+    }
+
+    /// Takes one node with `bytes` bytes of names, inputs and outputs off the budget.
+    fn take(&mut self, of: &ProgramNode, bytes: usize) -> Result<(), Stop> {
+        match self.budget.take(bytes) {
+            true => Ok(()),
+            false => Err(self.too_many(of)),
+        }
+    }
+
+    /// Refuses `copies` copies of a body when there is no room for them, before any is made.
+    fn expect_room(&self, node: &ProgramNode, body: &Body, copies: usize) -> Result<(), Stop> {
+        match self.budget.has(body.nodes.len().saturating_mul(copies)) {
+            true => Ok(()),
+            false => Err(self.too_many(node)),
+        }
+    }
+
+    fn too_many(&self, node: &ProgramNode) -> Stop {
+        let what = format!(
+            "a graph with more than {MAX_NODES} nodes, once its loops are expanded (long names and lists count as nodes),"
+        );
+        self.error(node, OpError::NotCovered { what }).into()
     }
 
     /// Stops because `values` have to be known; `what` says what depends on them where they never will be.
@@ -199,10 +225,16 @@ impl Expansion<'_> {
             let what = format!("a graph with more than {MAX_COPIES} iterations of loops");
             return Err(self.error(node, OpError::NotCovered { what }).into());
         }
+        // What stays of a copy besides its nodes: what it takes and gives.
+        self.take(node, (inputs.len() + body.outputs.len()) * size_of::<ValueId>())?;
         let captured = control.captured.iter().copied().zip(node.inputs[control.explicit..].iter().flatten().copied());
         let mut here: HashMap<ValueId, ValueId> = captured.collect();
         here.extend(body.inputs.iter().copied().zip(inputs.iter().copied()));
         for template in &body.nodes {
+            let prefix = node.label.len() + place.len();
+            let names = template.outputs.iter().flatten().map(|id| prefix + self.out.names[*id].len());
+            let lists = (template.inputs.len() + template.outputs.len()) * size_of::<Option<ValueId>>();
+            self.take(node, prefix + template.label.len() + names.sum::<usize>() + lists)?;
             let mut copy = template.clone();
             copy.label = format!("{}{place}/{}", node.label, template.label).into();
             for id in copy.inputs.iter_mut().flatten() {
@@ -261,6 +293,9 @@ impl Expansion<'_> {
             carried.push(id.ok_or_else(|| self.error(node, OpError::MissingInput { input: index }))?);
         }
         let count = carried.len();
+        if let (None, Some(limit)) = (given, limit) {
+            self.expect_room(node, body, usize::try_from(limit).unwrap_or(0))?;
+        }
         let mut scanned: Vec<Vec<ValueId>> = vec![Vec::new(); body.outputs.len() - 1 - count];
         let mut iteration = 0;
         while limit.is_none_or(|limit| iteration < limit) {
@@ -308,9 +343,12 @@ impl Expansion<'_> {
             let what = format!("a graph with more than {MAX_COPIES} iterations of loops");
             return Err(self.error(node, OpError::NotCovered { what }).into());
         }
+        self.expect_room(node, body, length)?;
         let mut elements = Vec::new();
         for (index, id) in given[count..].iter().enumerate() {
             let (axis, reversed) = scan.input(index);
+            // Each element is a value with a type.
+            self.take(node, length * size_of::<ValueType>())?;
             let parts: Vec<ValueId> = (0..length).map(|_| self.fresh("element".into(), None)).collect();
             if length > 0 {
                 let outputs = parts.iter().copied().map(Some).collect();

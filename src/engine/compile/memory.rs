@@ -13,9 +13,15 @@ pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
 }
 
 /// Bytes that the elements of a value take, those of text without what they say; `None` when that is more than can be
-/// counted.
+/// counted. An empty dimension counts as one element: kernels may keep something for each element of the others, whose
+/// sizes nothing else bounds.
 pub(super) fn byte_len(dtype: DType, shape: &[usize]) -> Option<usize> {
-    element_count(shape)?.checked_mul(dtype.byte_width().unwrap_or(size_of::<String>()))
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    count.checked_mul(width(dtype))
+}
+
+fn width(dtype: DType) -> usize {
+    dtype.byte_width().unwrap_or(size_of::<String>())
 }
 
 /// The cells of a plan, its steps with places in the stead of variables, and the place of every variable.
@@ -139,7 +145,8 @@ impl Layout {
                 }
             }
         }
-        let total = sizes.iter().try_fold(0usize, |total, (len, dtype)| total.checked_add(byte_len(*dtype, &[*len])?));
+        let total =
+            sizes.iter().try_fold(0usize, |total, (len, dtype)| total.checked_add(len.checked_mul(width(*dtype))?));
         if total.is_none_or(|total| total > limit) {
             return None;
         }

@@ -15,12 +15,12 @@ use self::memory::Layout;
 pub(super) use self::types::node_types;
 use super::cell::Cell;
 use super::error::{EngineError, OpError};
-use super::kernel::Kernel;
+use super::kernel::{Backward, Forward, Kernel};
 use super::op::{Mode, Signature, TensorType, ValueType};
 use super::plan::{Place, Plan, Step};
 use super::pool::Pool;
 use super::program::{Program, ProgramNode, ValueId};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// What a program is compiled for.
 pub(super) struct Request<'a> {
@@ -104,7 +104,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
         }
         let replaced = replaced_weights(node, &request);
         let signature = signature(node, &types, &request, &tape, &replaced);
-        let kernel = node.op.build(&signature).map_err(|source| node_error(node, &types, source))?;
+        let kernel = kernel(node, &signature).map_err(|source| node_error(node, &types, source))?;
         for id in node.outputs.iter().flatten() {
             vars[*id] = Some(layout.var(types[*id].dtype, types[*id].len()));
         }
@@ -134,7 +134,10 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
     let gradients = tape.gradients(&mut layout);
     let (cells, steps, places) = layout.finish(request.memory).ok_or_else(|| EngineError::Graph {
         graph: program.name.clone(),
-        reason: format!("its values take more memory than the {} bytes that it may have", request.memory),
+        reason: format!(
+            "its values take more memory than the {} bytes that it may have: allow it more by `set_memory`",
+            request.memory
+        ),
     })?;
     let outputs = request.outputs.iter().map(|id| {
         let place = vars[*id].map_or(Place::Absent, |var| places[var]);
@@ -190,7 +193,7 @@ struct Replaced {
     input: ValueId,
 }
 
-/// What a training step replaces, see [`Op::updates`](super::op::Op::updates).
+/// What a training step replaces, see [`Op::updates`](super::op::Op::updates): not what is frozen.
 fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> {
     if request.mode != Mode::Training {
         return Vec::new();
@@ -198,10 +201,7 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
     let replaced = |(output, input): &(usize, usize)| {
         let input = node.inputs.get(*input).copied().flatten()?;
         let weight = request.weights.iter().position(|weight| *weight == input)?;
-        if is_frozen(request, input) {
-            return None;
-        }
-        Some(Replaced { output: *output, weight, input })
+        (!is_frozen(request, input)).then_some(Replaced { output: *output, weight, input })
     };
     node.op.updates().iter().filter_map(replaced).collect()
 }
@@ -241,6 +241,40 @@ fn node_error(node: &ProgramNode, types: &[TensorType], source: OpError) -> Engi
     node.error(&known, source)
 }
 
+/// A kernel for a node; one that does nothing where there is nothing to compute, whatever sizes the inputs have beside
+/// an empty dimension.
+fn kernel(node: &ProgramNode, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
+    match signature.outputs.iter().flatten().all(|output| output.shape.contains(&0)) {
+        true => Ok(Box::new(Idle {
+            inputs: signature.inputs.iter().map(|input| input.as_ref().map(|input| input.dtype)).collect(),
+        })),
+        false => node.op.build(signature),
+    }
+}
+
+/// The kernel of a node whose outputs have no elements, so that the gradients with respect to its inputs are zero.
+struct Idle {
+    /// The data types of the inputs.
+    inputs: Vec<Option<DType>>,
+}
+
+impl Kernel for Idle {
+    fn forward(&mut self, _: &mut Forward<'_>) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
+        for (index, dtype) in self.inputs.iter().enumerate() {
+            match dtype {
+                Some(DType::F32) => io.d_input::<f32>(index)?.into_iter().for_each(|gradient| gradient.fill(0.0)),
+                Some(DType::F64) => io.d_input::<f64>(index)?.into_iter().for_each(|gradient| gradient.fill(0.0)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Computes one node ahead, from constants.
 fn evaluate(
     node: &ProgramNode,
@@ -278,7 +312,7 @@ fn evaluate(
         frozen: Vec::new(),
         activation: None,
     };
-    let mut kernel = node.op.build(&signature)?;
+    let mut kernel = kernel(node, &signature)?;
     let inputs = types
         .iter()
         .map(|known| {

@@ -55,7 +55,8 @@ pub(super) fn infer(program: &Program, request: &Request<'_>) -> Result<Inferred
             _ => Err(EngineError::Graph {
                 graph: program.name.clone(),
                 reason: format!(
-                    "`{name}` would have shape {shape:?}, which is more than the {} bytes that the graph may have",
+                    "`{name}` would have shape {shape:?}, which is more than the {} bytes that the graph may have: allow it \
+                     more by `set_memory`",
                     request.memory
                 ),
             }),
@@ -90,6 +91,11 @@ pub(in crate::engine) fn node_types(
     let small = sizes.is_some_and(|sizes| {
         sizes.iter().all(|sizes| super::memory::element_count(sizes).is_some_and(|len| len <= MAX_FOLDED))
     });
+    let empty = inputs.iter().flatten().filter_map(ValueType::sizes).filter(|sizes| sizes.contains(&0));
+    let small = small
+        && empty
+            .into_iter()
+            .all(|sizes| super::memory::byte_len(DType::U8, &sizes).is_some_and(|len| len <= MAX_FOLDED));
     let folded = outputs.iter().all(|output| output.value.is_some());
     let bytes = outputs
         .iter()

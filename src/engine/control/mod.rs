@@ -191,7 +191,8 @@ pub(super) fn names_defined(graph: &Graph) -> impl Iterator<Item = &str> {
     inputs.chain(initializers).chain(computed)
 }
 
-fn graphs(node: &Node) -> impl Iterator<Item = &Graph> {
+/// The graphs inside a node.
+pub(super) fn graphs(node: &Node) -> impl Iterator<Item = &Graph> {
     node.attributes.iter().flat_map(|attribute| match &attribute.value {
         AttributeValue::Graph(graph) => std::slice::from_ref(graph),
         AttributeValue::Graphs(graphs) => graphs.as_slice(),

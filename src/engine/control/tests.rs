@@ -414,3 +414,96 @@ fn initializers_of_bodies_are_trained() {
     frozen.step(&given).unwrap();
     assert_eq!(weights(&frozen)[2], 3.0);
 }
+
+/// `levels` functions, each of which calls the next `calls` times; the last one has one node.
+fn calling(levels: usize, calls: usize) -> Model {
+    let own = |name: String, from: &str, to: String| Node {
+        domain: "own".into(),
+        ..Node::new(name, [from.to_owned()], [to])
+    };
+    let mut model = graph(&["x"], &["y"], vec![own("F0".into(), "x", "y".into())]);
+    model.name = "caller".into();
+    let mut model = Model::new(model, 22);
+    model.opset_imports.push(OpsetImport::new("own", 1));
+    for level in 0..levels {
+        let nodes = match level + 1 == levels {
+            true => vec![Node::new("Relu", ["x"], ["y0"])],
+            false => (0..calls).map(|call| own(format!("F{}", level + 1), "x", format!("y{call}"))).collect(),
+        };
+        model.functions.push(Function {
+            name: format!("F{level}"),
+            domain: "own".into(),
+            inputs: vec!["x".into()],
+            outputs: vec!["y0".into()],
+            opset_imports: vec![OpsetImport::new("", 22), OpsetImport::new("own", 1)],
+            nodes,
+            ..Function::default()
+        });
+    }
+    model
+}
+
+#[test]
+fn functions_that_call_each_other_too_often_are_refused() {
+    let new = |levels, calls| Network::new(&calling(levels, calls)).map_err(|error| error.to_string());
+    let outputs = new(4, 10).unwrap().run(&[("x", &vector(&[-1.0, 2.0]))]).unwrap();
+    assert_eq!(outputs, [vector(&[0.0, 2.0])]);
+    for (levels, calls) in [(7, 10), (15, 10), (15, 1000)] {
+        let error = new(levels, calls).err().unwrap_or_default();
+        assert!(error.contains("function `F") && error.contains("more than 500000 nodes"), "{levels}: {error}");
+    }
+    let error = new(17, 1).err().unwrap_or_default();
+    assert!(error.contains("function `F16` is called more than 16 deep"), "{error}");
+    let mut endless = calling(2, 1);
+    endless.functions[1].nodes = endless.functions[0].nodes.clone();
+    let error = Network::new(&endless).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("function `F1` is called more than 16 deep"), "{error}");
+}
+
+#[test]
+fn long_names_and_lists_count_as_nodes() {
+    // Ten thousand calls of a function whose node has a name of 100,000 letters.
+    let mut model = calling(3, 100);
+    Network::new(&model).unwrap();
+    model.functions[2].nodes[0].name = "n".repeat(100_000);
+    let error = Network::new(&model).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("more than 500000 nodes"), "{}", error.len());
+    let body_of = |name: &str| {
+        body(graph(
+            &["i", "go", "v"],
+            &["go", "w"],
+            vec![Node { name: name.into(), ..Node::new("Relu", ["v"], ["w"]) }],
+        ))
+    };
+    for (name, refused) in [("n".to_owned(), false), ("n".repeat(100_000), true)] {
+        let node = Node::new("Loop", ["trip", "", "x"], ["y"]).with("body", body_of(&name));
+        let model = with(graph(&["x"], &["y"], vec![node]), "trip", Tensor::scalar(2000i64));
+        match run(model, &[("x", vector(&[3.0]))]) {
+            Ok(outputs) => assert!(!refused && outputs == [vector(&[3.0])]),
+            Err(error) => assert!(refused && error.contains("more than 500000 nodes"), "{}", &error[..200]),
+        }
+    }
+}
+
+#[test]
+fn loops_of_many_nodes_are_refused() {
+    let mut nodes: Vec<Node> =
+        (0..999).map(|i| Node::new("Relu", [format!("v{i}")], [format!("v{}", i + 1)])).collect();
+    nodes.push(Node::new("Identity", ["v999"], ["w"]));
+    let inside = body(graph(&["i", "go", "v0"], &["go", "w"], nodes.clone()));
+    let step = body(graph(&["v0", "e"], &["w"], nodes));
+    for (trip, refused) in [(3, false), (600, true)] {
+        let node = Node::new("Loop", ["trip", "", "x"], ["y"]).with("body", inside.clone());
+        let repeated = with(graph(&["x"], &["y"], vec![node]), "trip", Tensor::scalar(trip as i64));
+        let node = Node::new("Scan", ["x", "all"], ["y"]).with("body", step.clone());
+        let scanned = graph(&["x", "all"], &["y"], vec![node.with("num_scan_inputs", AttributeValue::Int(1))]);
+        for (model, all) in [(repeated, None), (scanned, Some(vector(&vec![0.0; trip])))] {
+            let mut inputs = vec![("x", vector(&[3.0]))];
+            inputs.extend(all.map(|all| ("all", all)));
+            match run(model, &inputs) {
+                Ok(outputs) => assert!(!refused && outputs == [vector(&[3.0])], "{trip}"),
+                Err(error) => assert!(refused && error.contains("more than 500000 nodes"), "{trip}: {error}"),
+            }
+        }
+    }
+}

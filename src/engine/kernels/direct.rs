@@ -52,15 +52,24 @@ struct Run {
 }
 
 impl Grid {
-    fn new(axes: [Axis; 3], channels: usize) -> Self {
+    /// `None` where it would have more than `most` elements.
+    fn new(axes: [Axis; 3], channels: usize, most: usize) -> Option<Self> {
+        let product = |sizes: [usize; 3]| sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         let pitch = axes.map(|axis| axis.output + (axis.kernel - 1) * axis.dilation / axis.stride);
         let [d, h, w] = axes;
-        let strides: usize = axes.iter().map(|axis| axis.stride).product();
-        let phase = pitch.iter().product::<usize>();
-        let plane = phase * strides;
+        let strides = product(axes.map(|axis| axis.stride))?;
+        let phase = product(pitch)?;
+        let plane = phase.checked_mul(strides)?;
+        let all = channels.checked_mul(plane).filter(|all| *all <= most)?;
         let last = |axis: &Axis| axis.output.saturating_sub(1);
+        // At most `phase`.
         let len = (last(&d) * pitch[1] + last(&h)) * pitch[2] + w.output;
         let len = len.next_multiple_of(LANES);
+        let size = all + len;
+        if size > most {
+            return None;
+        }
+        // Each has a place of its own in the grid.
         let mut offsets = Vec::with_capacity(channels * d.kernel * h.kernel * w.kernel);
         let split = |axis: &Axis, tap: usize| (tap * axis.dilation % axis.stride, tap * axis.dilation / axis.stride);
         for channel in 0..channels {
@@ -75,7 +84,7 @@ impl Grid {
             }
         }
         let runs = runs(&axes, &pitch);
-        Grid { axes, channels, pitch, plane, size: channels * plane + len, len, offsets, runs }
+        Some(Grid { axes, channels, pitch, plane, size, len, offsets, runs })
     }
 
     /// Copies the channels `x` into the grid. What is padding stays as it is: zero.
@@ -258,9 +267,9 @@ impl<T: Shifted> Direct<T> {
         if sizes.axes.iter().all(Axis::is_identity) {
             return None;
         }
-        let grid = Grid::new(sizes.axes, sizes.channels);
+        let grid = Grid::new(sizes.axes, sizes.channels, 4 * TOGETHER)?;
         let wanted = positions.checked_mul(7)? / 4 + 2 * LANES;
-        if positions < 32 || grid.len > wanted || grid.size > 4 * TOGETHER {
+        if positions < 32 || grid.len > wanted {
             return None;
         }
         let item = grid.size + sizes.filters * grid.len;
@@ -380,10 +389,12 @@ impl<T: Shifted> Direct<T> {
 impl<T: Shifted> Back<T> {
     /// The way that computes less; `None` where neither is worth it.
     fn new(sizes: &Sizes, grid: &Grid) -> Option<Self> {
-        let turned = Grid::new(turned(&sizes.axes)?, sizes.filters);
+        let turned = Grid::new(turned(&sizes.axes)?, sizes.filters, 4 * TOGETHER);
         // Each element of the window gives back to all positions, which are then read and added once more.
         let cost_of_given = grid.len.checked_mul(sizes.filters + 3)?;
-        if cost_of_given < turned.len.checked_mul(sizes.filters)? {
+        let cost_of_turned =
+            turned.as_ref().map_or(Some(usize::MAX), |turned| turned.len.checked_mul(sizes.filters))?;
+        if cost_of_given < cost_of_turned {
             let rows = sizes.channels * sizes.taps();
             let at_once = rows_at_once(grid.len).min(rows);
             return Some(Back::Given {
@@ -392,8 +403,8 @@ impl<T: Shifted> Back<T> {
                 sums: vec![T::zero(); grid.size],
             });
         }
-        let fits = turned.len <= sizes.plane() * 7 / 4 + 2 * LANES && turned.size <= 4 * TOGETHER;
-        fits.then(|| Back::Turned {
+        let turned = turned.filter(|turned| turned.len <= sizes.plane() * 7 / 4 + 2 * LANES)?;
+        Some(Back::Turned {
             values: vec![T::zero(); turned.size],
             wide: vec![T::zero(); sizes.channels * turned.len],
             grid: turned,

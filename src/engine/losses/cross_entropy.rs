@@ -291,6 +291,7 @@ mod tests {
                     .attribute("class_weights", AttributeValue::Floats(vec![1.0]))
                     .error("3 numbers"),
                 Case::new().random_input(&[3]).ints(&[], &[0]).error("expected rank 2 or more"),
+                Case::new().random_input(&[0, 1 << 40]).ints(&[0], &[]).error("which is more than the"),
             ],
         );
     }

@@ -26,6 +26,9 @@ use crate::tensor::DType;
 
 pub(super) const ENTRY: OpEntry = OpEntry { domain: DOMAIN, op_type: "Ctc", since: 1, parse };
 
+/// The most states of one row, frames times labels with blanks between them: a gigabyte of them.
+const MAX_STATES: usize = 1 << 27;
+
 #[derive(Clone, Debug)]
 struct Ctc {
     blank: i64,
@@ -78,7 +81,9 @@ impl Op for Ctc {
         let (&[rows, frames, classes], &[_, longest]) = (logits.shape.as_slice(), targets.shape.as_slice()) else {
             return Err(OpError::Plan { what: "logits or targets of another rank".into() });
         };
-        let states = frames.checked_mul(2 * longest + 1);
+        // Without a row there is nothing to keep.
+        let (kept, width) = if rows == 0 { (0, 0) } else { (frames, longest.saturating_mul(2).saturating_add(1)) };
+        let states = kept.checked_mul(width).filter(|states| *states <= MAX_STATES);
         let states = states.ok_or_else(|| OpError::TooLarge { shape: format!("[{frames}, 2·{longest} + 1]") })?;
         let blank = usize::try_from(self.blank).unwrap_or(usize::MAX);
         with_float!(logits.dtype, T => Box::new(CtcKernel::<T> {
@@ -87,9 +92,9 @@ impl Op for Ctc {
             frames,
             classes,
             longest,
-            log_probabilities: vec![0.0; frames * classes],
+            log_probabilities: vec![0.0; kept * classes],
             alpha: vec![0.0; states],
-            beta: vec![0.0; 2 * (2 * longest + 1)],
+            beta: vec![0.0; 2 * width],
             gradient: vec![0.0; rows * frames * classes],
             kind: PhantomData,
         }))
@@ -283,6 +288,9 @@ mod tests {
                 Case::new().random_input(&[2, 5, 4]).ints(&[2, 2], &[1, 2, 0, -1]).int("blank_index", 3),
                 Case::new().random_input(&[2, 5, 4]).ints(&[2, 2], &[1, 2, 3, -1]).ints(&[2], &[4, 2]),
                 Case::new().random_input(&[0, 5, 4]).ints(&[0, 2], &[]).output(&[], &[0.0]),
+                Case::new().random_input(&[0, 1 << 20, 1 << 20]).ints(&[0, 2], &[]).error("which is more than the"),
+                Case::new().random_input(&[0, 1 << 15, 2]).ints(&[0, 1 << 20], &[]).output(&[], &[0.0]),
+                Case::new().random_input(&[1, 1 << 14, 2]).ints(&[1, 1 << 13], &[1; 1 << 13]).error("too large"),
                 Case::new().random_input(&[1, 2, 4]).ints(&[1, 2], &[1, 1]).error("repeated ones counted twice"),
                 Case::new().random_input(&[1, 2, 4]).ints(&[1, 1], &[4]).error("labels below 4"),
                 Case::new().random_input(&[1, 2, 4]).ints(&[1, 1], &[0]).error("other than the blank 0"),

@@ -47,7 +47,7 @@ impl Op for AveragePool {
         let pooling = Pooling::new(&self.window, &x.shape)?;
         with_float!(x.dtype, T => {
             let mut weights = Vec::with_capacity(pooling.positions());
-            pooling.windows(|_, window| weights.push(T::of(1.0 / window.count(self.with_padding).max(1) as f64)));
+            pooling.windows(|_, window| weights.push(T::of(1.0 / window.count(self.with_padding).max(1.0))));
             Box::new(AverageKernel { pooling, weights })
         })
     }
@@ -71,7 +71,7 @@ impl<T: Float> Kernel for AverageKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, y) = (io.input::<T>(0)?, io.output::<T>(0)?);
         let plane = self.pooling.plane();
-        let cost = y.len().saturating_mul(self.pooling.axes.iter().map(|axis| axis.kernel).product());
+        let cost = self.pooling.cost(y.len());
         io.env.pool.for_pieces(y, self.pooling.positions(), cost, |index, y| {
             let x = &x[index * plane..(index + 1) * plane];
             self.pooling.windows(|to, window| {
@@ -127,6 +127,16 @@ mod tests {
                 case(&[2, 3, 5, 6], &[2, 3]).ints_attribute("pads", &[1, 0, 1, 2]).ints_attribute("strides", &[2, 1]),
                 case(&[1, 2, 3, 4, 3], &[2, 2, 2]).int("ceil_mode", 1).ints_attribute("strides", &[2, 2, 2]),
                 case(&[0, 2, 5], &[2]),
+                case(&[0, 1, 1 << 17, 1 << 17], &[1, 1]).error("which is more than the"),
+                // All but one element of the window lies on padding.
+                Case::new()
+                    .input(&[1, 1, 1, 1, 1], &[3.])
+                    .ints_attribute("kernel_shape", &[i64::from(i32::MAX); 3])
+                    .ints_attribute(
+                        "pads",
+                        &[i64::from(i32::MAX) - 1, 0, 7, 0, i64::from(i32::MAX) - 1, i64::from(i32::MAX) - 8],
+                    )
+                    .output(&[1, 1, 1, 1, 1], &[3.]),
                 case(&[1, 1, 3], &[4]).error("fits into 3 elements"),
                 case(&[1, 3], &[]).error("expected rank 3 to 5"),
                 one().int("count_include_pad", 3).error("expected 0 or 1"),

@@ -384,12 +384,19 @@ impl<T: Float> Kernel for BatchKernel<T> {
         for ((factors, moments), scale) in factors.iter_mut().zip(moments.iter_mut()).zip(scale) {
             let ([mean, deviation, var], [d_bias, d_scale]) = (*factors, *moments);
             let slope = *scale * deviation;
+            if !*of_batch {
+                (*factors, *moments) = ([slope, T::zero(), T::zero()], [mean, var]);
+                continue;
+            }
             let by_x = -slope * deviation * d_scale / count;
             *factors = [by_x, slope, -slope * d_bias / count - by_x * mean];
             *moments = [mean, var];
         }
         if let Some(dx) = io.d_input::<T>(0)? {
-            grid.combine(io.env.pool, dx, x, Some(dy), factors);
+            match of_batch {
+                true => grid.combine(io.env.pool, dx, x, Some(dy), factors),
+                false => grid.combine(io.env.pool, dx, dy, None, factors),
+            }
         }
         Ok(())
     }

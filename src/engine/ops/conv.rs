@@ -172,9 +172,18 @@ mod tests {
     fn values() {
         let image: Vec<f64> = (0..25).map(f64::from).collect();
         let square = || Case::new().input(&[1, 1, 5, 5], &image).input(&[1, 1, 3, 3], &[1.0; 9]);
+        let row: Vec<f64> = (0..32).map(f64::from).collect();
+        let far = i64::from(i32::MAX);
         check(
             "Conv",
             &[
+                // Only the last element of the window lies on the input, all others far before it.
+                Case::new()
+                    .input(&[1, 1, 1, 1, 32], &row)
+                    .input(&[1, 1, 2, 2, 1], &[7., 7., 7., 2.])
+                    .ints_attribute("dilations", &[far, far, 1])
+                    .ints_attribute("pads", &[far, far, 0, 0, 0, 0])
+                    .output(&[1, 1, 1, 1, 32], &row.iter().map(|x| 2. * x).collect::<Vec<_>>()),
                 // The examples of the specification.
                 square().ints_attribute("kernel_shape", &[3, 3]).ints_attribute("pads", &[1, 1, 1, 1]).output(
                     &[1, 1, 5, 5],
@@ -230,6 +239,10 @@ mod tests {
                 random(&[0, 2, 5, 5], &[3, 2, 3, 3]).random_input(&[3]),
                 random(&[1, 0, 5], &[3, 0, 3]).random_input(&[3]),
                 random(&[1, 2, 5], &[0, 2, 3]).random_input(&[0]),
+                random(&[1, 1 << 20, 1], &[0, 1 << 20, 1 << 20])
+                    .ints_attribute("pads", &[1 << 20, 0])
+                    .error("which is more than the"),
+                random(&[0, 2, 3, 3], &[1, 2, 2, 2]).random_input(&[1]),
                 // Larger than the blocks of the kernels.
                 random(&[1, 3, 17, 19], &[9, 3, 3, 3]).random_input(&[9]).ints_attribute("pads", &[1, 1, 1, 1]),
             ],

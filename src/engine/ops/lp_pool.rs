@@ -63,7 +63,7 @@ impl<T: Float> Kernel for LpKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, y) = (io.input::<T>(0)?, io.output::<T>(0)?);
         let (plane, p) = (self.pooling.plane(), self.p);
-        let cost = y.len().saturating_mul(self.pooling.axes.iter().map(|axis| axis.kernel).product());
+        let cost = self.pooling.cost(y.len());
         io.env.pool.for_pieces(y, self.pooling.positions(), cost, |index, y| {
             let x = &x[index * plane..(index + 1) * plane];
             self.pooling.windows(|to, window| {

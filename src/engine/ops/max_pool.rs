@@ -145,8 +145,13 @@ impl<T: Scalar + Copy + PartialOrd> Pool<T> {
 impl<T: Scalar + Copy + PartialOrd> Kernel for Pool<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let x = io.input::<T>(0)?;
-        let (y, indices) = (io.output::<T>(0)?, io.optional_output::<i64>(1)?);
+        let (y, mut indices) = (io.output::<T>(0)?, io.optional_output::<i64>(1)?);
         let (plane, positions) = (self.pooling.plane(), self.pooling.positions());
+        if plane == 0 {
+            y.fill(self.lowest);
+            self.winners.fill(NONE);
+            indices.iter_mut().for_each(|indices| indices.fill(-1));
+        }
         if positions == 0 || plane == 0 {
             return Ok(());
         }
@@ -365,6 +370,19 @@ mod tests {
                     .output(&[1, 1, 1], &[f64::NEG_INFINITY])
                     .output_tensor(Tensor::new(vec![1, 1, 1], vec![-1i64]).unwrap())
                     .without_gradient(),
+                // Nothing but padding.
+                Case::new()
+                    .input(&[1, 2, 0], &[])
+                    .ints_attribute("kernel_shape", &[2])
+                    .ints_attribute("pads", &[1, 1])
+                    .output(&[1, 2, 1], &[f64::NEG_INFINITY; 2])
+                    .output_tensor(Tensor::new(vec![1, 2, 1], vec![-1i64; 2]).unwrap())
+                    .without_gradient(),
+                Case::new()
+                    .tensor(Tensor::new(vec![1, 1, 0], Vec::<u8>::new()).unwrap())
+                    .ints_attribute("kernel_shape", &[2])
+                    .ints_attribute("pads", &[1, 1])
+                    .output_tensor(Tensor::new(vec![1, 1, 1], vec![0u8]).unwrap()),
                 Case::new()
                     .tensor(Tensor::new(vec![1, 1, 3], vec![-3i8, -5, -4]).unwrap())
                     .ints_attribute("kernel_shape", &[2])
@@ -394,6 +412,7 @@ mod tests {
                 case(&[1, 2, 4, 3, 5], &[2, 3, 2]).ints_attribute("strides", &[2, 1, 1]),
                 case(&[0, 2, 5], &[2]),
                 case(&[1, 0, 5], &[2]),
+                case(&[1, 1, 0], &[2]).ints_attribute("pads", &[1, 1]).output(&[1, 1, 1], &[f64::NEG_INFINITY]),
             ],
         );
     }

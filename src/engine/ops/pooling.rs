@@ -56,6 +56,11 @@ impl Pooling {
         self.axes.iter().map(|axis| axis.output).product()
     }
 
+    /// Nanoseconds that `len` outputs take on one core, roughly.
+    pub fn cost(&self, len: usize) -> usize {
+        self.axes.iter().fold(len, |cost, axis| cost.saturating_mul(axis.kernel))
+    }
+
     /// Elements of the output.
     pub fn output_len(&self) -> usize {
         self.planes * self.positions()
@@ -103,13 +108,14 @@ impl Place<'_> {
         }
     }
 
-    /// How many elements of the window lie on the input, or on the input and its padding.
-    pub fn count(&self, with_padding: bool) -> usize {
+    /// How many elements of the window lie on the input, or on the input and its padding; they may be more than can be
+    /// counted by integers.
+    pub fn count(&self, with_padding: bool) -> f64 {
         let along = |(axis, position): (&Axis, &usize)| match with_padding {
-            false => axis.taps(*position).len(),
+            false => axis.taps(*position).len() as f64,
             true => {
                 let padded = Axis { input: axis.before + axis.input + axis.after, before: 0, ..*axis };
-                padded.taps(*position).len()
+                padded.taps(*position).len() as f64
             }
         };
         self.axes.iter().zip(&self.position).map(along).product()

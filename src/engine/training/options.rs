@@ -34,6 +34,15 @@ pub(super) struct Group {
     pub(super) rate: Option<f64>,
     pub(super) penalty: Option<Penalty>,
     pub(super) frozen: bool,
+    /// Whether scalars are trained.
+    pub(super) scalars: bool,
+}
+
+impl Group {
+    /// No setting for the weights whose name matches `pattern`.
+    fn of(pattern: &str) -> Self {
+        Group { pattern: pattern.into(), rate: None, penalty: None, frozen: false, scalars: false }
+    }
 }
 
 /// What a [`Training`] starts with.
@@ -86,23 +95,32 @@ impl TrainingOptions {
 
     /// Adds a penalty to the weights whose name matches `pattern` (`*` is anything), of any rank.
     pub fn penalty_for(mut self, pattern: &str, penalty: Penalty) -> Self {
-        self.groups.push(Group { pattern: pattern.into(), rate: None, penalty: Some(penalty), frozen: false });
+        self.groups.push(Group { penalty: Some(penalty), ..Group::of(pattern) });
         self
     }
 
     /// Multiplies the learning rate of the weights whose name matches `pattern`.
     pub fn rate_for(mut self, pattern: &str, factor: f64) -> Self {
-        self.groups.push(Group { pattern: pattern.into(), rate: Some(factor), penalty: None, frozen: false });
+        self.groups.push(Group { rate: Some(factor), ..Group::of(pattern) });
         self
     }
 
-    /// Leaves the weights whose name matches `pattern` as they are.
+    /// Leaves the weights whose name matches `pattern` as they are, running statistics as well. A normalization both of
+    /// whose running statistics are frozen normalises by them, as it does in inference.
     pub fn freeze(mut self, pattern: &str) -> Self {
-        self.groups.push(Group { pattern: pattern.into(), rate: None, penalty: None, frozen: true });
+        self.groups.push(Group { frozen: true, ..Group::of(pattern) });
         self
     }
 
-    /// Adds up the gradients of `steps` calls of [`Training::step`] (their mean counts) before the weights change.
+    /// Trains the scalars (weights of rank 0) whose name matches `pattern`. All others stay as they are: what a file
+    /// stores as a scalar is mostly no parameter but a constant of a formula, such as an exponent or an epsilon.
+    pub fn train_scalars(mut self, pattern: &str) -> Self {
+        self.groups.push(Group { scalars: true, ..Group::of(pattern) });
+        self
+    }
+
+    /// Adds up the gradients of `steps` calls of [`Training::step`] (their mean counts) before the weights change. Running
+    /// statistics take note of every call.
     pub fn accumulate(mut self, steps: u64) -> Self {
         self.accumulate = steps;
         self

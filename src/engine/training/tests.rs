@@ -198,3 +198,179 @@ fn what_is_wrong_is_said() {
     let error = training.step(&[("x", &x), ("target", &short)]).unwrap_err().to_string();
     assert!(error.contains("SquaredError") && error.contains("[3, 1]"), "{error}");
 }
+
+/// `y = norm(x·w)` and the statistics that it keeps.
+fn normalised() -> Model {
+    let mut graph = crate::onnx::Graph::new("normalised");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::Unranked));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    let square = Tensor::new(vec![2, 2], vec![0.5f32, -1.0, 0.25, 0.75]).unwrap();
+    graph.initializers.push(("w".into(), square));
+    for (name, values) in [("scale", [1.5f32, 0.5]), ("bias", [0.0, 0.25]), ("mean", [0.5, -0.5]), ("var", [2.0, 0.5])]
+    {
+        graph.initializers.push((name.into(), Tensor::from_vec(values.to_vec())));
+    }
+    graph.nodes.push(Node::new("MatMul", ["x", "w"], ["h"]));
+    graph.nodes.push(Node::new("BatchNormalization", ["h", "scale", "bias", "mean", "var"], ["y"]));
+    Model::new(graph, 17)
+}
+
+fn sgd(rate: f64) -> Optimizer {
+    Optimizer::Sgd(crate::engine::optimizers::Sgd { learning_rate: rate })
+}
+
+fn weights_of(training: &mut Training, names: &[&str]) -> Vec<Vec<f32>> {
+    let weight = |name: &&str| training.network().weight(name).unwrap().as_slice::<f32>().unwrap().to_vec();
+    names.iter().map(weight).collect()
+}
+
+#[test]
+fn frozen_statistics_stay_and_are_normalised_by() {
+    let (x, _) = xor();
+    let target = Tensor::new(vec![4, 2], vec![0.0f32, 1.0, 1.0, 0.0, 0.5, -0.5, 2.0, 1.0]).unwrap();
+    let inputs = [("x", &x), ("target", &target)];
+    let before = normalised().graph.initializers;
+    for (frozen, changed) in [
+        (&["*"][..], &[][..]),
+        (&["mean", "var"], &["w", "scale", "bias"]),
+        (&["mean"], &["w", "scale", "bias", "var"]),
+        (&[], &["w", "scale", "bias", "mean", "var"]),
+    ] {
+        let options = TrainingOptions::new(Loss::squared(), sgd(0.1));
+        let options = frozen.iter().fold(options, |options, pattern| options.freeze(pattern));
+        let mut training = Training::new(&normalised(), options).unwrap();
+        let expected = training.evaluate(&inputs).unwrap();
+        let loss = training.step(&inputs).unwrap();
+        let after = training.model().graph.initializers;
+        let found: Vec<&str> =
+            before.iter().zip(&after).filter(|(a, b)| a != b).map(|((name, _), _)| name.as_str()).collect();
+        assert_eq!(found, changed, "{frozen:?}");
+        // With both statistics frozen a step normalises as inference does, else by the batch.
+        let as_inference = matches!(frozen, ["*"] | ["mean", "var"]);
+        assert_eq!((loss - expected).abs() < 1e-6, as_inference, "{frozen:?}: {loss} {expected}");
+    }
+}
+
+#[test]
+fn gradients_through_frozen_statistics_agree_with_differences() {
+    let (x, _) = xor();
+    let target = Tensor::new(vec![4, 2], vec![0.0f32, 1.0, 1.0, 0.0, 0.5, -0.5, 2.0, 1.0]).unwrap();
+    let inputs = [("x", &x), ("target", &target)];
+    let options = TrainingOptions::new(Loss::squared(), sgd(1.0)).freeze("mean").freeze("var");
+    let mut training = Training::new(&normalised(), options).unwrap();
+    let names = ["w", "scale", "bias"];
+    let before = weights_of(&mut training, &names);
+    let mut expected = Vec::new();
+    for (name, values) in names.iter().zip(&before) {
+        let shape = training.network().weight(name).unwrap().shape().to_vec();
+        for at in 0..values.len() {
+            let mut loss = |by: f32| {
+                let mut moved = values.clone();
+                moved[at] += by;
+                training.network().set_weight(name, &Tensor::new(shape.clone(), moved).unwrap()).unwrap();
+                training.evaluate(&inputs).unwrap()
+            };
+            // The loss is a square of each weight: central differences are exact but for rounding.
+            expected.push((loss(0.25) - loss(-0.25)) / 0.5);
+            loss(0.0);
+        }
+    }
+    training.step(&inputs).unwrap();
+    let after = weights_of(&mut training, &names);
+    let found = before.concat().into_iter().zip(after.concat()).map(|(before, after)| f64::from(before - after));
+    for (index, (found, expected)) in found.zip(expected).enumerate() {
+        assert!((found - expected).abs() < 1e-4, "{index}: {found}, by differences {expected}");
+    }
+}
+
+#[test]
+fn every_batch_counts_in_running_statistics_also_while_gradients_wait() {
+    let (x, _) = xor();
+    let target = Tensor::new(vec![4, 2], vec![0.0f32; 8]).unwrap();
+    let double =
+        Tensor::new(vec![4, 2], x.as_slice::<f32>().unwrap().iter().map(|x| 2.0 * x + 1.0).collect::<Vec<_>>());
+    let double = double.unwrap();
+    let mut found = Vec::new();
+    for accumulate in [1, 2, 3] {
+        let options = TrainingOptions::new(Loss::squared(), sgd(0.1)).rate_for("*", 0.0).accumulate(accumulate);
+        let mut training = Training::new(&normalised(), options).unwrap();
+        for x in [&x, &double] {
+            training.step(&[("x", x), ("target", &target)]).unwrap();
+        }
+        found.push(weights_of(&mut training, &["mean", "var"]));
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[0], found[2]);
+    assert_ne!(found[0], [[0.5, -0.5], [2.0, 0.5]]);
+}
+
+/// `y = (w·x) ^ two`, as files have it that were exported from a program.
+fn squared_by_a_scalar() -> Model {
+    let mut graph = crate::onnx::Graph::new("power");
+    graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::Unranked));
+    graph.outputs.push(ValueInfo::tensor("y", DType::F32, SymbolicShape::Unranked));
+    graph.initializers.push(("w".into(), Tensor::from_vec(vec![1.0f32, -1.0])));
+    graph.initializers.push(("two".into(), Tensor::scalar(2.0f32)));
+    graph.nodes.push(Node::new("Mul", ["x", "w"], ["h"]));
+    graph.nodes.push(Node::new("Pow", ["h", "two"], ["y"]));
+    Model::new(graph, 17)
+}
+
+#[test]
+fn scalars_are_trained_only_where_asked() {
+    let (x, target) = (Tensor::from_vec(vec![1.0f32, 2.0]), Tensor::from_vec(vec![2.0f32, 3.0]));
+    let inputs = [("x", &x), ("target", &target)];
+    let options = || TrainingOptions::new(Loss::squared(), sgd(0.01));
+    let mut training = Training::new(&squared_by_a_scalar(), options()).unwrap();
+    for _ in 0..3 {
+        training.step(&inputs).unwrap();
+    }
+    let found = weights_of(&mut training, &["w", "two"]);
+    assert_eq!(found[1], [2.0]);
+    assert_ne!(found[0], [1.0, -1.0]);
+    // The derivative is (h ^ two)·ln h, and h is negative once: the error says which weight that is.
+    let mut training = Training::new(&squared_by_a_scalar(), options().train_scalars("t*")).unwrap();
+    let error = training.step(&inputs).unwrap_err().to_string();
+    assert!(error.contains("the gradient of weight `two` is not finite"), "{error}");
+    let positive = Tensor::from_vec(vec![1.0f32, -2.0]);
+    training.step(&[("x", &positive), ("target", &target)]).unwrap();
+    assert_ne!(weights_of(&mut training, &["two"]), [[2.0]]);
+    let error = Training::new(&squared_by_a_scalar(), options().train_scalars("three")).err().unwrap().to_string();
+    assert!(error.contains("no weight that matches `three`"), "{error}");
+}
+
+#[test]
+fn clipping_saves_a_gradient_whose_square_is_too_large_for_f32() {
+    let x = Tensor::new(vec![1, 2], vec![1e10f32, -1e10]).unwrap();
+    let target = Tensor::new(vec![1, 1], vec![1e15f32]).unwrap();
+    let inputs = [("x", &x), ("target", &target)];
+    let line = || {
+        let mut graph = Builder::new("line", 1);
+        let x = graph.input("x", DType::F32, &[None, Some(2)]).unwrap();
+        let y = Dense::new("out", 1).apply(&mut graph, &x).unwrap();
+        graph.output("y", &y).unwrap();
+        graph.finish()
+    };
+    for accumulate in [1, 2] {
+        let options = TrainingOptions::new(Loss::squared(), sgd(1.0)).accumulate(accumulate);
+        let mut training = Training::new(&line(), options.clone().clip(Clip::Norm(1.0))).unwrap();
+        let before = weights_of(&mut training, &["out.weight", "out.bias"]).concat();
+        for _ in 0..accumulate {
+            training.step(&inputs).unwrap();
+        }
+        let after = weights_of(&mut training, &["out.weight", "out.bias"]).concat();
+        let moved: f32 = before.iter().zip(&after).map(|(a, b)| (a - b).powi(2)).sum();
+        assert!((moved - 1.0).abs() < 1e-4, "{accumulate}: {moved}");
+        // Without, an optimizer that squares it would never recover.
+        let mut training = Training::new(&line(), options).unwrap();
+        let before = training.state();
+        let error = training.step(&inputs).unwrap_err().to_string();
+        assert!(error.contains("the gradient of weight `out.weight`") && error.contains("clipping"), "{error}");
+        assert_eq!(training.state(), before);
+    }
+    for (values, expected) in [(&[3.0f32, 4.0][..], 25.0), (&[f32::MAX], f64::from(f32::MAX).powi(2))] {
+        assert_eq!(sum_of_squares(Slice::F32(values)), expected);
+    }
+    assert!(sum_of_squares(Slice::F32(&[1.0, f32::INFINITY])).is_infinite());
+    assert!(sum_of_squares(Slice::F32(&[1e30, f32::NAN])).is_nan());
+}

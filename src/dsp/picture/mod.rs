@@ -36,3 +36,5 @@ pub use view::PixelView;
 /// The longest side of a picture that is made here, in pixels. It keeps a slip in a configuration from asking for all
 /// the memory of the machine.
 pub const MAX_SIDE: u32 = 1 << 15;
+/// The longest side of a picture that is resized, in pixels; a resizer's tables are as long.
+pub const MAX_INPUT_SIDE: u32 = 1 << 20;

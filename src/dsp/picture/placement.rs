@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::MAX_SIDE;
+use super::{MAX_INPUT_SIDE, MAX_SIDE};
 use crate::dsp::DspError;
 use crate::dsp::error::in_range;
 
@@ -50,11 +50,11 @@ impl Placement {
     /// The placement of a picture of `input` (width, height) that is to get the size `wanted` (width, height).
     ///
     /// Sides that follow from the proportions are rounded to the nearest pixel, and a letterbox is centred to the
-    /// nearest pixel, halves to the right and below. Fails when a side of the input is zero, or a side that is wanted is
-    /// not within 1 to [`MAX_SIDE`](super::MAX_SIDE).
+    /// nearest pixel, halves to the right and below. Fails when a side of the input is not within 1 to
+    /// [`MAX_INPUT_SIDE`](super::MAX_INPUT_SIDE), or a side that is wanted not within 1 to [`MAX_SIDE`](super::MAX_SIDE).
     pub fn new(fit: Fit, input: (u32, u32), wanted: (u32, u32)) -> Result<Self, DspError> {
-        side("the width of a picture in pixels", input.0, u32::MAX)?;
-        side("the height of a picture in pixels", input.1, u32::MAX)?;
+        side("the width of a picture to resize in pixels", input.0, MAX_INPUT_SIDE)?;
+        side("the height of a picture to resize in pixels", input.1, MAX_INPUT_SIDE)?;
         side("the width of a resized picture in pixels", wanted.0, MAX_SIDE)?;
         side("the height of a resized picture in pixels", wanted.1, MAX_SIDE)?;
         let (width, height) = (f64::from(input.0), f64::from(input.1));
@@ -204,9 +204,13 @@ mod tests {
 
     #[test]
     fn bad_input() {
-        for (input, wanted, found) in
-            [((0, 1), (1, 1), 0), ((1, 0), (1, 1), 0), ((1, 1), (0, 1), 0), ((1, 1), (1, MAX_SIDE + 1), MAX_SIDE + 1)]
-        {
+        for (input, wanted, found) in [
+            ((0, 1), (1, 1), 0),
+            ((1, 0), (1, 1), 0),
+            ((1, MAX_INPUT_SIDE + 1), (1, 1), MAX_INPUT_SIDE + 1),
+            ((1, 1), (0, 1), 0),
+            ((1, 1), (1, MAX_SIDE + 1), MAX_SIDE + 1),
+        ] {
             let error = Placement::new(Fit::Stretch, input, wanted).unwrap_err();
             assert!(matches!(error, DspError::OutOfRange { found: f, .. } if f == u64::from(found)), "{error}");
         }

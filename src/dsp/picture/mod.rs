@@ -11,26 +11,34 @@
 //! | resize | a [`Resizer`] |
 //! | turn | [`quarter_turn`], [`rotate`] |
 //! | make gray | [`grayscale`] |
+//! | keep one box of many, follow boxes over frames | [`nms`], [`soft_nms`], a [`Tracker`] |
 //! | fill a model's input | [`TensorFiller`], alone or over a [`Resizer`] without a picture between them |
 
+mod assignment;
+mod bounds;
 mod filter;
 mod grayscale;
+mod nms;
 mod placement;
 mod resize;
 mod rotate;
 mod tensor;
+mod tracker;
 mod view;
 mod weights;
 
 #[cfg(test)]
 mod reference;
 
+pub use bounds::{Bounds, Candidate};
 pub use filter::Filter;
 pub use grayscale::grayscale;
+pub use nms::{Decay, nms, soft_nms};
 pub use placement::{Area, Fit, Placement, centred, shares};
 pub use resize::Resizer;
 pub use rotate::{Quarters, quarter_turn, rotate};
 pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};
+pub use tracker::{Tracked, Tracker, TrackerConfig};
 pub use view::PixelView;
 
 /// The longest side of a picture that is made here, in pixels. It keeps a slip in a configuration from asking for all

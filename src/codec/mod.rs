@@ -9,8 +9,8 @@
 //! | read a picture, or the pictures of an animation | [`read_picture`], [`PictureFrames`] |
 //! | write a picture | [`encode_picture`] |
 //!
-//! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN or
-//! infinite in a file come out as they are.
+//! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN
+//! or infinite in a file come out as they are.
 
 mod audio;
 #[cfg(feature = "codecs")]

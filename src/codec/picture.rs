@@ -37,9 +37,9 @@ impl Default for PictureLimits {
 
 /// The picture in the file at `path`; the first one of an animation.
 ///
-/// Reads PNG, JPEG, WebP, BMP, GIF and PNM, told from the content, never from the name. Pixels come as `gray8`, `rgb8` or
-/// `rgba8`: palettes are looked up, 16 bits and floats rounded to 8, CMYK turned to RGB (without a colour profile), gray
-/// with alpha made `rgba8`. What the EXIF orientation says is done, so that up is up.
+/// Reads PNG, JPEG, WebP, BMP, GIF and PNM, told from the content, never from the name. Pixels come as `gray8`, `rgb8`
+/// or `rgba8`: palettes are looked up, 16 bits and floats rounded to 8, CMYK turned to RGB (without a colour profile),
+/// gray with alpha made `rgba8`. What the EXIF orientation says is done, so that up is up.
 pub fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Image, PictureError> {
     decode_picture(&read_file(path, limits)?, path, limits)
 }

@@ -29,14 +29,18 @@ pub enum PictureError {
         path: PathBuf,
     },
     /// Not one byte to read.
-    #[error("{}: expected a picture, found nothing (0 bytes); was the copy or the download interrupted?", .path.display())]
+    #[error(
+        "{}: expected a picture, found nothing (0 bytes); was the copy or the download interrupted?",
+        .path.display()
+    )]
     Empty {
         /// The empty file.
         path: PathBuf,
     },
     /// The content is none of the known formats. The name's extension plays no part in this.
     #[error(
-        "{}: expected a picture (PNG, JPEG, WebP, BMP, GIF or PNM), found {found}; check the path, or convert the file to PNG",
+        "{}: expected a picture (PNG, JPEG, WebP, BMP, GIF or PNM), found {found}; check the path, or convert \
+         the file to PNG",
         .path.display()
     )]
     NotPicture {
@@ -47,7 +51,8 @@ pub enum PictureError {
     },
     /// The header announces more pixels than are allowed. Nothing was decoded.
     #[error(
-        "{}: expected at most {max_pixels} pixels, found {width} × {height}; make the picture smaller, or raise the limit",
+        "{}: expected at most {max_pixels} pixels, found {width} × {height}; make the picture smaller, or raise \
+         the limit",
         .path.display()
     )]
     TooManyPixels {
@@ -61,7 +66,10 @@ pub enum PictureError {
         max_pixels: u64,
     },
     /// The file is larger than allowed. Nothing was decoded.
-    #[error("{}: expected a picture of at most {max_bytes} bytes, found {bytes} or more; raise the limit if it is one", .path.display())]
+    #[error(
+        "{}: expected a picture of at most {max_bytes} bytes, found {bytes} or more; raise the limit if it is one",
+        .path.display()
+    )]
     TooManyBytes {
         /// The file.
         path: PathBuf,
@@ -158,8 +166,8 @@ impl PictureError {
     }
 }
 
-/// Whether the decoder found the file's end where there should be more. Decoders read from memory, so no other I/O error
-/// means it; the GIF and WebP decoders say it in words only.
+/// Whether the decoder found the file's end where there should be more. Decoders read from memory, so no other I/O
+/// error means it; the GIF and WebP decoders say it in words only.
 fn ends_early(fault: &Fault) -> bool {
     match fault {
         Fault::IoError(source) => source.kind() == io::ErrorKind::UnexpectedEof,

@@ -1,4 +1,5 @@
-//! Whether a JPEG file is all there. The decoder goes on without an error where one ends early, and paints the rest gray.
+//! Whether a JPEG file is all there. The decoder goes on without an error where one ends early, and paints the rest
+//! gray.
 
 /// Whether the markers of these bytes lead to an end-of-image marker (ITU-T T.81, annex B). Bytes after it are not
 /// looked at; pictures within segments, as EXIF thumbnails are, do not count.

@@ -190,8 +190,8 @@ fn bad_input() {
         ),
         (
             b"RIFF\0\0\0\0WAVEfmt ".to_vec(),
-            "p: expected a picture (PNG, JPEG, WebP, BMP, GIF or PNM), found a wav file; check the path, or convert the \
-             file to PNG"
+            "p: expected a picture (PNG, JPEG, WebP, BMP, GIF or PNM), found a wav file; check the path, or convert \
+             the file to PNG"
                 .into(),
         ),
         (
@@ -313,8 +313,8 @@ fn pictures_are_written() {
     let alpha = Image::new(vec![0u8; 4], 1, 1, PixelFormat::Rgba8).unwrap();
     assert_eq!(
         encode_picture(&alpha, PictureFormat::Jpeg { quality: 90 }).unwrap_err().to_string(),
-        "a JPEG file cannot hold a picture of 1 × 1 pixels of rgba8: JPEG has no alpha; drop the alpha first, or write a \
-         PNG"
+        "a JPEG file cannot hold a picture of 1 × 1 pixels of rgba8: JPEG has no alpha; drop the alpha first, or write \
+         a PNG"
     );
     let long = Image::new(vec![0u8; 65_536], 65_536, 1, PixelFormat::Gray8).unwrap();
     assert!(matches!(
@@ -337,7 +337,8 @@ proptest! {
 
     #[test]
     fn no_file_makes_a_decoder_panic_or_give_a_huge_picture(
-        which in 0usize..8, at in prop::array::uniform4(0.0f64..1.0), bytes in prop::array::uniform4(0u8..), keep in 0.0f64..2.0,
+        which in 0usize..8, at in prop::array::uniform4(0.0f64..1.0), bytes in prop::array::uniform4(0u8..),
+        keep in 0.0f64..2.0,
     ) {
         let names = [
             "cmyk.jpg", "progressive.jpg", "lossy.webp", "palette.png", "animated.gif", "animated.png", "animated.webp",

@@ -1,10 +1,10 @@
 //! Pairing rows with columns at the least cost.
 
-/// The pairing of the rows of a matrix with its columns whose sum of costs is least: for each row its column, `None` for
-/// rows left over where there are more rows than columns. `cost(row, column)` must be finite.
+/// The pairing of the rows of a matrix with its columns whose sum of costs is least: for each row its column, `None`
+/// for rows left over where there are more rows than columns. `cost(row, column)` must be finite.
 ///
-/// The Hungarian method with potentials, in O(rows² · columns) steps: H. W. Kuhn, "The Hungarian method for the assignment
-/// problem" (1955), in the shortest augmenting path form of J. Edmonds and R. M. Karp (1972).
+/// The Hungarian method with potentials, in O(rows² · columns) steps: H. W. Kuhn, "The Hungarian method for the
+/// assignment problem" (1955), in the shortest augmenting path form of J. Edmonds and R. M. Karp (1972).
 pub(super) fn assign(rows: usize, columns: usize, cost: &dyn Fn(usize, usize) -> f64) -> Vec<Option<usize>> {
     if rows > columns {
         let mut pairs = vec![None; rows];
@@ -114,7 +114,8 @@ mod tests {
             prop_assert!((sum - least(&cost, 0, &mut vec![false; columns])).abs() < 1e-9);
             // The other way round it is the same pairing.
             let turned = assign(columns, rows, &|column, row| cost[row][column]);
-            let other: f64 = turned.iter().enumerate().filter_map(|(column, row)| row.map(|row| cost[row][column])).sum();
+            let costs = turned.iter().enumerate().filter_map(|(column, row)| row.map(|row| cost[row][column]));
+            let other: f64 = costs.sum();
             prop_assert!((sum - other).abs() < 1e-9);
         }
     }

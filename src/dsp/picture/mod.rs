@@ -2,8 +2,8 @@
 //!
 //! Pixels are 8-bit samples, 1 (gray), 3 (red, green, blue) or 4 (and straight alpha) to a pixel, in rows that may have
 //! a stride: a [`PixelView`] borrows them. Functions that change the shape of a picture also tell the map from the
-//! output's pixel coordinates to the input's, as the rows `[[a, b, c], [d, e, f]]` of (x, y) ↦ (ax + by + c, dx + ey + f).
-//! Coordinates are continuous: pixel (i, j) covers [i, i + 1) × [j, j + 1) and has its centre at (i + ½, j + ½).
+//! output's pixel coordinates to the input's, as the rows `[[a, b, c], [d, e, f]]` of (x, y) ↦ (ax + by + c, dx + ey +
+//! f). Coordinates are continuous: pixel (i, j) covers [i, i + 1) × [j, j + 1) and has its centre at (i + ½, j + ½).
 //!
 //! | to | use |
 //! |---|---|
@@ -36,7 +36,7 @@ pub use grayscale::grayscale;
 pub use nms::{Decay, nms, soft_nms};
 pub use placement::{Area, Fit, Placement, centred, shares};
 pub use resize::Resizer;
-pub use rotate::{Quarters, quarter_turn, rotate};
+pub use rotate::{Quarters, Turned, quarter_turn, rotate};
 pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};
 pub use tracker::{Tracked, Tracker, TrackerConfig};
 pub use view::PixelView;

@@ -55,8 +55,8 @@ pub fn nms(candidates: &[Candidate], threshold: f64, most: usize) -> Vec<usize> 
 }
 
 /// Soft non-maximum suppression within each class: boxes that overlap a better one are not dropped, their scores decay.
-/// Returns the index and the new score of at most `most` boxes whose score stays at `min_score` or above, best first; of
-/// equal scores the first counts as better.
+/// Returns the index and the new score of at most `most` boxes whose score stays at `min_score` or above, best first;
+/// of equal scores the first counts as better.
 ///
 /// Candidates whose box or score is not finite, or whose box has no area, are left out.
 pub fn soft_nms(candidates: &[Candidate], decay: Decay, min_score: f32, most: usize) -> Vec<(usize, f32)> {
@@ -166,9 +166,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_does_not_overlap_and_what_is_gone_did(
-            boxes in prop::collection::vec((0.0f32..50.0, 1.0f32..20.0, 0.0f32..1.0, 0usize..3), 0..40), threshold in 0.0f64..1.0,
+            boxes in prop::collection::vec((0.0f32..50.0, 1.0f32..20.0, 0.0f32..1.0, 0usize..3), 0..40),
+            threshold in 0.0f64..1.0,
         ) {
-            let candidates: Vec<Candidate> = boxes.iter().map(|(x, width, score, class)| candidate(*x, *width, *score, *class)).collect();
+            let candidates: Vec<Candidate> =
+                boxes.iter().map(|(x, width, score, class)| candidate(*x, *width, *score, *class)).collect();
             let kept = nms(&candidates, threshold, usize::MAX);
             for (at, index) in kept.iter().enumerate() {
                 for other in &kept[..at] {
@@ -178,7 +180,8 @@ mod tests {
             }
             for index in (0..candidates.len()).filter(|index| !kept.contains(index)) {
                 let better = |other: &&usize| candidates[**other].score >= candidates[index].score;
-                prop_assert!(kept.iter().filter(better).any(|other| overlap(&candidates[index], &candidates[*other]) > threshold));
+                let covers = |other: &usize| overlap(&candidates[index], &candidates[*other]) > threshold;
+                prop_assert!(kept.iter().filter(better).any(covers));
             }
             // Soft suppression drops nothing when nothing is too low, and raises no score.
             let soft = soft_nms(&candidates, Decay::Gaussian { sigma: 0.5 }, 0.0, usize::MAX);

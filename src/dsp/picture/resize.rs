@@ -41,7 +41,8 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's bytes.
+    /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's
+    /// bytes.
     ///
     /// Fails when the channels are not 1, 3 or 4, or the ground has not as many bytes.
     pub fn new(placement: Placement, filter: Filter, channels: usize, ground: &[u8]) -> Result<Self, DspError> {
@@ -256,8 +257,8 @@ impl pulp::NullaryFnOnce for Down<'_> {
     }
 }
 
-/// Four rows of pixels of `C` bytes as one of four pixels of four bytes, so that a weight meets a whole vector. Where `C`
-/// is 3 the fourth byte is of no account.
+/// Four rows of pixels of `C` bytes as one of four pixels of four bytes, so that a weight meets a whole vector. Where
+/// `C` is 3 the fourth byte is of no account.
 #[inline(always)]
 fn weave<const C: usize>(rows: [&[u8]; ROWS], woven: &mut [u8]) {
     for (at, row) in rows.into_iter().enumerate() {

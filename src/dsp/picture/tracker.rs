@@ -10,13 +10,13 @@ use super::{Bounds, Candidate};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrackerConfig {
-    /// The least intersection over union of a box with the one that is expected of a track, for it to be the same thing;
-    /// 0 to 1.
+    /// The least intersection over union of a box with the one that is expected of a track, for it to be the same
+    /// thing; 0 to 1.
     pub min_iou: f64,
     /// How many frames a track outlives without a box.
     pub max_missed: u32,
-    /// How many frames in a row must show a thing before it gets a number. In the first frames of a stream it gets one at
-    /// once.
+    /// How many frames in a row must show a thing before it gets a number. In the first frames of a stream it gets one
+    /// at once.
     pub min_hits: u32,
 }
 
@@ -37,12 +37,12 @@ pub struct Tracked {
     pub bounds: Bounds,
 }
 
-/// Follows boxes over frames: each track expects its box by a Kalman filter of constant velocity, and boxes are given to
-/// tracks of their class so that the sum of their overlaps is greatest. A. Bewley et al., "Simple Online and Realtime
-/// Tracking" (SORT, 2016).
+/// Follows boxes over frames: each track expects its box by a Kalman filter of constant velocity, and boxes are given
+/// to tracks of their class so that the sum of their overlaps is greatest. A. Bewley et al., "Simple Online and
+/// Realtime Tracking" (SORT, 2016).
 ///
-/// The filter's state is the box's centre, area and proportions, and the speed of the first three (section 3.2). The noise
-/// is that of the authors' code; as none of it is shared between the four, they are four filters.
+/// The filter's state is the box's centre, area and proportions, and the speed of the first three (section 3.2). The
+/// noise is that of the authors' code; as none of it is shared between the four, they are four filters.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     config: TrackerConfig,
@@ -332,15 +332,22 @@ mod tests {
         assert!((filter.covariance[2] - (10_000.01 - 1e8 / 10_012.0)).abs() < 1e-6);
     }
 
+    fn width() -> impl Strategy<Value = f32> {
+        prop::sample::select(vec![1.0f32, 20.0, 0.0, -1.0, f32::NAN, f32::INFINITY, 1e38])
+    }
+
     proptest! {
         #[test]
-        fn whatever_is_found_no_number_comes_twice_in_a_frame(frames in prop::collection::vec(prop::collection::vec(
-            (any::<f32>(), -9.0f32..9.0, prop::sample::select(vec![1.0f32, 20.0, 0.0, -1.0, f32::NAN, f32::INFINITY, 1e38]), 0usize..2), 0..6), 0..12)) {
+        fn whatever_is_found_no_number_comes_twice_in_a_frame(frames in prop::collection::vec(
+            prop::collection::vec((any::<f32>(), -9.0f32..9.0, width(), 0usize..2), 0..6), 0..12,
+        )) {
             let mut tracker = Tracker::new(TrackerConfig::default());
             for frame in frames {
-                let candidates: Vec<Candidate> = frame.iter().map(|(x, y, width, class)| Candidate {
-                    bounds: Bounds { x: if *class == 0 { *x } else { x % 50.0 }, y: *y, width: *width, height: 10.0 }, score: 0.5, class: *class,
-                }).collect();
+                let candidate = |(x, y, width, class): &(f32, f32, f32, usize)| {
+                    let x = if *class == 0 { *x } else { x % 50.0 };
+                    Candidate { bounds: Bounds { x, y: *y, width: *width, height: 10.0 }, score: 0.5, class: *class }
+                };
+                let candidates: Vec<Candidate> = frame.iter().map(candidate).collect();
                 let found = tracker.step(&candidates);
                 let mut numbers: Vec<u64> = found.iter().map(|tracked| tracked.track).collect();
                 numbers.sort_unstable();

@@ -3,11 +3,14 @@
 use super::weights::{HALF, Weights, to_sample};
 use super::{Filter, PixelView, Placement};
 use crate::dsp::DspError;
+use crate::dsp::error::in_range;
 
 /// Rows that go through the horizontal pass together: each weight is read once for all of them.
 const ROWS: usize = 4;
 /// Bytes that the vertical pass sums at a time; lines are padded to a multiple.
 const BLOCK: usize = 64;
+/// The most bytes of lines between the passes. Only a reduction of thousands to one over a wide line comes near.
+const MAX_RING: usize = 1 << 30;
 
 /// Resizes pictures of one size to another with the bits that Pillow gives.
 ///
@@ -19,6 +22,8 @@ const BLOCK: usize = 64;
 pub struct Resizer {
     placement: Placement,
     channels: usize,
+    /// Whether colours are weighted by their alpha: not in a picture that stays as it is, so that it loses nothing.
+    weighted: bool,
     /// `None` where the columns stay as they are.
     across: Option<Weights>,
     /// `None` where the rows stay as they are.
@@ -44,7 +49,8 @@ impl Resizer {
     /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's
     /// bytes.
     ///
-    /// Fails when the channels are not 1, 3 or 4, or the ground has not as many bytes.
+    /// Fails when the channels are not 1, 3 or 4, the ground has not as many bytes, or the lines between the passes would
+    /// take over 1 GiB.
     pub fn new(placement: Placement, filter: Filter, channels: usize, ground: &[u8]) -> Result<Self, DspError> {
         if !matches!(channels, 1 | 3 | 4) {
             let expected = "1 (gray), 3 (RGB) or 4 (RGBA)";
@@ -64,10 +70,13 @@ impl Resizer {
         let down = axis(top, bottom, placement.input().1, target.height);
         let stride = (target.width as usize * channels).next_multiple_of(BLOCK);
         let ring_lines = (down.as_ref().map_or(1, Weights::longest) + ROWS - 1).next_multiple_of(ROWS);
+        in_range("the bytes of the lines that a resize holds", ring_lines.saturating_mul(stride), 1, MAX_RING)?;
         let woven = if across.is_some() && channels > 1 { 4 * ROWS * placement.input().0 as usize } else { 0 };
+        let same = (target.width, target.height) == placement.input() && across.is_none() && down.is_none();
         Ok(Resizer {
             placement,
             channels,
+            weighted: channels == 4 && !same,
             across,
             down,
             corner: (left as usize, top as usize),
@@ -176,7 +185,7 @@ impl Resizer {
                 let bytes = self.placement.target().width as usize * channels;
                 for (line, row) in lines.chunks_exact_mut(stride).zip(rows) {
                     line[..bytes].copy_from_slice(&row[left..left + bytes]);
-                    if channels == 4 {
+                    if self.weighted {
                         multiply_alpha(&mut line[..bytes]);
                     }
                 }
@@ -202,7 +211,7 @@ impl Resizer {
                 pulp::Arch::new().dispatch(Down { ring, lines, stride, first, weights, out: &mut self.line });
             }
         }
-        if self.channels == 4 {
+        if self.weighted {
             divide_alpha(&mut self.line);
         }
     }

@@ -2,9 +2,9 @@
 
 /// An affine map of the plane: (x, y) ↦ (a·x + b·y + c, d·x + e·y + f), its rows `[[a, b, c], [d, e, f]]`.
 ///
-/// Coordinates are continuous: pixel (i, j) of a picture covers [i, i + 1) × [j, j + 1), so its centre is at
-/// (i + ½, j + ½), and a picture of w × h pixels covers [0, w] × [0, h]. In these coordinates a resize is a plain scale,
-/// without the half-pixel terms that maps between pixel *indices* need (`half_pixel` of ONNX's Resize, Pillow).
+/// Coordinates are continuous: pixel (i, j) of a picture covers [i, i + 1) × [j, j + 1), with its centre at the half
+/// pixel, and a picture of w × h pixels covers [0, w] × [0, h]. In these coordinates a resize is a plain scale, without
+/// the half-pixel terms that maps between pixel *indices* need (`half_pixel` of ONNX's Resize, Pillow).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
     rows: [[f64; 3]; 2],
@@ -110,7 +110,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_inverse_leads_back(rows in prop::array::uniform2(prop::array::uniform3(-9.0f64..9.0)), x in -99.0f64..99.0, y in -99.0f64..99.0) {
+        fn the_inverse_leads_back(
+            rows in prop::array::uniform2(prop::array::uniform3(-9.0f64..9.0)),
+            x in -99.0f64..99.0, y in -99.0f64..99.0,
+        ) {
             let map = Affine::new(rows);
             prop_assume!(map.determinant().abs() > 0.01);
             let (back_x, back_y) = map.inverse().unwrap().after(&map).apply((x, y));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::MAX_SIDE;
+use super::{MAX_INPUT_SIDE, MAX_SIDE};
 use crate::dsp::DspError;
 use crate::dsp::error::in_range;
 
@@ -50,11 +50,12 @@ impl Placement {
     /// The placement of a picture of `input` (width, height) that is to get the size `wanted` (width, height).
     ///
     /// Sides that follow from the proportions are rounded to the nearest pixel, and a letterbox is centred to the
-    /// nearest pixel, halves to the right and below. Fails when a side of the input is zero, or a side that is wanted is
-    /// not within 1 to [`MAX_SIDE`](super::MAX_SIDE).
+    /// nearest pixel, halves to the right and below. Fails when a side of the input is not within 1 to
+    /// [`MAX_INPUT_SIDE`](super::MAX_INPUT_SIDE), or a side that is wanted not within 1 to
+    /// [`MAX_SIDE`](super::MAX_SIDE).
     pub fn new(fit: Fit, input: (u32, u32), wanted: (u32, u32)) -> Result<Self, DspError> {
-        side("the width of a picture in pixels", input.0, u32::MAX)?;
-        side("the height of a picture in pixels", input.1, u32::MAX)?;
+        side("the width of a picture to resize in pixels", input.0, MAX_INPUT_SIDE)?;
+        side("the height of a picture to resize in pixels", input.1, MAX_INPUT_SIDE)?;
         side("the width of a resized picture in pixels", wanted.0, MAX_SIDE)?;
         side("the height of a resized picture in pixels", wanted.1, MAX_SIDE)?;
         let (width, height) = (f64::from(input.0), f64::from(input.1));
@@ -125,17 +126,17 @@ impl Placement {
     }
 }
 
-/// The middle `width × height` pixels of a picture of size `input` (width, height); where it is odd, one pixel nearer to
-/// the upper left. Fails when that is empty or larger than the picture.
+/// The middle `width × height` pixels of a picture of size `input` (width, height); where it is odd, one pixel nearer
+/// to the upper left. Fails when that is empty or larger than the picture.
 pub fn centred(input: (u32, u32), width: u32, height: u32) -> Result<Area, DspError> {
     side("the width of a crop in pixels (at most the picture's)", width, input.0)?;
     side("the height of a crop in pixels (at most the picture's)", height, input.1)?;
     Ok(Area { x: (input.0 - width) / 2, y: (input.1 - height) / 2, width, height })
 }
 
-/// The part of a picture of size `input` (width, height) between shares of its sides: `[left, top, right, bottom]` from 0
-/// to 1, each rounded to the nearest pixel; at least one pixel. Fails when a share is not within 0 to 1 or the edges are
-/// not in order.
+/// The part of a picture of size `input` (width, height) between shares of its sides: `[left, top, right, bottom]` from
+/// 0 to 1, each rounded to the nearest pixel; at least one pixel. Fails when a share is not within 0 to 1 or the edges
+/// are not in order.
 pub fn shares(input: (u32, u32), [left, top, right, bottom]: [f64; 4]) -> Result<Area, DspError> {
     let span = |what: &'static str, start: f64, end: f64, length: u32| {
         side("the side of a picture in pixels", length, u32::MAX)?;
@@ -204,9 +205,13 @@ mod tests {
 
     #[test]
     fn bad_input() {
-        for (input, wanted, found) in
-            [((0, 1), (1, 1), 0), ((1, 0), (1, 1), 0), ((1, 1), (0, 1), 0), ((1, 1), (1, MAX_SIDE + 1), MAX_SIDE + 1)]
-        {
+        for (input, wanted, found) in [
+            ((0, 1), (1, 1), 0),
+            ((1, 0), (1, 1), 0),
+            ((1, MAX_INPUT_SIDE + 1), (1, 1), MAX_INPUT_SIDE + 1),
+            ((1, 1), (0, 1), 0),
+            ((1, 1), (1, MAX_SIDE + 1), MAX_SIDE + 1),
+        ] {
             let error = Placement::new(Fit::Stretch, input, wanted).unwrap_err();
             assert!(matches!(error, DspError::OutOfRange { found: f, .. } if f == u64::from(found)), "{error}");
         }

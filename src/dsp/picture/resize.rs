@@ -3,11 +3,14 @@
 use super::weights::{HALF, Weights, to_sample};
 use super::{Filter, PixelView, Placement};
 use crate::dsp::DspError;
+use crate::dsp::error::in_range;
 
 /// Rows that go through the horizontal pass together: each weight is read once for all of them.
 const ROWS: usize = 4;
 /// Bytes that the vertical pass sums at a time; lines are padded to a multiple.
 const BLOCK: usize = 64;
+/// The most bytes of lines between the passes. Only a reduction of thousands to one over a wide line comes near.
+const MAX_RING: usize = 1 << 30;
 
 /// Resizes pictures of one size to another with the bits that Pillow gives.
 ///
@@ -19,6 +22,8 @@ const BLOCK: usize = 64;
 pub struct Resizer {
     placement: Placement,
     channels: usize,
+    /// Whether colours are weighted by their alpha: not in a picture that stays as it is, so that it loses nothing.
+    weighted: bool,
     /// `None` where the columns stay as they are.
     across: Option<Weights>,
     /// `None` where the rows stay as they are.
@@ -30,8 +35,8 @@ pub struct Resizer {
     ring_lines: usize,
     /// Bytes of a padded line.
     stride: usize,
-    /// Source rows that had to be copied: the last one, and those with alpha.
-    copies: Vec<u8>,
+    /// Four source rows of colour, pixel by pixel beside each other.
+    woven: Vec<u8>,
     /// A line of the target after both passes, padded.
     line: Vec<u8>,
     /// A line of the output: ground, with the target's line in it while that is given away.
@@ -41,9 +46,11 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's bytes.
+    /// A resizer of pictures of `channels` bytes a pixel; `ground` is the colour around a letterbox, as a pixel's
+    /// bytes.
     ///
-    /// Fails when the channels are not 1, 3 or 4, or the ground has not as many bytes.
+    /// Fails when the channels are not 1, 3 or 4, the ground has not as many bytes, or the lines between the passes would
+    /// take over 1 GiB.
     pub fn new(placement: Placement, filter: Filter, channels: usize, ground: &[u8]) -> Result<Self, DspError> {
         if !matches!(channels, 1 | 3 | 4) {
             let expected = "1 (gray), 3 (RGB) or 4 (RGBA)";
@@ -63,16 +70,20 @@ impl Resizer {
         let down = axis(top, bottom, placement.input().1, target.height);
         let stride = (target.width as usize * channels).next_multiple_of(BLOCK);
         let ring_lines = (down.as_ref().map_or(1, Weights::longest) + ROWS - 1).next_multiple_of(ROWS);
+        in_range("the bytes of the lines that a resize holds", ring_lines.saturating_mul(stride), 1, MAX_RING)?;
+        let woven = if across.is_some() && channels > 1 { 4 * ROWS * placement.input().0 as usize } else { 0 };
+        let same = (target.width, target.height) == placement.input() && across.is_none() && down.is_none();
         Ok(Resizer {
             placement,
             channels,
+            weighted: channels == 4 && !same,
             across,
             down,
             corner: (left as usize, top as usize),
             ring: vec![0; ring_lines * stride],
             ring_lines,
             stride,
-            copies: Vec::new(),
+            woven: vec![0; woven],
             line: vec![0; stride],
             whole: ground.repeat(placement.output().0 as usize),
             ground: ground.repeat(target.width as usize),
@@ -165,44 +176,30 @@ impl Resizer {
         let channels = self.channels;
         let top = self.down.as_ref().map_or(self.corner.1, |down| down.of(0).0) + ready;
         let count = ROWS.min(last - ready);
-        let row_bytes = view.width() * channels;
-        // Reading a pixel of three bytes takes a fourth one with it.
-        let copy = channels == 4 || (channels == 3 && top + count == view.height());
-        if copy {
-            self.copies.resize(ROWS * (row_bytes + 1), 0);
-            for (copy, y) in self.copies.chunks_exact_mut(row_bytes + 1).zip(top..top + count) {
-                copy[..row_bytes].copy_from_slice(view.row(y));
-                if channels == 4 {
-                    multiply_alpha(&mut copy[..row_bytes]);
-                }
-            }
-        }
-        let copies = &self.copies;
-        let source = |at: usize| {
-            let at = at.min(count - 1);
-            if copy { &copies[at * (row_bytes + 1)..][..row_bytes + 1] } else { view.row_and_beyond(top + at) }
-        };
-        let sources: [&[u8]; ROWS] = std::array::from_fn(source);
+        // Where there are fewer rows, the last one stands for those missing.
+        let rows: [&[u8]; ROWS] = std::array::from_fn(|at| view.row(top + at.min(count - 1)));
         let lines = &mut self.ring[ready % self.ring_lines * self.stride..][..ROWS * self.stride];
         let (stride, left) = (self.stride, self.corner.0 * channels);
         match &self.across {
             None => {
                 let bytes = self.placement.target().width as usize * channels;
-                for (line, source) in lines.chunks_exact_mut(stride).zip(sources) {
-                    line[..bytes].copy_from_slice(&source[left..left + bytes]);
+                for (line, row) in lines.chunks_exact_mut(stride).zip(rows) {
+                    line[..bytes].copy_from_slice(&row[left..left + bytes]);
+                    if self.weighted {
+                        multiply_alpha(&mut line[..bytes]);
+                    }
                 }
             }
-            Some(across) => pulp::Arch::new().dispatch(|| match channels {
-                1 => weigh_gray(sources, across, lines, stride),
-                3 => weigh_colour::<3>(sources, across, lines, stride),
-                _ => weigh_colour::<4>(sources, across, lines, stride),
-            }),
+            Some(weights) => {
+                let woven = &mut self.woven;
+                pulp::Arch::new().dispatch(Across { rows, woven, weights, channels, lines, stride });
+            }
         }
     }
 
     /// Makes target line `y` of the lines of the first pass.
     fn second_pass(&mut self, y: usize) {
-        let (first, end) = self.span(y);
+        let (first, _) = self.span(y);
         match &self.down {
             None => {
                 let line = first % self.ring_lines * self.stride;
@@ -211,48 +208,106 @@ impl Resizer {
             Some(down) => {
                 let weights = down.of(y).1;
                 let (ring, lines, stride) = (&self.ring, self.ring_lines, self.stride);
-                let out = &mut self.line;
-                debug_assert_eq!(end - first, weights.len());
-                pulp::Arch::new().dispatch(|| weigh_lines(ring, lines, stride, first, weights, out));
+                pulp::Arch::new().dispatch(Down { ring, lines, stride, first, weights, out: &mut self.line });
             }
         }
-        if self.channels == 4 {
+        if self.weighted {
             divide_alpha(&mut self.line);
         }
     }
 }
 
-/// The horizontal pass of four rows of pixels of `C` bytes. Each source must reach one byte beyond the pixels used
-/// where `C` is 3.
-#[inline(always)]
-fn weigh_colour<const C: usize>(sources: [&[u8]; ROWS], weights: &Weights, lines: &mut [u8], stride: usize) {
-    for x in 0..weights.len() {
-        let (first, weights) = weights.of(x);
-        let spans = sources.map(|source| &source[first * C..(first + weights.len()) * C + (4 - C)]);
-        let mut sums = [[HALF; 4]; ROWS];
-        for (at, &weight) in weights.iter().enumerate() {
-            for (sums, span) in sums.iter_mut().zip(spans) {
-                let pixel = &span[at * C..at * C + 4];
-                for (sum, &sample) in sums.iter_mut().zip(pixel) {
-                    *sum += weight * i32::from(sample);
-                }
+/// The horizontal pass of four rows, compiled for the widest vectors that the machine has.
+struct Across<'a> {
+    rows: [&'a [u8]; ROWS],
+    woven: &'a mut [u8],
+    weights: &'a Weights,
+    channels: usize,
+    lines: &'a mut [u8],
+    stride: usize,
+}
+
+impl pulp::NullaryFnOnce for Across<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.channels {
+            1 => weigh_gray(self.rows, self.weights, self.lines, self.stride),
+            3 => {
+                weave::<3>(self.rows, self.woven);
+                weigh_woven::<3>(self.woven, self.weights, self.lines, self.stride);
+            }
+            _ => {
+                weave::<4>(self.rows, self.woven);
+                multiply_alpha(self.woven);
+                weigh_woven::<4>(self.woven, self.weights, self.lines, self.stride);
             }
         }
-        for (line, sums) in lines.chunks_exact_mut(stride).zip(sums) {
-            for (out, sum) in line[x * C..(x + 1) * C].iter_mut().zip(sums) {
-                *out = to_sample(sum);
+    }
+}
+
+/// The vertical pass of one line, compiled for the widest vectors that the machine has.
+struct Down<'a> {
+    ring: &'a [u8],
+    lines: usize,
+    stride: usize,
+    first: usize,
+    weights: &'a [i32],
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Down<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        weigh_lines(self.ring, self.lines, self.stride, self.first, self.weights, self.out);
+    }
+}
+
+/// Four rows of pixels of `C` bytes as one of four pixels of four bytes, so that a weight meets a whole vector. Where
+/// `C` is 3 the fourth byte is of no account.
+#[inline(always)]
+fn weave<const C: usize>(rows: [&[u8]; ROWS], woven: &mut [u8]) {
+    for (at, row) in rows.into_iter().enumerate() {
+        let lane = 4 * at..4 * at + 4;
+        for (out, pixel) in woven.chunks_exact_mut(4 * ROWS).zip(row.windows(4).step_by(C)) {
+            out[lane.clone()].copy_from_slice(pixel);
+        }
+        // The last pixel has no fourth byte behind it.
+        if let (Some(out), Some(pixel)) = (woven.last_chunk_mut::<{ 4 * ROWS }>(), row.last_chunk::<C>()) {
+            out[4 * at..4 * at + C].copy_from_slice(pixel);
+        }
+    }
+}
+
+/// The horizontal pass of four woven rows, back to lines of pixels of `C` bytes.
+#[inline(always)]
+fn weigh_woven<const C: usize>(woven: &[u8], weights: &Weights, lines: &mut [u8], stride: usize) {
+    for x in 0..weights.len() {
+        let (first, weights) = weights.of(x);
+        let mut sums = [HALF; 4 * ROWS];
+        let pixels = woven[first * 4 * ROWS..].chunks_exact(4 * ROWS);
+        for (&weight, pixels) in weights.iter().zip(pixels) {
+            for (sum, &sample) in sums.iter_mut().zip(pixels) {
+                *sum += weight * i32::from(sample);
             }
+        }
+        let samples = sums.map(to_sample);
+        for (line, samples) in lines.chunks_exact_mut(stride).zip(samples.chunks_exact(4)) {
+            line[x * C..(x + 1) * C].copy_from_slice(&samples[..C]);
         }
     }
 }
 
 /// The horizontal pass of four rows of bytes.
 #[inline(always)]
-fn weigh_gray(sources: [&[u8]; ROWS], weights: &Weights, lines: &mut [u8], stride: usize) {
-    for (line, source) in lines.chunks_exact_mut(stride).zip(sources) {
+fn weigh_gray(rows: [&[u8]; ROWS], weights: &Weights, lines: &mut [u8], stride: usize) {
+    for (line, row) in lines.chunks_exact_mut(stride).zip(rows) {
         for (x, out) in line[..weights.len()].iter_mut().enumerate() {
             let (first, weights) = weights.of(x);
-            let span = &source[first..first + weights.len()];
+            let span = &row[first..first + weights.len()];
             let sum: i32 = span.iter().zip(weights).map(|(&sample, &weight)| weight * i32::from(sample)).sum();
             *out = to_sample(HALF + sum);
         }
@@ -278,6 +333,7 @@ fn weigh_lines(ring: &[u8], lines: usize, stride: usize, first: usize, weights: 
 }
 
 /// Colours times alpha, rounded to nearest, as Pillow's mode `RGBa`.
+#[inline(always)]
 fn multiply_alpha(row: &mut [u8]) {
     for pixel in row.chunks_exact_mut(4) {
         let alpha = u32::from(pixel[3]);

@@ -19,41 +19,52 @@ pub enum Quarters {
     Left,
 }
 
-/// Turns a picture by quarters: packed pixels in place of what `out` held. Returns width and height of the result, and
-/// the map from its pixel coordinates to the input's.
-pub fn quarter_turn(view: &PixelView<'_>, turn: Quarters, out: &mut Vec<u8>) -> ((usize, usize), [[f64; 3]; 2]) {
+/// A picture that was turned: its size, and where its pixels come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turned {
+    /// Pixels in a row of the result.
+    pub width: usize,
+    /// Rows of the result.
+    pub height: usize,
+    /// The map from the result's pixel coordinates to the input's, as two rows.
+    pub output_to_input: [[f64; 3]; 2],
+}
+
+/// Turns a picture by quarters: packed pixels in place of what `out` held.
+pub fn quarter_turn(view: &PixelView<'_>, turn: Quarters, out: &mut Vec<u8>) -> Turned {
     let (width, height) = (view.width(), view.height());
     let (across, down) = (width as f64, height as f64);
     out.clear();
     out.reserve(width * height * view.channels());
+    let turned = |width, height, output_to_input| Turned { width, height, output_to_input };
     match turn {
         Quarters::Right => {
             for y in 0..width {
                 (0..height).for_each(|x| out.extend_from_slice(view.pixel(y, height - 1 - x)));
             }
-            ((height, width), [[0.0, 1.0, 0.0], [-1.0, 0.0, down]])
+            turned(height, width, [[0.0, 1.0, 0.0], [-1.0, 0.0, down]])
         }
         Quarters::Half => {
             for y in (0..height).rev() {
                 (0..width).rev().for_each(|x| out.extend_from_slice(view.pixel(x, y)));
             }
-            ((width, height), [[-1.0, 0.0, across], [0.0, -1.0, down]])
+            turned(width, height, [[-1.0, 0.0, across], [0.0, -1.0, down]])
         }
         Quarters::Left => {
             for y in 0..width {
                 (0..height).for_each(|x| out.extend_from_slice(view.pixel(width - 1 - y, x)));
             }
-            ((height, width), [[0.0, -1.0, across], [1.0, 0.0, 0.0]])
+            turned(height, width, [[0.0, -1.0, across], [1.0, 0.0, 0.0]])
         }
     }
 }
 
 /// Turns a picture about its centre by `degrees` clockwise: packed pixels in place of what `out` held.
 ///
-/// With `expand` the result is as large as the turned picture needs, otherwise as large as the input, with the corners cut
-/// off. Each pixel is interpolated between the four that surround its place in the input (bilinear; at the edge the
+/// With `expand` the result is as large as the turned picture needs, otherwise as large as the input, with the corners
+/// cut off. Each pixel is interpolated between the four that surround its place in the input (bilinear; at the edge the
 /// picture goes on as it ends), and is `ground`, a pixel's bytes, where that lies outside. Alpha is interpolated like a
-/// colour. Returns width and height of the result, and the map from its pixel coordinates to the input's.
+/// colour.
 ///
 /// Fails when the angle is not finite, the ground has not the bytes of a pixel, or the result would have a side over
 /// [`MAX_SIDE`](super::MAX_SIDE).
@@ -63,7 +74,7 @@ pub fn rotate(
     expand: bool,
     ground: &[u8],
     out: &mut Vec<u8>,
-) -> Result<((usize, usize), [[f64; 3]; 2]), DspError> {
+) -> Result<Turned, DspError> {
     if !degrees.is_finite() {
         let (what, expected) = ("the angle of a rotation in degrees", "a finite number");
         return Err(DspError::BadValue { what, expected, found: degrees });
@@ -100,7 +111,7 @@ pub fn rotate(
             if inside { interpolate(view, place, out) } else { out.extend_from_slice(ground) }
         }
     }
-    Ok(((width, height), map))
+    Ok(Turned { width, height, output_to_input: map })
 }
 
 /// Appends the pixel between the four around (x, y), which lies inside.
@@ -137,8 +148,9 @@ mod tests {
             (Quarters::Left, (2, 3), [3, 6, 2, 5, 1, 4], (2.5, 0.5)),
         ] {
             let mut out = vec![9];
-            let (found, [[a, b, c], [d, e, f]]) = quarter_turn(&view, turn, &mut out);
-            assert_eq!((found, &out[..]), (size, &expected[..]), "{turn:?}");
+            let found = quarter_turn(&view, turn, &mut out);
+            let [[a, b, c], [d, e, f]] = found.output_to_input;
+            assert_eq!((found.width, found.height, &out[..]), (size.0, size.1, &expected[..]), "{turn:?}");
             // Where the first pixel of the result comes from.
             assert_eq!((a * 0.5 + b * 0.5 + c, d * 0.5 + e * 0.5 + f), from, "{turn:?}");
         }
@@ -152,11 +164,12 @@ mod tests {
             [(90.0, Quarters::Right), (-180.0, Quarters::Half), (270.0, Quarters::Left), (-90.0, Quarters::Left)]
         {
             let (mut exact, mut turned) = (Vec::new(), Vec::new());
-            let (size, map) = quarter_turn(&view, turn, &mut exact);
-            let (found, found_map) = rotate(&view, degrees, true, &[0; 3], &mut turned).unwrap();
-            assert_eq!((found, &turned), (size, &exact), "{degrees}");
-            let off = map.as_flattened().iter().zip(found_map.as_flattened()).map(|(a, b)| (a - b).abs());
-            assert!(off.fold(0.0, f64::max) < 1e-9, "{map:?} {found_map:?}");
+            let quarter = quarter_turn(&view, turn, &mut exact);
+            let found = rotate(&view, degrees, true, &[0; 3], &mut turned).unwrap();
+            assert_eq!((found.width, found.height, &turned), (quarter.width, quarter.height, &exact), "{degrees}");
+            let (map, found) = (quarter.output_to_input, found.output_to_input);
+            let off = map.as_flattened().iter().zip(found.as_flattened()).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f64::max) < 1e-9, "{map:?} {found:?}");
         }
     }
 
@@ -166,17 +179,18 @@ mod tests {
         let view = PixelView::packed(&bytes, 3, 3, 1).unwrap();
         let mut out = Vec::new();
         // The diagonal of 3 × 3 is 4.24 long.
-        let (size, map) = rotate(&view, 45.0, true, &[7], &mut out).unwrap();
-        assert_eq!(size, (5, 5));
+        let found = rotate(&view, 45.0, true, &[7], &mut out).unwrap();
+        assert_eq!((found.width, found.height), (5, 5));
+        let map = found.output_to_input;
         assert_eq!((out[0], out[4], out[12], out[20], out[24]), (7, 7, 200, 7, 7));
         // The centre stays the centre.
         assert!((map[0][0] * 2.5 + map[0][1] * 2.5 + map[0][2] - 1.5).abs() < 1e-12);
         let bytes = [200u8; 25];
         let view = PixelView::packed(&bytes, 5, 5, 1).unwrap();
-        let (size, _) = rotate(&view, 45.0, false, &[7], &mut out).unwrap();
+        let found = rotate(&view, 45.0, false, &[7], &mut out).unwrap();
         let corners = [0, 4, 20, 24];
         let expected: Vec<u8> = (0..25).map(|at| if corners.contains(&at) { 7 } else { 200 }).collect();
-        assert_eq!((size, out), ((5, 5), expected));
+        assert_eq!((found.width, found.height, out), (5, 5, expected));
     }
 
     #[test]

@@ -73,8 +73,9 @@ pub struct TensorFiller {
 impl TensorFiller {
     /// A filler from pictures of `source_channels` bytes a pixel (1, 3 or 4; alpha is left out).
     ///
-    /// Fails when the tensor is to have other than 1 or 3 channels, or 1 from a colour picture (make it gray first); when
-    /// a number is not finite or a divisor is zero; and when `mean` or `std` has another length than 1 or the channels'.
+    /// Fails when the tensor is to have other than 1 or 3 channels, or 1 from a colour picture (make it gray first);
+    /// when a number is not finite or a divisor is zero; and when `mean` or `std` has another length than 1 or the
+    /// channels'.
     pub fn new(config: &TensorConfig, source_channels: usize) -> Result<Self, DspError> {
         if !matches!(source_channels, 1 | 3 | 4) {
             let (what, expected) = ("the channels of a picture", "1 (gray), 3 (RGB) or 4 (RGBA)");
@@ -124,8 +125,8 @@ impl TensorFiller {
         }
     }
 
-    /// Writes a picture to `out`, which has as many numbers as its [`shape`](Self::shape) says. A batch is the tensors of
-    /// its pictures one after the other.
+    /// Writes a picture to `out`, which has as many numbers as its [`shape`](Self::shape) says. A batch is the tensors
+    /// of its pictures one after the other.
     ///
     /// Fails when `out` has another length or the picture other channels.
     pub fn fill(&self, view: &PixelView<'_>, out: &mut [f32]) -> Result<(), DspError> {
@@ -137,7 +138,8 @@ impl TensorFiller {
     }
 
     /// Resizes a picture straight into `out`: each line goes from the filter to the tensor, and no picture of the new
-    /// size is made. The numbers are those of [`Resizer::run`] and [`fill`](Self::fill) one after the other, to the bit.
+    /// size is made. The numbers are those of [`Resizer::run`] and [`fill`](Self::fill) one after the other, to the
+    /// bit.
     ///
     /// Fails when `out` has not the length of the tensor of the resizer's output, or the picture is not one for the
     /// resizer.

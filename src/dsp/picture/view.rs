@@ -63,14 +63,6 @@ impl<'a> PixelView<'a> {
         &self.bytes[y * self.stride..][..self.width * self.channels]
     }
 
-    /// Row `y` with all bytes after it.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub(super) fn row_and_beyond(&self, y: usize) -> &'a [u8] {
-        &self.bytes[y * self.stride..]
-    }
-
     /// The rows from the top.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let view = *self;

@@ -81,6 +81,15 @@ fn transparent_pixels_lend_no_colour() {
 }
 
 #[test]
+fn a_picture_of_the_right_size_stays_as_it_is() {
+    for channels in [1, 3, 4] {
+        let bytes = picture(40, 30, channels);
+        let view = PixelView::packed(&bytes, 40, 30, channels).unwrap();
+        assert!(stretch(&view, (40, 30), Filter::Lanczos) == bytes, "{channels} channels");
+    }
+}
+
+#[test]
 fn rows_with_a_stride_are_the_same_picture() {
     for channels in [1, 3, 4] {
         let bytes = picture(40, 30, channels);
@@ -108,6 +117,8 @@ fn bad_input() {
         let error = Resizer::new(placement, Filter::Box, channels, &vec![0; ground]).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+    let tall = Placement::new(Fit::Stretch, (1, 1 << 20), (1 << 15, 1)).unwrap();
+    assert!(matches!(Resizer::new(tall, Filter::Box, 3, &[0; 3]), Err(DspError::OutOfRange { max: 0x4000_0000, .. })));
     let mut resizer = Resizer::new(placement, Filter::Box, 3, &[0; 3]).unwrap();
     let bytes = [0u8; 48];
     for (width, height, channels, message) in [

@@ -43,7 +43,7 @@
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
-//! | 0 | [`units`] | time, durations, rates; the clock |
+//! | 0 | [`units`], [`files`] | time, durations, rates, the clock; files that are replaced whole or not at all |
 //! | 1 | [`tensor`], [`config`] | tensors and shapes; YAML with spans, faults |
 //! | 2 | [`media`], [`dsp`], [`onnx`] | packets and formats; signal functions; the ONNX file format |
 //! | 3 | [`codec`], [`engine`], [`stage`] | sound and subtitle files; graphs that run and train; what a stage is |
@@ -90,6 +90,7 @@ pub mod codec;
 pub mod config;
 pub mod dsp;
 pub mod engine;
+pub mod files;
 pub mod inference;
 pub mod media;
 pub mod onnx;

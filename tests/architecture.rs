@@ -13,7 +13,7 @@ use paths::NamedPath;
 /// The modules, floor by floor. A module names only modules of floors below its own. Two modules of one floor don't
 /// name each other, but `stages` and its folders do: it holds their registries.
 const FLOORS: &[&[&str]] = &[
-    /* 0 */ &["units"],
+    /* 0 */ &["units", "files"],
     /* 1 */ &["tensor", "config"],
     /* 2 */ &["media", "dsp", "onnx"],
     /* 3 */ &["codec", "engine", "stage"],

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "an allocator; it hands everything on to the system's")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percept::engine::optimizers::{Adam, Sgd};
@@ -21,6 +22,9 @@ const MOST_FLAGS: usize = 8192;
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in use.
 static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// One test at a time: all count in one place.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Notes an allocation, unless it is one of the two that `gemm` makes in a call: a packing buffer, aligned to lines of the
 /// cache, and a table of flags: zeroed bytes, one for each few rows of a block,
@@ -75,6 +79,36 @@ fn tokens(shape: &[usize]) -> Tensor {
     Tensor::new(shape.to_vec(), (0..count as i64).map(|i| i * 7 % 12).collect::<Vec<i64>>()).unwrap()
 }
 
+/// The bound of the plan cache counts what a plan takes: its values, and what its operators keep for themselves.
+#[test]
+fn the_bytes_of_plans_are_those_that_they_take() {
+    let _alone = ALONE.lock();
+    let recurrent =
+        |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 64, lengths: false };
+    let tdnn = Tdnn { features: 8, classes: 3, channels: 32, dilations: vec![1, 2], lengths: true };
+    let works: Vec<(&str, Box<dyn Architecture>, Tensor)> = vec![
+        ("lenet5", Box::new(Lenet5::default()), numbers(&[64, 1, 28, 28])),
+        ("lstm", Box::new(recurrent(Cell::Lstm)), tokens(&[16, 99])),
+        ("gru", Box::new(recurrent(Cell::Gru)), tokens(&[16, 99])),
+        ("elman", Box::new(recurrent(Cell::Elman)), tokens(&[16, 99])),
+        ("tdnn", Box::new(tdnn), numbers(&[16, 8, 200])),
+    ];
+    for (name, architecture, x) in works {
+        let options = TrainingOptions::new(Loss::cross_entropy(), Optimizer::Sgd(Sgd::default()));
+        let mut training = Training::new(&architecture.build(1).unwrap(), options).unwrap();
+        let rows = x.shape()[0];
+        let (target, lengths) = (Tensor::from_vec(vec![1i64; rows]), Tensor::from_vec(vec![150i32; rows]));
+        let inputs = [("x", &x), ("target", &target), ("lengths", &lengths)];
+        let inputs = if name == "tdnn" { &inputs[..] } else { &inputs[..2] };
+        let before = USED.load(Ordering::Relaxed);
+        training.step(inputs).unwrap();
+        let taken = USED.load(Ordering::Relaxed).wrapping_sub(before);
+        let said = training.network().plan_bytes();
+        let rest = taken.abs_diff(said);
+        assert!(rest < taken / 8 + (64 << 10), "{name}: {said} bytes said, {taken} taken");
+    }
+}
+
 /// Two layers with normalization and dropout between them.
 fn normalised(inputs: usize, hidden: usize) -> Model {
     let mut graph = Graph::new("normalised");
@@ -101,9 +135,12 @@ fn normalised(inputs: usize, hidden: usize) -> Model {
 
 #[test]
 fn a_training_step_takes_no_memory_after_the_first_of_its_shape() {
-    let recurrent = |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 16 };
-    let tagger = RecurrentTagger { vocabulary: 12, classes: 12, cell: Cell::Lstm, embedding: 5, hidden: 16 };
-    let tdnn = Tdnn { features: 8, classes: 3, channels: 16, dilations: vec![1, 2] };
+    let _alone = ALONE.lock();
+    let recurrent =
+        |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 16, lengths: false };
+    let tagger =
+        RecurrentTagger { vocabulary: 12, classes: 12, cell: Cell::Lstm, embedding: 5, hidden: 16, lengths: false };
+    let tdnn = Tdnn { features: 8, classes: 3, channels: 16, dilations: vec![1, 2], lengths: false };
     let works: Vec<(&str, Box<dyn Architecture>, Tensor, Tensor)> = vec![
         (
             "mlp",

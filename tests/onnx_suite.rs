@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use percept::engine::ops::OPS;
-use percept::engine::{EngineError, Network, OpError};
+use percept::engine::{EngineError, Network, OpError, infer_shapes};
 use percept::onnx::{Model, OnnxError, decode_tensor};
 use percept::tensor::{DType, Tensor, TensorData};
 
@@ -100,6 +100,33 @@ fn the_light_networks_agree() {
             }
         };
         print(&format!("{:<22} {outcome}\n", test.name));
+    }
+    assert_eq!(count, 9);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What tests/reference/shapes.py found by ONNX's own shape inference, where the files say nothing themselves.
+#[test]
+fn the_shapes_of_the_light_networks_are_inferred() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine/shapes.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let suite = Suite::open();
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for test in suite.tests.iter().filter(|test| test.name.starts_with("light_")) {
+        count += 1;
+        let mut model = Model::decode(suite.model(test), None).unwrap();
+        model.graph.value_info.clear();
+        let found = infer_shapes(&model).unwrap_or_else(|error| panic!("{}: {error}", test.name));
+        let case = cases.iter().find(|case| case["name"] == test.name.as_str()).expect("the script knows it");
+        for (name, expected) in case["values"].as_object().unwrap() {
+            // What ONNX leaves open may be known here.
+            let expected = expected.as_str().unwrap();
+            let known = found.get(name).map(|known| format!("{} {}", known.dtype, known.shape));
+            if !expected.contains(['?', '…']) && known.as_deref() != Some(expected) {
+                failures.push(format!("{}: `{name}`: expected {expected}, found {known:?}", test.name));
+            }
+        }
     }
     assert_eq!(count, 9);
     assert!(failures.is_empty(), "{}", failures.join("\n"));

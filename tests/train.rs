@@ -5,6 +5,8 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use common::{percept, records, root, run};
 use percept::engine::Network;
@@ -90,6 +92,86 @@ fn a_training_is_resumed_where_it_was() {
     }
 }
 
+/// Killed in the middle of epochs, and of what it writes, a training that is resumed ends in the same bits.
+#[test]
+fn a_training_that_is_killed_is_resumed_to_the_same_bits() {
+    let (straight, killed) = (xor(), xor());
+    let epochs = ["--set", "epochs=60", "--set", "batch=1", "-q"];
+    let (code, _, stderr) = run(percept().arg("train").arg(straight.path()).args(epochs));
+    assert_eq!(code, 0, "{stderr}");
+    let log = killed.path().join("trained/log.jsonl");
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let mut kills = 0;
+    for (round, goal) in [5, 17, 30, 44].into_iter().enumerate() {
+        let mut child = percept().arg("train").arg(killed.path()).args(epochs).arg("--resume").spawn().unwrap();
+        let alive = |child: &mut Child| child.try_wait().unwrap().is_none();
+        while lines() < goal && alive(&mut child) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // Each time at another place of an epoch.
+        std::thread::sleep(Duration::from_micros(300 * round as u64));
+        kills += usize::from(alive(&mut child));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "it was never caught at work");
+    let (code, _, stderr) = run(percept().arg("train").arg(killed.path()).args(epochs).arg("--resume"));
+    assert_eq!(code, 0, "{stderr}");
+    let file = |folder: &Path, name: &str| fs::read(folder.join("trained").join(name)).unwrap();
+    for name in ["model.onnx", "log.jsonl", "checkpoint.safetensors", "curve.svg"] {
+        assert_eq!(file(straight.path(), name), file(killed.path(), name), "{name}");
+    }
+    let names = fs::read_dir(killed.path().join("trained")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".part")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Where a checkpoint cannot be written any more, the training ends, says what to do, and the one before is whole.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_does_not_fit_leaves_the_one_before() {
+    let folder = xor();
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(["--set", "epochs=20", "-q"]));
+    assert_eq!(code, 0, "{stderr}");
+    let trained = folder.path().join("trained");
+    let before = fs::read(trained.join("checkpoint.safetensors")).unwrap();
+    // Files may have a block of 512 bytes: a checkpoint has more, the log does not get that far.
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("trap '' XFSZ; ulimit -f 1; exec \"$@\"").arg("sh").arg(env!("CARGO_BIN_EXE_percept"));
+    shell.arg("train").arg(folder.path()).args(["--set", "epochs=40", "-q"]).env("NO_COLOR", "1");
+    let (code, _, stderr) = run(&mut shell);
+    assert_eq!(code, 1, "{stderr}");
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("checkpoint.safetensors") && said.contains("make room"), "{stderr}");
+    assert_eq!(fs::read(trained.join("checkpoint.safetensors")).unwrap(), before);
+    let resume = ["--set", "epochs=40", "--resume"];
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(resume));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("epoch 21 of 40") && !stderr.contains("epoch 20 of 40"), "{stderr}");
+}
+
+/// A learning rate that is far too high ends the training with an error; the best epoch is kept, and gone on from.
+#[test]
+fn a_training_that_diverges_keeps_its_best_epoch() {
+    let folder = xor();
+    let line = "model={perceptron: {inputs: 2, outputs: 1}}";
+    let data = "data.train={csv: {path: xor.csv, target: class, target_type: number}}";
+    let rate = |rate: &str| format!("optimizer={{kind: sgd, learning_rate: {rate}}}");
+    let common = ["--set", line, "--set", data, "--set", "loss=squared", "--set"];
+    let train = |more: &[&str]| run(percept().arg("train").arg(folder.path()).args(common).args(more));
+    let (code, _, stderr) = train(&[&rate("0.01"), "--set", "epochs=10"]);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = train(&[&rate("100"), "--set", "epochs=100", "--resume"]);
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(code, 1, "{stderr}");
+    for part in ["the training diverged in epoch", "is not finite", "epoch 10, the best one, is kept in"] {
+        assert!(said.contains(part), "{part}: {stderr}");
+    }
+    let (code, _, stderr) = train(&[&rate("0.01"), "--set", "epochs=12", "--resume"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("epoch 11 of 12  loss 0.") && !stderr.contains("epoch 10 of 12"), "{stderr}");
+}
+
 #[test]
 fn a_file_is_fine_tuned_with_frozen_weights() {
     let folder = xor();
@@ -145,6 +227,14 @@ fn missing_data_come_with_the_way_to_get_them() {
     // Long lines are wrapped.
     let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("/nowhere/a") && said.contains("apt-get install dataset-fashion-mnist"), "{stderr}");
+    // So does one whose recordings are made by a script.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["recipe.yaml", "phrases.csv"] {
+        fs::copy(root().join("models/spoken-phrases").join(name), folder.path().join(name)).unwrap();
+    }
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).arg("--check"));
+    let said = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(code == 1 && said.contains("wav/01.wav") && said.contains("phrases.sh"), "{stderr}");
 }
 
 /// The library that `percept setup` fetched.
@@ -164,7 +254,8 @@ fn fetched() -> Option<std::path::PathBuf> {
 fn saved_models_give_the_same_on_onnx_runtime() {
     use percept::inference::ort::{OrtConfig, initialize};
     use percept::inference::{SessionOptions, Value};
-    use percept::zoo::{Architecture, Cell, Lenet5, Mlp, RecurrentClassifier, RecurrentTagger, Tdnn};
+    use percept::zoo::{Architecture, Cell, Lenet5, LogisticRegression, Mlp, RecurrentClassifier, RecurrentTagger};
+    use percept::zoo::{Resnet, Stem, Tdnn, Unet};
 
     if !common::models_are_here() {
         return;
@@ -180,7 +271,8 @@ fn saved_models_give_the_same_on_onnx_runtime() {
         let count: usize = shape.iter().product();
         Tensor::new(shape.to_vec(), (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>()).unwrap()
     };
-    let classifier = |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 7 };
+    let classifier =
+        |cell| RecurrentClassifier { vocabulary: 12, classes: 3, cell, embedding: 5, hidden: 7, lengths: false };
     let models: Vec<(&str, Box<dyn Architecture>, Tensor, Tensor)> = vec![
         ("lenet5", Box::new(Lenet5::default()), numbers(&[2, 1, 28, 28]), Tensor::from_vec(vec![3i64, 9])),
         (
@@ -193,15 +285,40 @@ fn saved_models_give_the_same_on_onnx_runtime() {
         ("elman", Box::new(classifier(Cell::Elman)), tokens([2, 9]), Tensor::from_vec(vec![0i64, 2])),
         (
             "tagger",
-            Box::new(RecurrentTagger { vocabulary: 12, classes: 3, cell: Cell::Lstm, embedding: 5, hidden: 7 }),
+            Box::new(RecurrentTagger {
+                vocabulary: 12,
+                classes: 3,
+                cell: Cell::Lstm,
+                embedding: 5,
+                hidden: 7,
+                lengths: false,
+            }),
             tokens([2, 4]),
             Tensor::new(vec![2, 4], vec![0i64, 1, 2, 0, 1, 2, -100, 0]).unwrap(),
         ),
         (
             "tdnn",
-            Box::new(Tdnn { features: 6, classes: 3, channels: 8, dilations: vec![1, 2] }),
+            Box::new(Tdnn { features: 6, classes: 3, channels: 8, dilations: vec![1, 2], lengths: false }),
             numbers(&[2, 6, 20]),
             Tensor::from_vec(vec![0i64, 2]),
+        ),
+        (
+            "logistic_regression",
+            Box::new(LogisticRegression { inputs: 5, classes: 3 }),
+            numbers(&[3, 5]),
+            Tensor::from_vec(vec![0i64, 1, 2]),
+        ),
+        (
+            "resnet",
+            Box::new(Resnet { stem: Stem::Small, width: 6, blocks: vec![1, 1], ..Resnet::default() }),
+            numbers(&[4, 3, 9, 10]),
+            Tensor::from_vec(vec![0i64, 2, 1, 9]),
+        ),
+        (
+            "unet",
+            Box::new(Unet { classes: 3, depth: 2, width: 4, batch_norm: true, ..Unet::default() }),
+            numbers(&[2, 1, 8, 12]),
+            Tensor::new(vec![2, 8, 12], (0..192i64).map(|at| (at % 12 / 4 + at / 96) % 3).collect::<Vec<_>>()).unwrap(),
         ),
     ];
     for (name, architecture, x, target) in models {
@@ -226,5 +343,282 @@ fn saved_models_give_the_same_on_onnx_runtime() {
             }
         }
         assert!(losses[39] < losses[0] * 0.7, "{name}: {losses:?}");
+    }
+}
+
+/// So it is for every layer, on the file that its example makes.
+#[cfg(feature = "onnxruntime")]
+#[test]
+fn every_layer_gives_the_same_on_onnx_runtime() {
+    use percept::engine::{Builder, LAYERS};
+    use percept::inference::ort::{OrtConfig, initialize};
+    use percept::inference::{SessionOptions, Value};
+    use percept::tensor::DType;
+
+    if !common::models_are_here() {
+        return;
+    }
+    let runtime = initialize(&OrtConfig::new(fetched().expect("make test fetches it"))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for entry in LAYERS {
+        let mut graph = Builder::new("layer", 1);
+        let dtype = if entry.tokens.is_some() { DType::I64 } else { DType::F32 };
+        let sizes: Vec<_> = entry.sizes.iter().enumerate().map(|(at, size)| (at > 0).then_some(*size)).collect();
+        let x = graph.input("x", dtype, &sizes).unwrap();
+        let y = (entry.example)(&mut graph, &x).unwrap();
+        graph.output("y", &y).unwrap();
+        let mut network = Network::new(&graph.finish()).unwrap();
+        let path = folder.path().join("layer.onnx");
+        network.save(&path).unwrap();
+
+        let (shape, count) = (entry.sizes.to_vec(), entry.sizes.iter().product::<usize>());
+        let x = match entry.tokens {
+            Some(tokens) => Tensor::new(shape, (0..count as i64).map(|at| at * 7 % tokens).collect::<Vec<i64>>()),
+            None => Tensor::new(shape, (0..count).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<f32>>()),
+        };
+        let x = x.unwrap();
+        let ours = network.run(&[("x", &x)]).unwrap().remove(0);
+        let mut session = runtime.load(&path, &SessionOptions::default()).unwrap();
+        let theirs = session.run(&[("x", &Value::from(x.clone()))], &["y"]).unwrap().remove(0).into_tensor().unwrap();
+        assert_eq!(ours.shape(), theirs.shape(), "{entry:?}");
+        for (ours, theirs) in ours.as_slice::<f32>().unwrap().iter().zip(theirs.as_slice::<f32>().unwrap()) {
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{entry:?}: {ours} {theirs}");
+        }
+    }
+}
+
+/// A Rust program does all of it; the file that it writes loads.
+#[test]
+fn the_example_of_a_program_trains() {
+    let examples = Path::new(env!("CARGO_BIN_EXE_percept")).parent().unwrap().join("examples");
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Command::new(examples.join("train"));
+    let (code, stdout, stderr) = run(program.current_dir(root()).env("TMPDIR", folder.path()));
+    assert_eq!(code, 0, "{stderr}");
+    let accuracy: f64 = stdout.split(' ').next().unwrap().parse().unwrap();
+    assert!(accuracy > 90.0, "{stdout}");
+    assert_eq!(Network::load(folder.path().join("digits.onnx")).unwrap().outputs().collect::<Vec<_>>(), ["y"]);
+}
+
+/// Tones of two classes and mixed lengths, at 22.05 kHz on two channels, and a recipe that tells them apart.
+fn tones() -> tempfile::TempDir {
+    use percept::codec::{WavSampleFormat, WavWriter};
+    use percept::units::Rate;
+    let folder = tempfile::tempdir().unwrap();
+    for (class, hz) in [("low", 300.0f32), ("high", 1200.0)] {
+        fs::create_dir_all(folder.path().join("wav").join(class)).unwrap();
+        for number in 0..4u8 {
+            let path = folder.path().join("wav").join(class).join(format!("{number}.wav"));
+            let mut writer = WavWriter::create(&path, Rate::hz(22_050).unwrap(), 2, WavSampleFormat::S16).unwrap();
+            let hz = hz * (1.0 + 0.05 * f32::from(number));
+            let sample = |k: usize| (k as f32 / 22_050.0 * hz * std::f32::consts::TAU).sin() * 0.4;
+            let frames = 7000 + 500 * usize::from(number);
+            writer.write(&(0..frames).flat_map(|k| [sample(k), 0.5 * sample(k + 3)]).collect::<Vec<f32>>()).unwrap();
+            writer.finalize().unwrap();
+        }
+    }
+    let recipe = format!(
+        "percept_recipe: 1\nname: Two Tones\nsummary: High or low.\nlicence: MIT\ndata:\n  train: {{wav_folder: {{path: \
+         wav}}}}\n  test: {{wav_folder: {{path: wav}}}}\npreprocess:\n{TONE_STAGES}model: {{mlp: {{inputs: [45, 20], hidden: \
+         [8], outputs: 2}}}}\nloss: cross_entropy\noptimizer: {{kind: adam, learning_rate: 0.01}}\nbatch: 4\nepochs: \
+         20\nseed: 2\nthreads: 1\n"
+    );
+    fs::write(folder.path().join("recipe.yaml"), recipe).unwrap();
+    folder
+}
+
+/// The stages of `tones`, as a recipe and a pipeline have them.
+const TONE_STAGES: &str = "  - preprocess: mono\n  - preprocess: resample\n    sample_rate_hz: 16000\n  - preprocess: \
+                           log_mel\n    preset: kaldi\n    bands: 20\n    frames: 45\n  - preprocess: normalize\n    \
+                           mean_variance: true\n";
+
+/// All packets that a pipeline with these stages gives for the recordings `path`, by the name of the stream.
+fn served(folder: &Path, path: &str, stages: &str) -> std::collections::BTreeMap<String, Vec<Tensor>> {
+    use percept::Pipeline;
+    let file = folder.join("pipeline.yaml");
+    let text = format!(
+        "percept: 1\nstages:\n  - capture: file\n    path: {path}\n    recursive: true\n    packet_ms: 37\n{stages}  - sink: \
+         collect\n"
+    );
+    fs::write(&file, text).unwrap();
+    let mut pipeline = Pipeline::open(&file).unwrap_or_else(|faults| panic!("{faults}"));
+    let mut packets = pipeline.subscribe("collect", 64).unwrap();
+    let running = pipeline.start().unwrap();
+    let mut found: std::collections::BTreeMap<String, Vec<Tensor>> = Default::default();
+    while let Some(received) = packets.recv() {
+        found.entry(received.stream.to_string()).or_default().push(received.packet.payload.tensor().unwrap().clone());
+    }
+    assert!(running.wait().is_clean());
+    found
+}
+
+/// What a model is trained on is, bit for bit, what it is served.
+#[test]
+fn a_recipe_prepares_a_sample_as_a_running_pipeline_does() {
+    let folder = tones();
+    let data = Recipe::open(folder.path(), &[]).unwrap().train_data().unwrap();
+    let served = served(folder.path(), "wav", TONE_STAGES);
+    // Both go by folder and then by name.
+    assert_eq!((served.len(), data.len()), (8, 8));
+    let bits = |tensor: &Tensor| tensor.as_slice::<f32>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for (index, (stream, packets)) in served.iter().enumerate() {
+        let sample = data.sample(index).unwrap();
+        let [packet] = packets.as_slice() else { panic!("{stream}: {} packets", packets.len()) };
+        assert_eq!((packet.shape(), sample.input.shape()), (&[45, 20][..], &[45, 20][..]));
+        assert_eq!(bits(packet), bits(&sample.input), "{stream}");
+    }
+}
+
+#[test]
+fn a_trained_model_has_a_card_that_says_what_it_is() {
+    use percept::cards::{Card, Exactness};
+    let folder = tones();
+    let set = ["--set", "epochs=3", "-q"];
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(set));
+    assert_eq!(code, 0, "{stderr}");
+    let trained = folder.path().join("trained");
+    let text = fs::read_to_string(trained.join("card.yaml")).unwrap();
+    let card = Card::open(&trained).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let spec = card.spec();
+    assert_eq!((card.name(), card.kind(), spec.licence.as_str()), ("two-tones", "onnx", "MIT"));
+    assert_eq!((spec.batch, spec.padding), (Exactness::Exact, Exactness::Never));
+    assert_eq!(spec.labels.as_ref().map(|labels| (labels.file.as_str(), labels.size)), Some(("labels", 2)));
+    let ports = card.ports("model").unwrap();
+    assert_eq!(ports.input("x").unwrap().shape.to_string(), "[batch, 45, 20]");
+    let stages = &spec.preprocess.as_ref().unwrap().stages;
+    let kinds: Vec<_> = stages.iter().map(|stage| stage["preprocess"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["mono", "resample", "log_mel", "normalize"]);
+    // The lines of the card are those of the recipe, so that they can be copied into a pipeline.
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let recipe: Vec<String> = TONE_STAGES.lines().map(|line| format!("  {line}")).collect();
+    assert!(lines.windows(recipe.len()).any(|window| window == recipe), "{text}");
+    for part in ["seed 2", "Two Tones", "epochs=3", "SHA-256", "Test data: 8 samples, loss "] {
+        assert!(spec.source.text.contains(part), "{part}: {}", spec.source.text);
+    }
+    let (code, stdout, stderr) = run(percept().args(["models", "verify"]).arg(&trained));
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let (code, stdout, _) = run(percept().args(["models", "show"]).arg(&trained));
+    assert!(code == 0 && stdout.contains("preprocess: log_mel, preset: kaldi, bands: 20, frames: 45"), "{stdout}");
+    // A byte changed is noticed.
+    let model = trained.join("model.onnx");
+    let mut bytes = fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&model, bytes).unwrap();
+    let (code, _, _) = run(percept().args(["models", "verify"]).arg(&trained));
+    assert_ne!(code, 0);
+}
+
+/// Trained, measured, and run in a pipeline by its card: all three say the same of each recording.
+#[cfg(feature = "onnxruntime")]
+#[test]
+fn a_pipeline_runs_what_a_recipe_trained() {
+    if !common::models_are_here() {
+        return;
+    }
+    let folder = tones();
+    let (code, stdout, stderr) = run(percept().arg("train").arg(folder.path()));
+    assert_eq!(code, 0, "{stderr}");
+    let trained = folder.path().join("trained");
+    assert!(stdout.contains(&format!("`model: {}`", trained.display())), "{stdout}");
+    let model = trained.join("model.onnx");
+    let (code, stdout, _) = run(percept().arg("eval").arg(&model).arg("--data").arg(folder.path()));
+    assert!(code == 0 && stdout.contains("8 samples") && stdout.contains("accuracy 100.00 %"), "{stdout}");
+    assert!(stdout.contains("0 high    4    0") && stdout.contains("1 low    0    4"), "{stdout}");
+
+    let labels = fs::read_to_string(trained.join("labels.txt")).unwrap();
+    let labels: Vec<&str> = labels.lines().collect();
+    let data = Recipe::open(folder.path(), &[]).unwrap().train_data().unwrap();
+    let mut network = Network::load(&model).unwrap();
+    let served = served(folder.path(), "wav", &format!("{TONE_STAGES}  - model: ./trained\n"));
+    assert_eq!(served.len(), 8);
+    for (index, (stream, packets)) in served.iter().enumerate() {
+        let [scores] = packets.as_slice() else { panic!("{stream}: {} packets", packets.len()) };
+        let scores = scores.as_slice::<f32>().unwrap();
+        let best = if scores[1] > scores[0] { 1 } else { 0 };
+        assert!(stream.contains(&format!("/{}/", labels[best])), "{stream}: {scores:?}");
+        let input = data.sample(index).unwrap().input.reshape(vec![1, 45, 20]).unwrap();
+        let ours = network.run(&[("x", &input)]).unwrap().remove(0);
+        for (ours, theirs) in ours.as_slice::<f32>().unwrap().iter().zip(scores) {
+            assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(1.0), "{stream}: {ours} {theirs}");
+        }
+    }
+}
+
+/// Words spelled in tones, a pitch for each letter.
+fn spelled_tones() -> tempfile::TempDir {
+    use percept::codec::{WavSampleFormat, WavWriter};
+    use percept::units::Rate;
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("wav")).unwrap();
+    let mut table = String::from("file,label\n");
+    for (number, text) in ["ab ba", "bab"].iter().enumerate() {
+        table.push_str(&format!("{number}.wav,{text}\n"));
+        let path = folder.path().join(format!("wav/{number}.wav"));
+        let mut writer = WavWriter::create(&path, Rate::hz(16_000).unwrap(), 1, WavSampleFormat::S16).unwrap();
+        for letter in text.chars() {
+            let hz = [300.0, 900.0, 2500.0f32]["ab ".find(letter).unwrap()];
+            let sample = |k: usize| (k as f32 / 16_000.0 * hz * std::f32::consts::TAU).sin() * 0.4;
+            // A tone and a pause.
+            let samples = (0..1600).map(|k| if k < 1200 { sample(k) } else { 0.0 });
+            writer.write(&samples.collect::<Vec<f32>>()).unwrap();
+        }
+        writer.finalize().unwrap();
+    }
+    fs::write(folder.path().join("words.csv"), table).unwrap();
+    let data = "{wav_folder: {path: wav, table: words.csv, target: characters, target_length: 6}}";
+    let recipe = format!(
+        "percept_recipe: 1\nname: spelled-tones\ndata:\n  train: {data}\n  validation: {data}\n  test: \
+         {data}\npreprocess:\n{SPELLED_STAGES}model: {{ctc: {{features: 16, symbols: 5, channels: 12, dilations: [1], hidden: \
+         12}}}}\nloss: ctc\noptimizer: {{kind: adam, learning_rate: 0.02}}\nclip: {{norm: 5}}\nbatch: 0\nepochs: 80\nseed: \
+         1\nthreads: 1\n"
+    );
+    fs::write(folder.path().join("recipe.yaml"), recipe).unwrap();
+    folder
+}
+
+const SPELLED_STAGES: &str = "  - preprocess: log_mel\n    preset: kaldi\n    bands: 16\n    frames: 50\n  - preprocess: \
+                              normalize\n    mean_variance: true\n";
+
+#[test]
+fn a_ctc_model_learns_to_spell() {
+    let folder = spelled_tones();
+    let (code, stdout, stderr) = run(percept().arg("train").arg(folder.path()));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("character errors 0.00 %  word errors 0.00 %"), "{stderr}");
+    assert!(stdout.contains("character errors 0.00 %, word errors 0.00 % on 2 samples"), "{stdout}");
+    let few = ["--set", "model={ctc: {features: 16, symbols: 4}}", "--check"];
+    let (code, _, stderr) = run(percept().arg("train").arg(folder.path()).args(few));
+    assert!(code == 1 && stderr.contains("the model's symbols: expected at least 5"), "{stderr}");
+    let trained = folder.path().join("trained");
+    let last = records(&trained.join("log.jsonl")).pop().unwrap();
+    assert_eq!((&last["validation_character_errors"], &last["validation_word_errors"]), (&0.0.into(), &0.0.into()));
+    assert_eq!(fs::read_to_string(trained.join("tokens.txt")).unwrap().lines().count(), 5);
+    let eval = |more: &[&str]| {
+        let model = trained.join("model.onnx");
+        let (code, stdout, stderr) = run(percept().arg("eval").arg(model).arg("--data").arg(folder.path()).args(more));
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let said = eval(&[]);
+    assert!(said.starts_with("2 samples, loss ") && said.ends_with("character errors 0.00 %, word errors 0.00 %\n"));
+    let json: serde_json::Value = serde_json::from_str(&eval(&["--json"])).unwrap();
+    assert_eq!((&json["character_errors"], &json["accuracy"]), (&0.0.into(), &serde_json::Value::Null));
+
+    #[cfg(feature = "onnxruntime")]
+    if common::models_are_here() {
+        let file = folder.path().join("spell.yaml");
+        let text = format!(
+            "percept: 1\nstages:\n  - capture: file\n    path: wav\n{SPELLED_STAGES}  - model: ./trained\n  - decoder: \
+             ctc_greedy\n    tokens: trained/tokens.txt\n  - sink: jsonl\n    path: said.jsonl\n"
+        );
+        fs::write(&file, text).unwrap();
+        let (code, _, stderr) = run(percept().arg("run").arg(&file));
+        assert_eq!(code, 0, "{stderr}");
+        let mut said: Vec<_> = records(&folder.path().join("said.jsonl"))
+            .iter()
+            .map(|record| (record["stream"].as_str().unwrap().to_owned(), record["text"].as_str().unwrap().to_owned()))
+            .collect();
+        said.sort();
+        assert_eq!(said, [("wav/0.wav".to_owned(), "ab ba".to_owned()), ("wav/1.wav".into(), "bab".into())]);
     }
 }

@@ -19,7 +19,6 @@ use std::time::UNIX_EPOCH;
 use etcetera::BaseStrategy;
 use thiserror::Error;
 
-use super::archive::create;
 use super::card::{Card, Place};
 use super::digest::Sha256;
 use super::download::sum;
@@ -27,6 +26,7 @@ use super::error::{CardError, Difference};
 use super::platform::Platform;
 use super::progress::{Progress, Silent};
 use super::schema::FileSpec;
+use crate::files;
 
 /// The folder that fetched files live in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,24 +285,13 @@ fn stamp_text(metadata: &Metadata, sum: Sha256) -> Option<String> {
     Some(format!("{} {time} {sum}\n", metadata.len()))
 }
 
-/// Writes a file that is either there as a whole or not at all.
+/// Writes a file that is either there as a whole or not at all, its folder too.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CardError> {
     let size = content.len() as u64;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Two threads or processes may write the same file at once.
-    let id = std::thread::current().id();
-    let temporary = path.with_file_name(format!(".{name}.{}-{id:?}.part", std::process::id()));
-    let _ = fs::remove_file(&temporary);
-    let written = create(&temporary, size).and_then(|mut file| {
-        io::Write::write_all(&mut file, content)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&temporary, path))
-            .map_err(|error| CardError::io("write", path, size, error))
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| CardError::io("create", path, size, error))?;
     }
-    written
+    files::replace(path, content).map_err(|error| CardError::io("write", path, size, error.into_io()))
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -51,6 +51,12 @@ pub(super) fn check(card: &CardSpec) -> Vec<Problem> {
     {
         check.note(&["preprocess", "value_range"], format!("expected [low, high], found [{low}, {high}]"));
     }
+    for (place, stage) in card.preprocess.iter().flat_map(|facts| &facts.stages).enumerate() {
+        if !stage.get("preprocess").is_some_and(serde_json::Value::is_string) {
+            let message = format!("expected stages as in `- preprocess: mono`, found none named at place {place}");
+            check.note(&["preprocess", "stages"], message);
+        }
+    }
     check.problems
 }
 
@@ -253,7 +259,7 @@ mod tests {
             }},
             "state": {"h": "hN"},
             "labels": {"file": "words", "size": 3},
-            "preprocess": {"value_range": [-1, 1]},
+            "preprocess": {"value_range": [-1, 1], "stages": [{"preprocess": "mono"}, {"preprocess": "resample"}]},
         })
     }
 
@@ -303,6 +309,7 @@ mod tests {
             ("/ports/model/outputs/1/dtype".into(), json!("f64"), "state.h", "found f64 [2, N]"),
             ("/labels/file".into(), json!("no"), "labels.file", "extra, model, words"),
             ("/preprocess/value_range".into(), json!([1, 1]), "preprocess.value_range", "[low, high]"),
+            ("/preprocess/stages/1".into(), json!({"kind": "mono"}), "preprocess.stages", "none named at place 1"),
         ];
         let mut wrong = Vec::new();
         for (pointer, value, at, says) in cases {

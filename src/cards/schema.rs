@@ -207,6 +207,9 @@ pub struct Preprocess {
     /// Lowest and highest value of a sample. Default: unknown.
     #[serde(default)]
     pub value_range: Option<[f64; 2]>,
+    /// The preprocess stages that the model was trained behind, in order, as a pipeline has them. Default: not known.
+    #[serde(default)]
+    pub stages: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[cfg(test)]

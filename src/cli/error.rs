@@ -10,6 +10,7 @@ use super::global::Global;
 use super::text;
 use crate::cards::CardError;
 use crate::config::{Faults, Severity};
+use crate::files::FileError;
 use crate::inference::InferenceError;
 use crate::inference::ort::NotFound;
 use crate::train::TrainError;
@@ -57,6 +58,9 @@ pub enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// A file could not be replaced.
+    #[error(transparent)]
+    Save(#[from] FileError),
     /// The standard output could not be written.
     #[error("the standard output could not be written: {0}")]
     Output(io::Error),
@@ -125,7 +129,11 @@ impl CliError {
             },
             // `percept kinds | head -1`: the reader has all it wanted.
             CliError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            CliError::Failed { .. } | CliError::Train(_) | CliError::Write { .. } | CliError::Output(_) => Exit::Failed,
+            CliError::Failed { .. }
+            | CliError::Train(_)
+            | CliError::Save(_)
+            | CliError::Write { .. }
+            | CliError::Output(_) => Exit::Failed,
         }
     }
 

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use super::global::Global;
 use super::{CliError, Exit, output};
 use crate::train::Recipe;
+use crate::train::metrics::Confusion;
 
-/// Measures a model on the test data of a recipe: loss, accuracy, confusion
+/// Most classes that the table of confusions is shown for.
+const MAX_TABLE: usize = 40;
+
+/// Measures a model on the test data of a recipe: loss, accuracy, confusion, error rates of texts
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The model: an ONNX file with the ports of the recipe's model
@@ -30,23 +34,27 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let evaluation = recipe.evaluate(&args.model)?;
     let accuracy = evaluation.confusion.as_ref().map(|confusion| confusion.accuracy());
     let f1 = evaluation.confusion.as_ref().map(|confusion| confusion.f1());
+    let top_k: Option<serde_json::Map<_, _>> = evaluation
+        .confusion
+        .as_ref()
+        .map(|confusion| confusion.top_ks().map(|(k, share)| (k.to_string(), share.into())).collect());
     if args.json {
         let value = serde_json::json!({
             "samples": evaluation.samples,
             "loss": evaluation.loss,
             "accuracy": accuracy,
             "f1": f1,
+            "top_k": top_k,
+            "character_errors": evaluation.texts.map(|texts| texts.characters.rate()),
+            "word_errors": evaluation.texts.map(|texts| texts.words.rate()),
         });
         output::print(&output::json(&value))?;
         return Ok(Exit::Done);
     }
-    let mut text = format!("{} samples, loss {:.4}", evaluation.samples, evaluation.loss);
-    if let (Some(accuracy), Some(f1)) = (accuracy, f1) {
-        text.push_str(&format!(", accuracy {:.2} %, F1 {f1:.4}", 100.0 * accuracy));
-    }
-    text.push('\n');
-    if let Some(confusion) = evaluation.confusion.filter(|_| !global.quiet) {
-        text.push_str(&format!("{confusion}\n"));
+    let mut text = format!("{evaluation}\n");
+    let shown = |confusion: &&Confusion| !global.quiet && confusion.classes() <= MAX_TABLE;
+    if let Some(confusion) = evaluation.confusion.as_ref().filter(shown) {
+        text.push_str(&format!("{}\n", confusion.table(&evaluation.labels)));
     }
     output::print(&text)?;
     Ok(Exit::Done)

@@ -175,13 +175,25 @@ fn show(card: &Card, cache: &Cache, terminal: &Terminal) -> Result<String, CliEr
             number("context_samples", Some(input.context_samples).filter(|samples| *samples > 0)),
             input.value_range.map(|[low, high]| format!("value_range: [{low}, {high}]")),
         ];
-        row("input", &facts.into_iter().flatten().collect::<Vec<_>>().join(", "));
+        let facts: Vec<_> = facts.into_iter().flatten().collect();
+        if !facts.is_empty() {
+            row("input", &facts.join(", "));
+        }
+        for (place, stage) in input.stages.iter().enumerate() {
+            row(if place == 0 { "behind" } else { "" }, &stage_words(stage));
+        }
     }
     let defaults: Vec<_> = spec.config.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     if !defaults.is_empty() {
         row("sets", &defaults.join(", "));
     }
     Ok(page)
+}
+
+/// A stage on one line: `preprocess: log_mel, bands: 40`.
+fn stage_words(stage: &serde_json::Map<String, serde_json::Value>) -> String {
+    let words = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    stage.iter().map(|(key, value)| format!("{key}: {}", words(value))).collect::<Vec<_>>().join(", ")
 }
 
 fn file_words(file: &FileSpec) -> String {

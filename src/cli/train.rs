@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::global::Global;
 use super::signals::{Signal, interrupted};
 use super::{CliError, Exit, output};
+use crate::files;
 use crate::train::curve;
 use crate::train::{Epoch, Prepared, Progress, Recipe, Then};
 use crate::units::{Clock, SystemClock};
@@ -36,6 +37,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let recipe = Recipe::open(&args.recipe, &args.set)?;
+    global.warn(recipe.warnings());
     let mut prepared = recipe.prepare()?;
     let model = recipe.model()?;
     let weights: usize = model.graph.initializers.iter().map(|(_, tensor)| tensor.len()).sum();
@@ -131,39 +133,41 @@ fn listen(seen: Arc<AtomicU8>) -> Result<tokio::runtime::Runtime, CliError> {
 
 /// Reads the test data once, and writes what came out.
 fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Global) -> Result<Exit, CliError> {
-    let mut text = String::new();
+    let (mut text, mut measured) = (String::new(), None);
     if let Some(test) = prepared.test.clone() {
         let evaluation = prepared.trainer.evaluate(test)?;
         text.push_str(&format!("test loss {:.4}", evaluation.loss));
         if let Some(confusion) = &evaluation.confusion {
             text.push_str(&format!(", accuracy {:.2} %", 100.0 * confusion.accuracy()));
         }
+        if let Some(texts) = &evaluation.texts {
+            let (characters, words) = (100.0 * texts.characters.rate(), 100.0 * texts.words.rate());
+            text.push_str(&format!(", character errors {characters:.2} %, word errors {words:.2} %"));
+        }
         text.push_str(&format!(" on {} samples\n", evaluation.samples));
+        measured = Some(evaluation);
     }
-    let mut model = prepared.trainer.training().model();
-    model.doc_string = recipe.settings.summary.clone();
     draw(prepared, recipe, folder)?;
-    let path = folder.join("model.onnx");
-    model.save(&path).map_err(|error| CliError::failed(error.to_string()))?;
-    if !prepared.labels.is_empty() {
-        write(&folder.join("labels.txt"), format!("{}\n", prepared.labels.join("\n")).as_bytes())?;
-    }
-    text.push_str(&format!("written: {}\n", path.display()));
+    let exported = recipe.export(prepared, measured.as_ref())?;
+    text.push_str(&format!("written: {}\n", exported.model.display()));
+    text.push_str(&format!("a pipeline runs it as `model: {}`\n", model_key(folder)));
     if !global.quiet {
         output::print(&text)?;
     }
     Ok(Exit::Done)
 }
 
+/// What a pipeline in the current folder calls the model in `folder`: a path, which has a separator.
+fn model_key(folder: &Path) -> String {
+    let path = folder.display().to_string();
+    if path.contains(['/', '\\']) { path } else { format!("./{path}") }
+}
+
 /// The curve, as vectors and as a picture.
 fn draw(prepared: &Prepared, recipe: &Recipe, folder: &Path) -> Result<(), CliError> {
     let (name, history) = (&recipe.settings.name, prepared.trainer.history());
-    write(&folder.join("curve.svg"), curve::svg(name, history).as_bytes())?;
-    write(&folder.join("curve.png"), &curve::png(name, history)?)
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    fs::write(path, content).map_err(|source| CliError::Write { path: path.to_owned(), source })
+    files::replace(&folder.join("curve.svg"), curve::svg(name, history).as_bytes())?;
+    Ok(files::replace(&folder.join("curve.png"), &curve::png(name, history)?)?)
 }
 
 /// A line of JSON for each epoch.
@@ -266,8 +270,15 @@ fn epoch_line(epoch: &Epoch, of: u64) -> String {
     if let Some(loss) = epoch.validation_loss {
         line.push_str(&format!("  validation {loss:.4}"));
     }
-    if let Some(accuracy) = epoch.validation_accuracy {
-        line.push_str(&format!("  accuracy {:.2} %", 100.0 * accuracy));
+    let rates = [
+        ("accuracy", epoch.validation_accuracy),
+        ("character errors", epoch.validation_character_errors),
+        ("word errors", epoch.validation_word_errors),
+    ];
+    for (name, rate) in rates {
+        if let Some(rate) = rate {
+            line.push_str(&format!("  {name} {:.2} %", 100.0 * rate));
+        }
     }
     line
 }
@@ -303,16 +314,13 @@ mod tests {
 
     #[test]
     fn lines_of_epochs() {
-        let mut epoch = Epoch {
-            epoch: 3,
-            steps: 30,
-            learning_rate: 0.1,
-            loss: 0.25,
-            validation_loss: None,
-            validation_accuracy: None,
-        };
+        let mut epoch = Epoch { epoch: 3, steps: 30, learning_rate: 0.1, loss: 0.25, ..Epoch::default() };
         assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500");
         (epoch.validation_loss, epoch.validation_accuracy) = (Some(0.5), Some(0.875));
         assert_eq!(epoch_line(&epoch, 10), "epoch  3 of 10  loss 0.2500  validation 0.5000  accuracy 87.50 %");
+        (epoch.validation_accuracy, epoch.validation_character_errors) = (None, Some(0.125));
+        epoch.validation_word_errors = Some(0.25);
+        let line = "epoch  3 of 10  loss 0.2500  validation 0.5000  character errors 12.50 %  word errors 25.00 %";
+        assert_eq!(epoch_line(&epoch, 10), line);
     }
 }

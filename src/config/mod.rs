@@ -22,6 +22,7 @@ mod source;
 mod substitute;
 mod suggest;
 mod validate;
+mod write;
 
 pub use fault::{Fault, Faults, Severity};
 pub use node::{Key, Node, Value};
@@ -33,3 +34,4 @@ pub use source::{MAX_BYTES, Position, Source, Span};
 pub use substitute::substitute;
 pub use suggest::suggest;
 pub use validate::validate;
+pub use write::to_yaml;

@@ -1,4 +1,4 @@
-//! Floor 2: pure signal functions on slices of samples.
+//! Floor 2: pure signal functions on slices of samples, and on pictures in [`picture`].
 //!
 //! Nothing here knows of packets, streams or time: functions take `&[f32]`, and the streaming structs ([`Framer`],
 //! [`LogMel`], [`Resampler`]) take the samples of one stream in pieces. Three promises hold for all of them:
@@ -19,6 +19,7 @@ mod level;
 mod log_mel;
 mod log_mel_config;
 mod mel;
+pub mod picture;
 mod resample;
 mod spectrum;
 mod window;

@@ -10,6 +10,10 @@ pub trait Scalar: Element + Default {
     fn slice(slice: Slice<'_>) -> Option<&[Self]>;
     /// The elements to be written, if that is what `slice` holds.
     fn slice_mut(slice: SliceMut<'_>) -> Option<&mut [Self]>;
+    /// Elements to be read, by those whose type is known only at run time.
+    fn slice_of(elements: &[Self]) -> Slice<'_>;
+    /// Elements to be written, by those whose type is known only at run time.
+    fn slice_mut_of(elements: &mut [Self]) -> SliceMut<'_>;
 }
 
 macro_rules! cells {
@@ -56,6 +60,14 @@ macro_rules! cells {
                     SliceMut::$variant(elements) => Some(elements),
                     _ => None,
                 }
+            }
+
+            fn slice_of(elements: &[Self]) -> Slice<'_> {
+                Slice::$variant(elements)
+            }
+
+            fn slice_mut_of(elements: &mut [Self]) -> SliceMut<'_> {
+                SliceMut::$variant(elements)
             }
         })*
 

@@ -68,8 +68,8 @@ fn fans_of(shape: &[usize]) -> (usize, usize) {
         [] => (1, 1),
         [count] => (*count, *count),
         [out, input, rest @ ..] => {
-            let inner: usize = rest.iter().product();
-            (input * inner, out * inner)
+            let inner = rest.iter().fold(1usize, |inner, size| inner.saturating_mul(*size));
+            (input.saturating_mul(inner), out.saturating_mul(inner))
         }
     }
 }
@@ -163,5 +163,6 @@ mod tests {
         assert_eq!(a, b);
         assert_ne!(a, Initializer::He.tensor(&[7, 3], 2));
         assert_eq!(Initializer::Ones.tensor(&[2], 0), Tensor::from_vec(vec![1.0f32; 2]));
+        assert_eq!(fans_of(&[0, usize::MAX, 3]), (usize::MAX, 0));
     }
 }

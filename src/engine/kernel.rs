@@ -23,6 +23,17 @@ pub trait Kernel: Send {
         let _ = io;
         Err(OpError::NotCovered { what: "its derivative".into() })
     }
+
+    /// Bytes of memory that it owns beside its values: what grows with the shapes that it was built for. They count in the
+    /// bound of [`Network::set_plan_memory`](super::Network::set_plan_memory).
+    fn owned_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Bytes that elements take, for [`Kernel::owned_bytes`].
+pub fn bytes<T>(elements: &[T]) -> usize {
+    size_of_val(elements)
 }
 
 /// What every kernel may use while it runs.

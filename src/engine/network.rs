@@ -15,7 +15,7 @@ use super::plan::{Given, Plan};
 use super::pool::Pool;
 use super::program::{Port, Program, ValueId};
 use crate::onnx::Model;
-use crate::tensor::{Tensor, TensorData};
+use crate::tensor::{DType, Tensor, TensorData};
 
 /// Bytes that the compiled plans of one network may take together, unless
 /// [`set_plan_memory`](Network::set_plan_memory) says otherwise.
@@ -81,7 +81,7 @@ struct Cached {
 }
 
 struct CachedInput {
-    dtype: crate::tensor::DType,
+    dtype: DType,
     shape: Vec<usize>,
     /// The value, where the plan holds for that alone.
     value: Option<Tensor>,
@@ -144,10 +144,21 @@ impl Network {
         self.stop.clone()
     }
 
-    /// Bounds the bytes that compiled plans take together; the one in use is always kept.
+    /// Bounds the bytes that compiled plans take together, values and what operators keep for themselves; the one in use
+    /// is always kept.
     pub fn set_plan_memory(&mut self, bytes: usize) {
         self.plan_memory = bytes;
         self.evict();
+    }
+
+    /// How many compiled plans are kept: one for each set of input shapes, outputs and gradients that was asked for.
+    pub fn plan_count(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// How many bytes they take together, as [`set_plan_memory`](Network::set_plan_memory) counts them.
+    pub fn plan_bytes(&self) -> usize {
+        self.plans.iter().map(|cached| cached.plan.byte_len()).sum()
     }
 
     /// Bounds the bytes that the values of the graph take together (4 GiB at first): a graph that needs more is an error
@@ -160,13 +171,17 @@ impl Network {
     /// The model with the weights as they are now.
     pub fn model(&self) -> Model {
         let mut model = self.model.clone();
+        self.write_weights(&mut model);
+        model
+    }
+
+    /// Writes the weights as they are now to `model`, which has them where this network's own has them.
+    pub(super) fn write_weights(&self, model: &mut Model) {
         for (weight, cell) in self.program.weights.iter().zip(&self.weights) {
-            let stored = model.graph.initializers.iter_mut().find(|(name, _)| *name == weight.name);
-            if let (Some((_, stored)), Some(tensor)) = (stored, cell.tensor(weight.initial.shape())) {
+            if let (Some(stored), Some(tensor)) = (weight.stored(model), cell.tensor(weight.initial.shape())) {
                 *stored = tensor;
             }
         }
-        model
     }
 
     /// Writes [`model`](Network::model) to `path`, all or nothing.
@@ -184,7 +199,8 @@ impl Network {
         self.program.outputs.iter().map(|port| port.name.as_str())
     }
 
-    /// The names and shapes of its weights: initializers of f32 and f64.
+    /// The names and shapes of its weights: initializers of f32 and f64, those inside the bodies of If, Loop and Scan
+    /// included. Where one of a body has the name of another weight, the node's name and a `/` stand before it.
     pub fn weights(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.program.weights.iter().map(|weight| (weight.name.as_str(), weight.initial.shape()))
     }
@@ -214,6 +230,12 @@ impl Network {
         Ok(())
     }
 
+    /// The nodes that the plan in use computes, in order, nothing before the first run. A node that does the work of those
+    /// after or before it as well (a convolution with its activation, a chain of elementwise operators) stands for all.
+    pub fn planned(&self) -> Vec<&str> {
+        self.plans.first().map(|cached| cached.plan.labels().collect()).unwrap_or_default()
+    }
+
     /// Computes all outputs.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
         let outputs: Vec<ValueId> = self.program.outputs.iter().map(|port| port.id).collect();
@@ -239,8 +261,8 @@ impl Network {
     }
 
     /// Computes all outputs in training mode, and the gradients with respect to the weights and inputs named, of the
-    /// sum over all outputs of output times cotangent. Outputs that are not of f32 or f64 take any tensor as cotangent.
-    /// A gradient is `None` when the outputs do not depend on that value.
+    /// sum over all outputs of output times cotangent. A cotangent has the type and shape of its output; outputs that are
+    /// not of f32 or f64 take any tensor. A gradient is `None` when the outputs do not depend on that value.
     #[allow(clippy::type_complexity, reason = "two lists")]
     pub fn gradients(
         &mut self,
@@ -249,6 +271,46 @@ impl Network {
         with_respect_to: &[&str],
         seed: u64,
     ) -> Result<(Vec<Tensor>, Vec<Option<Tensor>>), EngineError> {
+        let count = self.program.outputs.len();
+        let done = self.differentiate(inputs, cotangents, with_respect_to, seed, |plan, given, wrt| {
+            let tensors: Option<Vec<Tensor>> = (0..count).map(|index| plan.output(index, given)).collect();
+            let gradients = wrt.iter().map(|(id, shape)| tensor_of(plan.gradient(*id, given)?, shape));
+            tensors.map(|tensors| (tensors, gradients.collect()))
+        })?;
+        done.ok_or_else(|| EngineError::Graph {
+            graph: self.program.name.clone(),
+            reason: "an output was not computed".into(),
+        })
+    }
+
+    /// The same without copies: `read` is lent the elements of the outputs and of the gradients where they lie.
+    pub fn gradients_with<R>(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        cotangents: &[Tensor],
+        with_respect_to: &[&str],
+        seed: u64,
+        read: impl FnOnce(&[Slice<'_>], &[Option<Slice<'_>>]) -> R,
+    ) -> Result<R, EngineError> {
+        let count = self.program.outputs.len();
+        self.differentiate(inputs, cotangents, with_respect_to, seed, |plan, given, wrt| {
+            let plan = &*plan;
+            let outputs: SmallVec<[Slice<'_>; 4]> = (0..count).map(|index| plan.output_slice(index, given)).collect();
+            let gradients: SmallVec<[Option<Slice<'_>>; 8]> =
+                wrt.iter().map(|(id, _)| plan.gradient(*id, given)).collect();
+            read(&outputs, &gradients)
+        })
+    }
+
+    /// Computes outputs and gradients, and hands them to `finish` with the values and shapes that the gradients are for.
+    fn differentiate<R>(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        cotangents: &[Tensor],
+        with_respect_to: &[&str],
+        seed: u64,
+        finish: impl FnOnce(&mut Plan, Given<'_>, &[(ValueId, Vec<usize>)]) -> R,
+    ) -> Result<R, EngineError> {
         let outputs: Vec<ValueId> = self.program.outputs.iter().map(|port| port.id).collect();
         if cotangents.len() != outputs.len() {
             return Err(EngineError::Setting {
@@ -275,17 +337,8 @@ impl Network {
         let gradient = Gradient::OfAll(Arc::new(wrt.iter().map(|(id, _)| *id).collect()));
         let given = self.sort_inputs(inputs)?;
         let cotangents: Vec<&Tensor> = cotangents.iter().collect();
-        let done = self.execute(&given, &cotangents, Mode::Training, &outputs, &gradient, seed, |plan, given| {
-            let tensors: Option<Vec<Tensor>> = (0..outputs.len()).map(|index| plan.output(index, given)).collect();
-            let gradients = wrt.iter().map(|(id, shape)| {
-                let place = plan.gradients.iter().find(|(known, _)| known == id).map(|(_, place)| *place)?;
-                tensor_of(plan.read(place, given), shape)
-            });
-            tensors.map(|tensors| (tensors, gradients.collect()))
-        })?;
-        done.ok_or_else(|| EngineError::Graph {
-            graph: self.program.name.clone(),
-            reason: "an output was not computed".into(),
+        self.execute(&given, &cotangents, Mode::Training, &outputs, &gradient, seed, |plan, given| {
+            finish(plan, given, &wrt)
         })
     }
 
@@ -318,6 +371,19 @@ impl Network {
             inputs.iter().map(|input| input.unwrap_or(&self.absent)).chain(cotangents.iter().copied()).collect();
         let pool = if plan.is_large() { &self.pool } else { &self.single };
         let given = Given { inputs: &tensors, weights: &self.weights, pool, seed, stop: self.stop.flag() };
+        for (index, cotangent) in cotangents.iter().enumerate() {
+            if let Some((dtype, shape)) = plan.output_type(index, given)
+                && matches!(dtype, DType::F32 | DType::F64)
+                && (cotangent.dtype() != dtype || cotangent.shape() != shape)
+            {
+                let output = outputs.get(index).map_or("", |id| self.program.names[*id].as_str());
+                return Err(EngineError::Setting {
+                    what: "a cotangent",
+                    expected: format!("{dtype} {shape:?}, as the output `{output}` has"),
+                    found: format!("{} {:?}", cotangent.dtype(), cotangent.shape()),
+                });
+            }
+        }
         let result = pool.install(|| {
             plan.forward(given)?;
             if *gradient != Gradient::None {
@@ -471,7 +537,7 @@ impl Network {
     }
 
     /// The names, types and shapes of its weights.
-    pub(super) fn weights_typed(&self) -> impl Iterator<Item = (&str, crate::tensor::DType, &[usize])> {
+    pub(super) fn weights_typed(&self) -> impl Iterator<Item = (&str, DType, &[usize])> {
         self.program.weights.iter().map(|weight| (weight.name.as_str(), weight.initial.dtype(), weight.initial.shape()))
     }
 
@@ -547,5 +613,66 @@ fn tensor_of(slice: Slice<'_>, shape: &[usize]) -> Option<Tensor> {
         Slice::F32(elements) => Tensor::new(shape.to_vec(), elements.to_vec()).ok(),
         Slice::F64(elements) => Tensor::new(shape.to_vec(), elements.to_vec()).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Builder, Initializer};
+    use crate::onnx::{Graph, Node, ValueInfo};
+    use crate::tensor::SymbolicShape;
+
+    /// Plans of a recurrent layer, whose operator keeps more than the values: they are counted, and given up.
+    #[test]
+    fn what_operators_keep_counts_in_the_bound() {
+        let mut graph = Builder::new("g", 1);
+        let x = graph.input("x", DType::F32, &[None, Some(1), Some(2)]).unwrap();
+        let w = graph.weight("w", &[1, 24, 2], Initializer::Zeros).unwrap();
+        let r = graph.weight("r", &[1, 24, 8], Initializer::Zeros).unwrap();
+        let size = [("hidden_size", crate::onnx::AttributeValue::Int(8))];
+        let last = graph.nodes("GRU", &[Some(&x), Some(&w), Some(&r)], 2, &size).unwrap().remove(1).unwrap();
+        graph.output("y", &last).unwrap();
+        let mut network = Network::new(&graph.finish()).unwrap();
+        let run = |network: &mut Network, time: usize| {
+            let x = Tensor::zeros(DType::F32, vec![time, 1, 2]).unwrap();
+            network.run(&[("x", &x)]).unwrap();
+            (network.plan_count(), network.plan_bytes())
+        };
+        let (count, first) = run(&mut network, 100);
+        // Three gates and a state for each of 100 steps.
+        assert!(count == 1 && first >= 100 * 4 * 8 * 4, "{count}: {first} bytes");
+        let (count, both) = run(&mut network, 101);
+        assert!(count == 2 && both > 2 * first, "{count}: {both} bytes");
+        network.set_plan_memory(both - 1);
+        assert_eq!(network.plan_count(), 1);
+        assert_eq!(run(&mut network, 100).0, 1);
+    }
+
+    #[test]
+    fn a_cotangent_has_the_type_and_shape_of_its_output() {
+        let mut graph = Graph::new("g");
+        graph.inputs.push(ValueInfo::tensor("x", DType::F32, SymbolicShape::known(&[2, 3])));
+        for (name, dtype) in [("y", DType::F32), ("n", DType::I64)] {
+            graph.outputs.push(ValueInfo::tensor(name, dtype, SymbolicShape::Unranked));
+        }
+        graph.nodes.push(Node::new("Exp", ["x"], ["y"]));
+        graph.nodes.push(Node::new("Shape", ["x"], ["n"]));
+        let mut network = Network::new(&Model::new(graph, 21)).unwrap();
+        let x = Tensor::zeros(DType::F32, vec![2, 3]).unwrap();
+        let zeros = |dtype, shape: &[usize]| Tensor::zeros(dtype, shape.to_vec()).unwrap();
+        let any = Tensor::scalar(true);
+        for (cotangent, expected) in [
+            (zeros(DType::F64, &[2, 3]), "found f64 [2, 3]"),
+            (zeros(DType::F32, &[3, 2]), "found f32 [3, 2]"),
+            (zeros(DType::F32, &[2]), "found f32 [2]"),
+            (any.clone(), "found bool []"),
+        ] {
+            let error = network.gradients(&[("x", &x)], &[cotangent, any.clone()], &["x"], 0).unwrap_err().to_string();
+            let start = "a cotangent: expected f32 [2, 3], as the output `y` has, ";
+            assert_eq!(error, format!("{start}{expected}"));
+        }
+        let found = network.gradients(&[("x", &x)], &[zeros(DType::F32, &[2, 3]), any], &["x"], 0).unwrap().1;
+        assert_eq!(found, [Some(x)]);
     }
 }

@@ -1,7 +1,9 @@
 //! What an operator is: its attributes, its shape rule, and the kernels that it builds.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::cell::{Slice, SliceMut};
 use super::error::OpError;
 use super::kernel::Kernel;
 use crate::onnx::AttributeValue;
@@ -52,12 +54,41 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The function that output 0 is of input 0, element by element, where the derivative follows from the result alone.
+    /// The operator before may then apply it to its own result, see [`takes_activation`](Op::takes_activation).
+    fn activation(&self) -> Option<Arc<dyn Activation>> {
+        None
+    }
+
+    /// Whether [`build`](Op::build) heeds [`Signature::activation`]: output 0 is then the activation of what it would be
+    /// otherwise, and the kernel's backward pass, which reads that output, takes the activation's derivative as well.
+    /// Not for an operator that [`reads`](Op::reads) output 0 for itself.
+    fn takes_activation(&self) -> bool {
+        false
+    }
+
+    /// Whether each element of the outputs depends on the elements at the same place of the inputs alone, where all of
+    /// them have one shape: a chain of such operators is computed piece by piece. The kernel for a piece is built like
+    /// any other, so it must depend on nothing but the number of elements, and keep nothing from one call to the next.
+    fn is_elementwise(&self) -> bool {
+        false
+    }
+
     /// Outputs of a *training* step that replace inputs afterwards, as (output, input): running statistics. Each has the
-    /// type of the input. In training they are computed also where the node does not name them. Where a training leaves
-    /// all those inputs as they are, the kernel is built for inference, and may be asked for gradients.
+    /// type of the input. In training they are computed also where the node does not name them; those of frozen weights
+    /// are not taken over.
     fn updates(&self) -> &'static [(usize, usize)] {
         &[]
     }
+}
+
+/// A function of one number, applied to slices by the kernel that computes its argument, while that is at hand.
+pub trait Activation: fmt::Debug + Send + Sync {
+    /// Replaces each `x` by `y = f(x)`. Slices of f32 and f64; others stay as they are.
+    fn apply(&self, values: SliceMut<'_>);
+
+    /// Writes `dx = dy·f'(x)`, from `y = f(x)`. The three slices have one type and length.
+    fn gradient(&self, y: Slice<'_>, dy: Slice<'_>, dx: SliceMut<'_>);
 }
 
 /// Which values of the forward pass the backward pass reads. What it does not read can be overwritten in between.
@@ -72,6 +103,11 @@ pub struct Reads {
 impl Reads {
     /// All inputs and outputs.
     pub const ALL: Reads = Reads { inputs: u32::MAX, outputs: u32::MAX };
+    /// The same, and output 0.
+    pub const fn with_result(self) -> Reads {
+        Reads { outputs: self.outputs | 1, ..self }
+    }
+
     /// All inputs, no output.
     pub const INPUTS: Reads = Reads { inputs: u32::MAX, outputs: 0 };
     /// All outputs, no input.
@@ -326,6 +362,10 @@ pub struct Signature {
     pub mode: Mode,
     /// Which gradients with respect to inputs the backward pass will be asked for; all false without one.
     pub wants: Vec<bool>,
+    /// Which inputs are weights that this training leaves as they are; none where nothing is trained.
+    pub frozen: Vec<bool>,
+    /// What is to be applied to output 0; only where the operator [takes](Op::takes_activation) it.
+    pub activation: Option<Arc<dyn Activation>>,
 }
 
 impl Signature {
@@ -347,6 +387,11 @@ impl Signature {
     /// Output `index`, if it is wanted.
     pub fn optional_output(&self, index: usize) -> Option<&TensorType> {
         self.outputs.get(index)?.as_ref()
+    }
+
+    /// Whether input `index` is a weight that this training leaves as it is.
+    pub fn is_frozen(&self, index: usize) -> bool {
+        self.frozen.get(index).copied().unwrap_or(false)
     }
 
     /// Whether the gradient with respect to input `index` will be asked for.

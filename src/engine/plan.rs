@@ -8,7 +8,8 @@ use super::error::OpError;
 use super::kernel::{Backward, Env, Forward, Kernel, Operands};
 use super::pool::Pool;
 use super::program::ValueId;
-use crate::tensor::Tensor;
+use super::random::mix;
+use crate::tensor::{DType, Tensor};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,9 +149,16 @@ impl Plan {
         self.elements > 1 << 20
     }
 
-    /// Bytes that its cells take.
+    /// The nodes that its kernels stand for, in order; of those that were put together, one.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.kernels.iter().map(|(_, label)| &**label)
+    }
+
+    /// Bytes that its cells take, and what its kernels own.
     pub fn byte_len(&self) -> usize {
-        self.cells.iter().map(Cell::byte_len).sum()
+        let cells: usize = self.cells.iter().map(Cell::byte_len).sum();
+        let kernels: usize = self.kernels.iter().map(|(kernel, _)| kernel.owned_bytes()).sum();
+        cells.saturating_add(kernels)
     }
 
     /// Computes the outputs. A fault names the node.
@@ -177,6 +185,24 @@ impl Plan {
     /// Output `index`, where it lies.
     pub fn output_slice<'a>(&'a self, index: usize, given: Given<'a>) -> Slice<'a> {
         self.outputs.get(index).map_or(Slice::Absent, |(place, _)| self.read(*place, given))
+    }
+
+    /// The type and shape of output `index`.
+    pub fn output_type<'a>(&'a self, index: usize, given: Given<'a>) -> Option<(DType, &'a [usize])> {
+        let (place, shape) = self.outputs.get(index)?;
+        let dtype = match *place {
+            Place::Absent => return None,
+            Place::Input { index } => given.inputs.get(index)?.dtype(),
+            Place::Weight { index } => given.weights.get(index)?.dtype(),
+            Place::Cell { cell, .. } => self.cells.get(cell)?.dtype(),
+        };
+        Some((dtype, shape))
+    }
+
+    /// The gradient with respect to a value, where it lies; `None` where the outputs do not depend on it.
+    pub fn gradient<'a>(&'a self, value: ValueId, given: Given<'a>) -> Option<Slice<'a>> {
+        let (_, place) = self.gradients.iter().find(|(known, _)| *known == value)?;
+        Some(self.read(*place, given))
     }
 
     /// What lies at a place.
@@ -300,12 +326,4 @@ fn combine(to: SliceMut<'_>, from: Slice<'_>, add: bool) -> Option<()> {
         (SliceMut::F64(to), Slice::F64(from)) => each(to, from, add),
         _ => None,
     }
-}
-
-/// Two numbers into one that looks random (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).
-pub(super) fn mix(seed: u64, number: u64) -> u64 {
-    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

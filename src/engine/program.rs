@@ -7,7 +7,7 @@ use super::attributes::NodeReader;
 use super::budget::{self, MAX_CALL_DEPTH};
 use super::control::{self, Body, Control, Unexpanded};
 use super::error::EngineError;
-use super::op::{Op, ValueType};
+use super::op::{Activation, Op, Reads, ValueType};
 use super::ops;
 use crate::onnx::{Attribute, AttributeValue, Function, Graph, Model, Node};
 use crate::tensor::{DType, Tensor};
@@ -26,12 +26,14 @@ pub(super) struct Program {
     pub names: Vec<String>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    /// Initializers of f32 and f64: what training may change.
+    /// Initializers of f32 and f64, those of bodies included: what training may change.
     pub weights: Vec<Weight>,
     /// All other initializers.
     pub constants: Vec<(ValueId, Tensor)>,
     /// In an order in which each can be computed.
     pub nodes: Vec<ProgramNode>,
+    /// The values of the graph itself by name, without those inside of functions and bodies.
+    pub values: HashMap<String, ValueId>,
 }
 
 /// An input or output of the whole.
@@ -48,6 +50,24 @@ pub(super) struct Weight {
     pub name: String,
     pub id: ValueId,
     pub initial: Tensor,
+    /// Its name in the graph that holds it.
+    own_name: String,
+    /// The graph that holds it: from the model's own graph on, an output of a node and the attribute that is the next one.
+    path: Vec<(String, String)>,
+}
+
+impl Weight {
+    /// Where `model` holds it.
+    pub fn stored<'m>(&self, model: &'m mut Model) -> Option<&'m mut Tensor> {
+        let mut graph = &mut model.graph;
+        for (output, attribute) in &self.path {
+            let node = graph.nodes.iter_mut().find(|node| node.outputs.contains(output))?;
+            let attribute = node.attributes.iter_mut().find(|known| known.name == *attribute)?;
+            let AttributeValue::Graph(inner) = &mut attribute.value else { return None };
+            graph = inner;
+        }
+        graph.initializers.iter_mut().find(|(name, _)| *name == self.own_name).map(|(_, tensor)| tensor)
+    }
 }
 
 /// A node with its operator.
@@ -58,6 +78,8 @@ pub(super) struct ProgramNode {
     pub op_type: Arc<str>,
     pub opset: i64,
     pub op: Arc<dyn Op>,
+    /// What is applied to output 0, of a node that took over the one after it.
+    pub activation: Option<Arc<dyn Activation>>,
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<Option<ValueId>>,
     /// Of If, Loop and Scan: what is put in their place before anything is compiled.
@@ -65,6 +87,14 @@ pub(super) struct ProgramNode {
 }
 
 impl ProgramNode {
+    /// What its backward pass reads of the forward pass.
+    pub fn reads(&self) -> Reads {
+        match self.activation {
+            None => self.op.reads(),
+            Some(_) => self.op.reads().with_result(),
+        }
+    }
+
     /// An error of this node; `types` are those of its inputs as far as known.
     pub fn error(&self, types: &[Option<ValueType>], source: super::OpError) -> EngineError {
         let known: Vec<String> =
@@ -85,20 +115,25 @@ impl Program {
         budget::check(model)?;
         let graph = &model.graph;
         let fault = graph.name.clone();
-        let mut lowering = Lowering { model, names: Vec::new(), nodes: Vec::new(), constants: Vec::new(), fault };
+        let mut lowering = Lowering {
+            model,
+            names: Vec::new(),
+            nodes: Vec::new(),
+            constants: Vec::new(),
+            weights: Vec::new(),
+            weight_names: HashSet::new(),
+            path: Some(Vec::new()),
+            fault,
+        };
         let mut scope = Scope::default();
         if !graph.sparse_initializers.is_empty() {
             return Err(
                 lowering.fault("it has sparse initializers, which the engine does not cover; store them densely")
             );
         }
-        let mut weights = Vec::new();
         for (name, tensor) in &graph.initializers {
             let id = lowering.define(&mut scope, name)?;
-            match tensor.dtype() {
-                DType::F32 | DType::F64 => weights.push(Weight { name: name.clone(), id, initial: tensor.clone() }),
-                _ => lowering.constants.push((id, tensor.clone())),
-            }
+            lowering.initializer(name, "", id, tensor);
         }
         let mut inputs = Vec::new();
         for input in graph.free_inputs() {
@@ -116,8 +151,9 @@ impl Program {
         if outputs.is_empty() {
             return Err(lowering.fault("it has no output"));
         }
-        let Lowering { names, nodes, constants, .. } = lowering;
-        Ok(Program { name: graph.name.clone(), names, inputs, outputs, weights, constants, nodes })
+        let Lowering { names, nodes, constants, weights, .. } = lowering;
+        let name = graph.name.clone();
+        Ok(Program { name, names, inputs, outputs, weights, constants, nodes, values: scope.own })
     }
 }
 
@@ -186,6 +222,10 @@ struct Lowering<'a> {
     names: Vec<String>,
     nodes: Vec<ProgramNode>,
     constants: Vec<(ValueId, Tensor)>,
+    weights: Vec<Weight>,
+    weight_names: HashSet<String>,
+    /// Where the graph lies that is being read; `None` inside of functions, which several nodes may share.
+    path: Option<Vec<(String, String)>>,
     fault: String,
 }
 
@@ -204,6 +244,19 @@ impl<'a> Lowering<'a> {
         }
         self.names.push(name.to_owned());
         Ok(id)
+    }
+
+    /// Takes over an initializer of the graph that is being read, which is a body of node `label` unless that is empty.
+    fn initializer(&mut self, own_name: &str, label: &str, id: ValueId, tensor: &Tensor) {
+        let Some(path) = self.path.clone().filter(|_| matches!(tensor.dtype(), DType::F32 | DType::F64)) else {
+            self.constants.push((id, tensor.clone()));
+            return;
+        };
+        let mut name = own_name.to_owned();
+        while !self.weight_names.insert(name.clone()) {
+            name = format!("{label}/{name}");
+        }
+        self.weights.push(Weight { name, id, initial: tensor.clone(), own_name: own_name.to_owned(), path });
     }
 
     /// Reads nodes into the program, in an order in which each can be computed.
@@ -279,6 +332,7 @@ impl<'a> Lowering<'a> {
             op_type: node.op_type.as_str().into(),
             opset,
             op: Arc::new(ops::Nothing),
+            activation: None,
             inputs,
             outputs: Vec::new(),
             control: None,
@@ -288,14 +342,25 @@ impl<'a> Lowering<'a> {
             lowered.op = Arc::new(Unexpanded(kind.clone()));
             let explicit = lowered.inputs.len();
             let mut captured: Vec<ValueId> = Vec::new();
-            for name in graphs.iter().flat_map(|graph| control::names_captured(graph)) {
+            for name in graphs.iter().flat_map(|(_, graph)| control::names_captured(graph)) {
                 // A name that nothing defines is reported when the body is read.
                 captured.extend(scope.get(name).filter(|id| !captured.contains(id)).as_slice());
             }
-            let bodies: Result<Vec<Body>, EngineError> =
-                graphs.into_iter().map(|graph| self.body(graph, scope, opsets, depth)).collect();
+            let mut bodies = Vec::with_capacity(graphs.len());
+            for (attribute, graph) in graphs {
+                let output = node.outputs.iter().find(|output| !output.is_empty());
+                let outside = self.path.clone();
+                self.path = outside.clone().zip(output).map(|(mut path, output)| {
+                    path.push((output.clone(), attribute.to_owned()));
+                    path
+                });
+                let label = lowered.label.clone();
+                let body = self.body(graph, &label, scope, opsets, depth);
+                self.path = outside;
+                bodies.push(body?);
+            }
             lowered.inputs.extend(captured.iter().copied().map(Some));
-            lowered.control = Some(Arc::new(Control { kind, explicit, captured, bodies: bodies? }));
+            lowered.control = Some(Arc::new(Control { kind, explicit, captured, bodies }));
             for name in &node.outputs {
                 lowered.outputs.push(if name.is_empty() { None } else { Some(self.define(scope, name)?) });
             }
@@ -365,7 +430,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Reads the graph inside a node. Names that it does not define are those of the graphs around it.
-    fn body(&mut self, graph: &Graph, outer: &Scope<'_>, opsets: &Opsets, depth: usize) -> Result<Body, EngineError> {
+    fn body(
+        &mut self,
+        graph: &Graph,
+        label: &str,
+        outer: &Scope<'_>,
+        opsets: &Opsets,
+        depth: usize,
+    ) -> Result<Body, EngineError> {
         if depth >= MAX_CALL_DEPTH {
             return Err(self.fault(format!("body `{}` lies more than {MAX_CALL_DEPTH} deep", graph.name)));
         }
@@ -378,7 +450,7 @@ impl<'a> Lowering<'a> {
         let mut scope = Scope { own: HashMap::new(), outer: Some(outer), hidden };
         for (name, tensor) in &graph.initializers {
             let id = self.define(&mut scope, name)?;
-            self.constants.push((id, tensor.clone()));
+            self.initializer(name, label, id, tensor);
         }
         let inputs: Result<Vec<ValueId>, EngineError> =
             graph.free_inputs().map(|input| self.define(&mut scope, &input.name)).collect();
@@ -428,7 +500,10 @@ impl<'a> Lowering<'a> {
         }
         let opsets = function.opset_imports.iter();
         let opsets = opsets.map(|import| (plain(&import.domain).to_owned(), import.version)).collect();
-        self.nodes(&nodes, &mut inner, &opsets, depth + 1)?;
+        let outside = self.path.take();
+        let read = self.nodes(&nodes, &mut inner, &opsets, depth + 1);
+        self.path = outside;
+        read?;
         for (outer, name) in node.outputs.iter().zip(&function.outputs).filter(|(outer, _)| !outer.is_empty()) {
             let Some(id) = inner.get(name) else {
                 return Err(self.fault(format!("function `{}` does not compute its output `{name}`", function.name)));

@@ -5,9 +5,10 @@
 //! central differences, under a random cotangent.
 
 use super::attributes::NodeReader;
+use super::cell::{Scalar, Slice};
 use super::network::Network;
 use super::ops;
-use super::plan::mix;
+use super::random::mix;
 use crate::onnx::{AttributeValue, Graph, Model, Node, ValueInfo};
 use crate::tensor::{DType, SymbolicShape, Tensor};
 
@@ -310,18 +311,51 @@ fn gradient(
         return Ok(());
     }
     let cotangents: Vec<Tensor> = outputs.iter().enumerate().map(|(i, y)| random(y.shape(), 99 + i as u64)).collect();
+    let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let (_, found) = network.gradients(&inputs, &cotangents, &names, 7).map_err(|error| error.to_string())?;
+    // What is lent is what is copied.
+    let same = network.gradients_with(&inputs, &cotangents, &names, 7, |lent, gradients| {
+        let elements = |slice: &Option<Slice<'_>>| slice.and_then(f64::slice).map(<[f64]>::to_vec);
+        let copied = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| tensor.as_slice::<f64>().unwrap().to_vec());
+        lent.len() == outputs.len() && gradients.iter().map(elements).eq(found.iter().map(copied))
+    });
+    match same {
+        Ok(true) => {}
+        Ok(false) => return Err("gradients that are lent are not those that are copied".into()),
+        Err(error) => return Err(error.to_string()),
+    }
+    let expected = numerical_gradients(network, given, &cotangents, &wrt)?;
+    for (((name, _), found), expected) in wrt.iter().zip(found).zip(expected) {
+        let found = found.ok_or_else(|| format!("there is no gradient with respect to {name}"));
+        // Nothing flows from an output without elements.
+        let found = if outputs.iter().all(Tensor::is_empty) { found.unwrap_or(expected.clone()) } else { found? };
+        if let Some(difference) = difference(&found, &expected, tolerance) {
+            return Err(format!("gradient with respect to {name}: {difference}"));
+        }
+    }
+    Ok(())
+}
+
+/// The gradients of the sum over all outputs of output times cotangent, in training mode, by central differences: with
+/// respect to inputs, of which `given` holds all, and weights; both of f64.
+pub fn numerical_gradients(
+    network: &mut Network,
+    given: &[(String, Tensor)],
+    cotangents: &[Tensor],
+    with_respect_to: &[(String, Tensor)],
+) -> Result<Vec<Tensor>, String> {
     let loss = |network: &mut Network, given: &[(String, Tensor)]| -> Result<f64, String> {
         let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        let (outputs, _) = network.gradients(&inputs, &cotangents, &[], 7).map_err(|error| error.to_string())?;
+        let (outputs, _) = network.gradients(&inputs, cotangents, &[], 7).map_err(|error| error.to_string())?;
         let dot = |(y, c): (&Tensor, &Tensor)| -> f64 {
             let Some(y) = wide(y) else { return 0.0 };
             y.iter().zip(c.as_slice::<f64>().unwrap()).map(|(y, c)| y * c).sum()
         };
-        Ok(outputs.iter().zip(&cotangents).map(dot).sum())
+        Ok(outputs.iter().zip(cotangents).map(dot).sum())
     };
-    let inputs: Vec<(&str, &Tensor)> = given.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let (_, found) = network.gradients(&inputs, &cotangents, &names, 7).map_err(|error| error.to_string())?;
-    for ((name, tensor), found) in wrt.iter().zip(found) {
+    let mut gradients = Vec::new();
+    for (name, tensor) in with_respect_to {
+        let is_weight = !given.iter().any(|(known, _)| known == name);
         let values = tensor.as_slice::<f64>().unwrap();
         let mut expected = Vec::with_capacity(values.len());
         for index in 0..values.len() {
@@ -330,7 +364,7 @@ fn gradient(
                 let mut moved = values.to_vec();
                 moved[index] += sign * step;
                 let moved = Tensor::new(tensor.shape().to_vec(), moved).unwrap();
-                if model.graph.initializers.iter().any(|(known, _)| known == name) {
+                if is_weight {
                     network.set_weight(name, &moved).map_err(|error| error.to_string())?;
                     return loss(network, given);
                 }
@@ -340,16 +374,10 @@ fn gradient(
             };
             expected.push((at(1.0)? - at(-1.0)?) / (2.0 * step));
         }
-        if model.graph.initializers.iter().any(|(known, _)| known == name) {
+        if is_weight {
             network.set_weight(name, tensor).map_err(|error| error.to_string())?;
         }
-        let expected = Tensor::new(tensor.shape().to_vec(), expected).unwrap();
-        let found = found.ok_or_else(|| format!("there is no gradient with respect to {name}"));
-        // Nothing flows from an output without elements.
-        let found = if outputs.iter().all(Tensor::is_empty) { found.unwrap_or(expected.clone()) } else { found? };
-        if let Some(difference) = difference(&found, &expected, tolerance) {
-            return Err(format!("gradient with respect to {name}: {difference}"));
-        }
+        gradients.push(Tensor::new(tensor.shape().to_vec(), expected).unwrap());
     }
-    Ok(())
+    Ok(gradients)
 }

@@ -10,8 +10,9 @@ use super::losses::Loss;
 use super::network::{Gradient, Network};
 use super::op::Mode;
 use super::ops::DOMAIN;
-use super::plan::{Given, NEVER, Plan, mix};
+use super::plan::{Given, NEVER, Plan};
 use super::program::ValueId;
+use super::random::mix;
 use super::schedule::Plateau;
 use crate::onnx::{Model, Node, OpsetImport, ValueInfo};
 use crate::tensor::{DType, SymbolicShape, Tensor};
@@ -269,11 +270,7 @@ impl Training {
     /// The model as it is now, without the loss.
     pub fn model(&self) -> Model {
         let mut model = self.base.clone();
-        for (name, stored) in &mut model.graph.initializers {
-            if let Ok(tensor) = self.network.weight(name) {
-                *stored = tensor;
-            }
-        }
+        self.network.write_weights(&mut model);
         model
     }
 

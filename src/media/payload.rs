@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Audio, Format, Labels, Text, Transcript};
+use super::{Audio, Format, Image, Labels, Regions, Text, Transcript};
 use crate::tensor::{Buffer, Tensor};
 
 /// What a packet carries. Cloning shares the data.
@@ -15,6 +15,8 @@ use crate::tensor::{Buffer, Tensor};
 pub enum Payload {
     /// Sound.
     Audio(Audio),
+    /// A picture.
+    Image(Image),
     /// A tensor.
     Tensor(Tensor),
     /// Text as a model gives it.
@@ -23,6 +25,8 @@ pub enum Payload {
     Transcript(Transcript),
     /// Classes with scores.
     Labels(Labels),
+    /// What was found where in a frame.
+    Regions(Regions),
     /// Uninterpreted bytes.
     Bytes(Buffer<u8>),
     /// A type of the user's own.
@@ -95,10 +99,12 @@ macro_rules! accessors {
 impl Payload {
     accessors! {
         audio, Audio, Audio, "audio";
+        image, Image, Image, "image";
         tensor, Tensor, Tensor, "tensor";
         text, Text, Text, "text";
         transcript, Transcript, Transcript, "transcript";
         labels, Labels, Labels, "labels";
+        regions, Regions, Regions, "regions";
         bytes, Bytes, Buffer<u8>, "bytes";
     }
 
@@ -106,10 +112,12 @@ impl Payload {
     pub fn format(&self) -> Format {
         match self {
             Payload::Audio(audio) => Format::audio(Some(audio.rate()), Some(audio.channels())),
+            Payload::Image(image) => Format::image(Some(image.format()), Some(image.width()), Some(image.height())),
             Payload::Tensor(tensor) => Format::Tensor { dtype: Some(tensor.dtype()), shape: tensor.symbolic_shape() },
             Payload::Text(_) => Format::Text,
             Payload::Transcript(_) => Format::Transcript,
             Payload::Labels(_) => Format::Labels,
+            Payload::Regions(_) => Format::Regions,
             Payload::Bytes(_) => Format::Bytes,
             Payload::Custom(custom) => Format::Custom(custom.type_name()),
         }
@@ -119,10 +127,12 @@ impl Payload {
     pub fn byte_len(&self) -> usize {
         match self {
             Payload::Audio(audio) => audio.samples().byte_len(),
+            Payload::Image(image) => image.byte_len(),
             Payload::Tensor(tensor) => tensor.byte_len(),
             Payload::Text(text) => text.text.len() + size_of_val(&*text.pieces),
             Payload::Transcript(transcript) => transcript.text.len() + size_of_val(&*transcript.pieces),
             Payload::Labels(labels) => size_of_val(&*labels.entries),
+            Payload::Regions(regions) => regions.byte_len(),
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Custom(custom) => custom.0.byte_len(),
         }
@@ -147,11 +157,12 @@ macro_rules! conversions {
     )*};
 }
 
-conversions!(Audio, Tensor, Text, Transcript, Labels, Custom);
+conversions!(Audio, Image, Tensor, Text, Transcript, Labels, Regions, Custom);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::PixelFormat;
 
     #[derive(Debug)]
     struct Pose([f32; 3]);
@@ -173,6 +184,18 @@ mod tests {
         let Payload::Custom(custom) = &payload else { panic!("{payload:?}") };
         assert_eq!(custom.downcast_ref::<Pose>().unwrap().0, [1.0, 2.0, 3.0]);
         assert_eq!(payload.byte_len(), 12);
+    }
+
+    #[test]
+    fn a_picture_has_a_format_without_unknowns() {
+        let image = Image::new(vec![0u8; 24], 4, 2, PixelFormat::Rgb8).unwrap();
+        let crop = Payload::from(image.crop(1, 0, 2, 2).unwrap());
+        assert_eq!(crop.format(), Format::image(Some(PixelFormat::Rgb8), Some(2), Some(2)));
+        assert!(crop.format().is_fixed() && !Format::image(Some(PixelFormat::Rgb8), None, Some(2)).is_fixed());
+        assert_eq!(crop.byte_len(), 12);
+        assert_eq!(crop.image().unwrap().width(), 2);
+        assert_eq!(crop.regions().unwrap_err().to_string(), "expected a payload of regions, found image rgb8 2 × 2");
+        assert_eq!(Payload::from(Regions::default()).format(), Format::Regions);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::files::FileError;
 use crate::tensor::DType;
 
 /// Why a model cannot be read or written.
@@ -16,13 +17,16 @@ pub enum OnnxError {
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `open`, `read`, `write`, `replace`.
+        /// What was tried: `open`, `read`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// A model cannot be saved; the file that was there is untouched.
+    #[error(transparent)]
+    Save(#[from] FileError),
     /// The path is a folder, a pipe or a device.
     #[error("{}: expected a model file, found {found}: give the path of the .onnx file itself", path.display())]
     NotAFile {
@@ -223,7 +227,7 @@ impl OnnxError {
     /// This fault, inside the file at `path`.
     pub(super) fn in_file(self, path: &std::path::Path) -> OnnxError {
         match self {
-            OnnxError::Io { .. } | OnnxError::NotAFile { .. } | OnnxError::InFile { .. } => self,
+            OnnxError::Io { .. } | OnnxError::Save(_) | OnnxError::NotAFile { .. } | OnnxError::InFile { .. } => self,
             fault => OnnxError::InFile { path: path.to_owned(), fault: Box::new(fault) },
         }
     }

@@ -1,10 +1,8 @@
-//! Model files: opened with care, read in passing, replaced whole.
+//! Model files: opened with care, read in passing.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use prost::bytes::Buf;
 
@@ -112,34 +110,6 @@ impl Buf for ModelFile {
     }
 }
 
-/// Writes `bytes` to `path` so that, whatever happens, the old file or the whole new one is there: a temporary file in
-/// the same folder, synced, then renamed. A link at `path` is replaced, not followed.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
-    let io = |action| move |source| OnnxError::Io { action, path: path.to_owned(), source };
-    let Some(name) = path.file_name() else {
-        return Err(io("write")(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
-    };
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    let temporary = path.with_file_name(temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(io("write"))?;
-    let written = file.write_all(bytes).and_then(|()| {
-        if let Ok(old) = fs::metadata(path) {
-            file.set_permissions(old.permissions())?;
-        }
-        file.sync_all()
-    });
-    drop(file);
-    let done = written.map_err(io("write")).and_then(|()| fs::rename(&temporary, path).map_err(io("replace")));
-    if done.is_err() {
-        // The fault that is reported is the first one; a leftover cannot be helped.
-        let _ = fs::remove_file(&temporary);
-    }
-    done
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,19 +150,5 @@ mod tests {
         assert_eq!(file.chunk()[0], 0);
         assert_eq!(file.remaining(), 3 * WINDOW - 1);
         assert!(matches!(file.check(&path), Err(OnnxError::Io { action: "read", .. })));
-    }
-
-    #[test]
-    fn replacing_leaves_the_old_file_or_the_new_one_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("m.onnx");
-        replace(&path, b"one").unwrap();
-        replace(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        fs::create_dir(dir.path().join("taken")).unwrap();
-        assert!(matches!(replace(&dir.path().join("taken"), b"x"), Err(OnnxError::Io { action: "replace", .. })));
-        assert!(matches!(replace(&dir.path().join("gone/m.onnx"), b"x"), Err(OnnxError::Io { action: "write", .. })));
-        assert!(replace(Path::new("/"), b"x").is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -7,11 +7,12 @@ use prost::bytes::Buf;
 
 use super::error::OnnxError;
 use super::external::Folder;
-use super::file::{self, MAX_LEN, ModelFile};
+use super::file::{MAX_LEN, ModelFile};
 use super::graph::{Function, Graph, MAX_GRAPH_DEPTH, OpsetImport};
 use super::kept::{Kept, some_text};
 use super::proto::{ModelProto, StringStringEntryProto};
 use super::sniff;
+use crate::files;
 
 /// The version of the format that [`Model::new`] writes: it has everything that [`Model`] shows, and ONNX Runtime reads
 /// it since 1.18.
@@ -111,7 +112,7 @@ impl Model {
         if len > MAX_LEN {
             return Err(OnnxError::TooLarge { len, limit: MAX_LEN }.in_file(path));
         }
-        file::replace(path, &proto.encode_to_vec())
+        Ok(files::replace(path, &proto.encode_to_vec())?)
     }
 
     /// The version of the operators of `domain` (empty for ONNX's own) that its nodes come from.

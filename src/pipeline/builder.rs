@@ -83,7 +83,7 @@ impl Builder {
         let source = Source::new("stage", stage);
         match config::parse(&source) {
             Ok(node) => {
-                let read = spec::read_stage(&node, &source, registry, &self.settings, &mut self.faults);
+                let read = spec::read_stage(&node, &source, String::new(), registry, &self.settings, &mut self.faults);
                 self.stages.extend(read);
             }
             Err(faults) => self.faults.extend(faults),

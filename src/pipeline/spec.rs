@@ -163,15 +163,16 @@ pub(super) fn read(node: &Node, source: &Source, registry: &Registry, settings: 
     spec
 }
 
-/// Reads one stage by itself, for pipelines that a program builds.
+/// Reads one stage by itself, for pipelines that a program builds and for chains; `path` says in faults where it stands.
 pub(super) fn read_stage(
     node: &Node,
     source: &Source,
+    path: String,
     registry: &Registry,
     settings: &Settings,
     faults: &mut Faults,
 ) -> Option<StageSpec> {
-    StageReader { source, registry, settings, path: String::new(), faults }.read(node)
+    StageReader { source, registry, settings, path, faults }.read(node)
 }
 
 /// Keys of a stage that belong to the pipeline and not to its kind.

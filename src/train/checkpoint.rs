@@ -1,13 +1,13 @@
 //! Checkpoints: a safetensors file with everything that a training needs to go on bit for bit.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::error::TrainError;
+use crate::files;
 use crate::tensor::{DType, Tensor, TensorError};
 
 /// Tensors by name, and text by key.
@@ -20,8 +20,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes it to `path`: beside it first, onto the disk, then in its place. Whatever happens meanwhile, `path` holds
-    /// the old checkpoint or the new one, whole.
+    /// Writes it to `path`. Whatever happens meanwhile, `path` holds the old checkpoint or the new one, whole.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
         let encode = |name: &str, tensor: &Tensor| -> Result<(Vec<u8>, Dtype), String> {
@@ -50,7 +49,7 @@ impl Checkpoint {
         }
         let content =
             safetensors::serialize(views, Some(self.notes.clone())).map_err(|error| fault(error.to_string()))?;
-        write_whole(path, &content).map_err(|error| fault(error.to_string()))
+        Ok(files::replace(path, &content)?)
     }
 
     /// Reads the checkpoint at `path`.
@@ -80,26 +79,6 @@ fn numbers<T, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).collect()
 }
 
-/// Writes a file all or nothing: to a temporary one beside it, synced, then renamed, and the folder synced.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let beside = folder.join(name);
-    let written = (|| {
-        let mut file = File::create(&beside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    if let Err(error) = written {
-        // What could not be written whole is of no use; the fault above is the one to tell.
-        let _ = fs::remove_file(&beside);
-        return Err(error);
-    }
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,19 +101,6 @@ mod tests {
         checkpoint().save(&path).unwrap();
         assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
-    }
-
-    #[test]
-    fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.safetensors");
-        checkpoint().save(&path).unwrap();
-        // Something that cannot be opened for writing lies where the temporary file would.
-        fs::create_dir(folder.path().join("state.safetensors.part")).unwrap();
-        let changed = Checkpoint::default();
-        let error = changed.save(&path).unwrap_err().to_string();
-        assert!(error.contains("state.safetensors"), "{error}");
-        assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint());
     }
 
     #[test]

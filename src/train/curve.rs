@@ -53,6 +53,7 @@ mod tests {
             loss,
             validation_loss,
             validation_accuracy,
+            ..Epoch::default()
         })
         .collect()
     }

@@ -1,10 +1,13 @@
 //! What can go wrong in a training.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use super::data::DataError;
 use crate::config::Faults;
 use crate::engine::EngineError;
+use crate::files::FileError;
 
 /// Why a training cannot begin or go on.
 #[derive(Debug, Error)]
@@ -33,6 +36,23 @@ pub enum TrainError {
         /// Training or validation.
         what: &'static str,
     },
+    /// A file cannot be saved; the one that was there is untouched.
+    #[error(transparent)]
+    Save(#[from] FileError),
+    /// The loss, a gradient or a weight is no number any more. The trainer is back at its best epoch, where there was one.
+    #[error("the training diverged in epoch {epoch}, step {step}: {what} is not finite; {}", went_back(.best, .checkpoint))]
+    Diverged {
+        /// The epoch that was not finished.
+        epoch: u64,
+        /// How many steps were taken before.
+        step: u64,
+        /// What is not finite.
+        what: String,
+        /// The epoch whose weights the model has again; `None` when none was whole.
+        best: Option<u64>,
+        /// The checkpoint that holds them.
+        checkpoint: Option<PathBuf>,
+    },
     /// A checkpoint cannot be written or read.
     #[error("checkpoint {path}: {reason}")]
     Checkpoint {
@@ -41,7 +61,7 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
-    /// A file cannot be written.
+    /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     Output {
         /// Its path.
@@ -59,4 +79,17 @@ pub enum TrainError {
         /// What it is.
         found: String,
     },
+}
+
+fn went_back(best: &Option<u64>, checkpoint: &Option<PathBuf>) -> String {
+    match (best, checkpoint) {
+        (None, _) => {
+            "no epoch is kept: begin anew, with a lower learning rate, clipping of gradients, or other data".into()
+        }
+        (Some(best), None) => format!("the model is as it was after epoch {best}, the best one"),
+        (Some(best), Some(checkpoint)) => format!(
+            "epoch {best}, the best one, is kept in {}: go on from there with a lower learning rate",
+            checkpoint.display()
+        ),
+    }
 }

@@ -1,6 +1,10 @@
 //! Measures of how good a model is.
 
+mod spelling;
+
 use std::fmt;
+
+pub use spelling::{Spelling, TextErrors};
 
 use crate::tensor::{DType, Tensor};
 
@@ -70,6 +74,11 @@ impl Confusion {
         Some(*count as f64 / self.total().max(1) as f64)
     }
 
+    /// Each `k` that was asked for at first, with its share.
+    pub fn top_ks(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.top_k.iter().map(|(k, count)| (*k, *count as f64 / self.total().max(1) as f64))
+    }
+
     /// The mean over the classes that occur of `2·precision·recall / (precision + recall)` (macro-averaged F1).
     pub fn f1(&self) -> f64 {
         let classes = 0..self.classes;
@@ -86,21 +95,36 @@ impl Confusion {
     }
 }
 
-impl fmt::Display for Confusion {
-    /// A table: rows are right classes, columns what was said.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Confusion {
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// A table: rows are right classes, columns what was said. Rows begin with the name of their class, where it is
+    /// among `labels`, columns with its number.
+    pub fn table(&self, labels: &[String]) -> String {
+        let name = |class: usize| match labels.get(class) {
+            Some(label) => format!("{class} {label}"),
+            None => class.to_string(),
+        };
+        let names: Vec<String> = (0..self.classes).map(name).collect();
+        let first = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
         let width = self.counts.iter().max().map_or(1, |most| most.to_string().len()).max(4);
-        write!(f, "{:>8}", "right")?;
-        for class in 0..self.classes {
-            write!(f, " {class:>width$}")?;
+        let mut table = format!("{:>first$}", "right");
+        (0..self.classes).for_each(|class| table.push_str(&format!(" {class:>width$}")));
+        for (right, name) in names.iter().enumerate() {
+            table.push_str(&format!("\n{name:>first$}"));
+            (0..self.classes).for_each(|said| table.push_str(&format!(" {:>width$}", self.count(right, said))));
         }
-        for right in 0..self.classes {
-            write!(f, "\n{right:>8}")?;
-            for said in 0..self.classes {
-                write!(f, " {:>width$}", self.count(right, said))?;
-            }
-        }
-        Ok(())
+        table
+    }
+}
+
+impl fmt::Display for Confusion {
+    /// The table of numbers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.table(&[]))
     }
 }
 
@@ -134,6 +158,11 @@ impl ErrorRate {
         self.length += expected.len();
     }
 
+    /// How many words, characters or tokens were expected.
+    pub fn expected(&self) -> usize {
+        self.length
+    }
+
     /// The rate; 0 of nothing, and it may be above 1.
     pub fn rate(&self) -> f64 {
         self.errors as f64 / self.length.max(1) as f64
@@ -164,9 +193,14 @@ mod tests {
         );
         assert!((confusion.accuracy() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!((confusion.top_k(2), confusion.top_k(3)), (Some(1.0), None));
+        assert_eq!(confusion.top_ks().collect::<Vec<_>>(), [(1, 2.0 / 3.0), (2, 1.0)]);
         // Class 0: 1 hit, said 2, occurs 1; class 1: 1 hit, said 1, occurs 2; class 2 never occurs.
         assert!((confusion.f1() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(confusion.to_string().lines().count(), 4);
+        let labels = ["cat".to_owned(), "wild boar".to_owned()];
+        let lines = ["      right    0    1    2", "      0 cat    1    0    0", "1 wild boar    1    1    0"];
+        let last = "          2    0    0    0";
+        assert_eq!(confusion.table(&labels).lines().collect::<Vec<_>>(), [&lines[..], &[last]].concat());
     }
 
     #[test]

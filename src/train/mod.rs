@@ -4,11 +4,16 @@ pub mod checkpoint;
 pub mod curve;
 pub mod data;
 mod error;
+mod export;
+mod lengths;
 pub mod metrics;
+mod model_input;
 mod recipe;
 mod trainer;
 
 pub use error::TrainError;
+pub use export::Exported;
+pub use lengths::LengthInputs;
 pub use recipe::{
     ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
 };

@@ -7,6 +7,9 @@
 //!   train: {idx: {images: train-images.gz, labels: train-labels.gz}}
 //!   validation: 0.1                  # a share of the training data, or data of its own
 //!   test: {idx: {images: test-images.gz, labels: test-labels.gz}}
+//! preprocess:                        # stages as in a pipeline, where samples are not yet what the model takes
+//!   - preprocess: normalize
+//!     offset: -0.5
 //! model: {lenet5: {classes: 10}}     # an architecture, or {onnx: FILE}
 //! loss: cross_entropy                # or {kind: cross_entropy, label_smoothing: 0.1}
 //! optimizer: {kind: adam, learning_rate: 0.001}
@@ -21,13 +24,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::data::augment::{Augmentation, Augmenter};
-use super::data::{DataError, DataFormat, DataSet, FORMATS, Known, Split, Subset, format_named};
+use super::data::{Buckets, DataError, DataFormat, DataSet, FORMATS, Known, Preprocessed, Split, Subset, format_named};
 use super::error::TrainError;
+use super::lengths::LengthInputs;
+use super::metrics::Spelling;
+use super::model_input::ModelInput;
 use super::trainer::{Evaluation, Trainer, TrainerOptions};
+use crate::cards::Sha256;
+use crate::codec::CodecError;
 use crate::config::{Fault, Faults, Node, Override, Source, parse, suggest};
 use crate::engine::losses::LOSSES;
 use crate::engine::{Clip, Loss, Optimizer, Penalty, Schedule, Training, TrainingOptions};
+use crate::media::Format;
 use crate::onnx::Model;
+use crate::pipeline::Chain;
+use crate::stage::{Blueprint, Role, Settings};
+use crate::stages::REGISTRY;
 use crate::tensor::Tensor;
 use crate::zoo::{Architecture, ZOO, architecture_named};
 
@@ -46,6 +58,14 @@ pub struct RecipeSettings {
     pub summary: String,
     /// What to learn from.
     pub data: DataSettings,
+    /// The licence of what comes out, as an SPDX expression (`MIT`). Default: NOASSERTION, SPDX's word for none stated.
+    #[serde(default = "default_licence")]
+    #[schemars(length(min = 1))]
+    pub licence: String,
+    /// What is done to each sample before the model sees it: stages as in a pipeline, of the role `preprocess`, each
+    /// reading from the one above. The card of the trained model lists them. Default: nothing.
+    #[serde(default)]
+    pub preprocess: Vec<Map<String, Json>>,
     /// Changes of training samples, at random, in this order. Default: none.
     #[serde(default)]
     pub augment: Vec<Augmentation>,
@@ -71,6 +91,10 @@ pub struct RecipeSettings {
     /// Samples in a minibatch: 1 for one at a time, 0 for all at once. Default: 64.
     #[serde(default = "default_batch")]
     pub batch: usize,
+    /// For samples of varying lengths: puts those of similar length together and fills them up to a bound; what they are
+    /// filled with counts nothing. The model must have an input `lengths`. Default: all samples have one shape.
+    #[serde(default)]
+    pub buckets: Option<Buckets>,
     /// How many times all samples are seen. Default: 10.
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
@@ -165,6 +189,10 @@ fn default_epochs() -> u64 {
     10
 }
 
+fn default_licence() -> String {
+    "NOASSERTION".into()
+}
+
 fn default_output() -> PathBuf {
     "trained".into()
 }
@@ -177,12 +205,28 @@ pub const RECIPE_VERSION: u32 = 1;
 pub struct Recipe {
     /// The settings.
     pub settings: RecipeSettings,
+    /// Where it comes from.
+    pub(super) origin: RecipeOrigin,
     folder: PathBuf,
     train: Box<dyn DataFormat>,
     validation: Option<PartFormat>,
     test: Option<PartFormat>,
     model: ModelSource,
     loss: Loss,
+    /// What prepares samples, where the recipe lists anything.
+    chain: Option<Chain>,
+    warnings: Faults,
+}
+
+/// Where a recipe comes from: for the card of what it made.
+#[derive(Clone, Debug)]
+pub(super) struct RecipeOrigin {
+    /// The name of its file.
+    pub name: String,
+    /// The sum of its text.
+    pub sum: Sha256,
+    /// What was changed in it.
+    pub changes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -205,6 +249,10 @@ pub struct Prepared {
     pub test: Option<Arc<dyn DataSet>>,
     /// The names of the classes, where known.
     pub labels: Vec<String>,
+    /// The tokens that texts were turned into numbers by, where there are texts.
+    pub vocabulary: Vec<String>,
+    /// What samples are when they reach the model, as far as it is known.
+    pub format: Format,
     /// How many samples there are to train on and to compare by.
     pub samples: (usize, usize),
 }
@@ -257,6 +305,17 @@ impl Recipe {
         }
         let model = model_source(&node, source, folder);
         let loss = loss(&node, source);
+        let mut warnings = Faults::new();
+        let chain = node.get("preprocess").filter(|_| !settings.preprocess.is_empty()).map(|list| {
+            let paths = Settings { base_dir: folder.to_owned(), ..Settings::default() };
+            let chain = Chain::read(list, source, "preprocess", Role::Preprocess, &REGISTRY, &paths);
+            node.get("model").map_or(chain.clone(), |model| chain.read_at(model, source))
+        });
+        if let Some(chain) = &chain {
+            let from = train.as_ref().map_or(Format::Any, |train| train.format());
+            let input = model.as_ref().ok().and_then(|model| model.build(settings.seed).ok()).and_then(reader);
+            keep(chain.check(from, input).map(|(_, found)| warnings.extend(found)));
+        }
         keep(train.as_ref().map(|_| ()).map_err(Clone::clone));
         keep(model.as_ref().map(|_| ()).map_err(Clone::clone));
         keep(loss.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -274,7 +333,10 @@ impl Recipe {
         }
         match (train, model, loss) {
             (Ok(train), Ok(model), Ok(loss)) if faults.is_empty() => {
-                Ok(Recipe { settings, folder: folder.to_owned(), train, validation, test, model, loss })
+                let sum = Sha256::of(source.text().as_bytes());
+                let origin = RecipeOrigin { name: source.name().to_owned(), sum, changes: changes.to_vec() };
+                let folder = folder.to_owned();
+                Ok(Recipe { settings, origin, folder, train, validation, test, model, loss, chain, warnings })
             }
             _ => Err(faults),
         }
@@ -287,10 +349,41 @@ impl Recipe {
 
     /// The model that training starts from.
     pub fn model(&self) -> Result<Model, TrainError> {
-        match &self.model {
-            ModelSource::Architecture(architecture) => Ok(architecture.build(self.settings.seed)?),
-            ModelSource::File(path) => Ok(Model::load(path).map_err(crate::engine::EngineError::from)?),
-        }
+        self.model.build(self.settings.seed)
+    }
+
+    /// What is doubtful in it, though it can be run.
+    pub fn warnings(&self) -> &Faults {
+        &self.warnings
+    }
+
+    /// Whether all inputs have one length by the settings of the training data.
+    pub(super) fn is_fixed_length(&self) -> bool {
+        self.train.is_fixed_length()
+    }
+
+    /// The training data as the model sees them: all samples, prepared, before any are set aside.
+    pub fn train_data(&self) -> Result<Arc<dyn DataSet>, TrainError> {
+        let data = Arc::from(self.train.open(&self.folder)?);
+        Ok(self.preprocessed(data, &self.model()?)?.0)
+    }
+
+    /// `data` behind the recipe's stages, and what the model then gets. Formats that do not fit are faults of the recipe.
+    fn preprocessed(&self, data: Arc<dyn DataSet>, model: &Model) -> Result<(Arc<dyn DataSet>, Format), TrainError> {
+        let Some(chain) = &self.chain else { return Ok((data, self.train.input())) };
+        let from = match data.raw(0) {
+            Ok(raw) => raw.payload.format(),
+            Err(error @ DataError::Setting { .. }) => return Err(error.into()),
+            Err(error @ DataError::Sound(CodecError::Missing { .. })) if self.settings.max_bad == 0 => {
+                return Err(error.into());
+            }
+            // A bad sample is counted, and may be passed over, where samples are read.
+            Err(_) => self.train.format(),
+        };
+        let input = ModelInput::of(model);
+        let channel_axis = input.as_ref().is_some_and(ModelInput::channel_axis);
+        let (format, _) = chain.check(from, input.map(|input| Arc::new(input) as Arc<dyn Blueprint>))?;
+        Ok((Arc::new(Preprocessed::new(data, chain.clone(), channel_axis)), format))
     }
 
     /// Opens the data and builds the model.
@@ -300,16 +393,17 @@ impl Recipe {
 
     fn prepare_with(&self, model: &Model) -> Result<Prepared, TrainError> {
         self.open_with(model).map_err(|error| match (error, &self.settings.data.get) {
-            (TrainError::Data(source @ DataError::Io { .. }), Some(get)) => {
-                TrainError::NoData { source, get: get.clone() }
-            }
+            (
+                TrainError::Data(source @ (DataError::Io { .. } | DataError::Sound(CodecError::Missing { .. }))),
+                Some(get),
+            ) => TrainError::NoData { source, get: get.clone() },
             (error, _) => error,
         })
     }
 
     fn open_with(&self, model: &Model) -> Result<Prepared, TrainError> {
         let settings = &self.settings;
-        let all: Arc<dyn DataSet> = Arc::from(self.train.open(&self.folder)?);
+        let (all, format) = self.preprocessed(Arc::from(self.train.open(&self.folder)?), model)?;
         let known = Known::of(&all);
         let share = |part: &Option<PartFormat>| match part {
             Some(PartFormat::Share(share)) => *share,
@@ -317,7 +411,10 @@ impl Recipe {
         };
         let own = |part: &Option<PartFormat>| -> Result<Option<Arc<dyn DataSet>>, TrainError> {
             match part {
-                Some(PartFormat::Own(format)) => Ok(Some(Arc::from(format.open_with(&self.folder, &known)?))),
+                Some(PartFormat::Own(format)) => {
+                    let data = Arc::from(format.open_with(&self.folder, &known)?);
+                    Ok(Some(self.preprocessed(data, model)?.0))
+                }
                 _ => Ok(None),
             }
         };
@@ -338,13 +435,20 @@ impl Recipe {
                 test = Some(subset(parts.test)?);
             }
         }
-        let labels = all.labels().to_vec();
+        let (labels, vocabulary) = (all.labels().to_vec(), all.vocabulary().to_vec());
         let clip = match (settings.clip.norm, settings.clip.value) {
             (Some(bound), _) => Clip::Norm(bound),
             (None, Some(bound)) => Clip::Value(bound),
             (None, None) => Clip::None,
         };
-        let mut options = TrainingOptions::new(self.loss.clone(), settings.optimizer.clone())
+        let (loss, lengths) = match &settings.buckets {
+            Some(buckets) => {
+                let target = (0..all.len()).find_map(|index| all.target(index).ok());
+                LengthInputs::of(model, self.loss.clone(), buckets, &target.unwrap_or(Tensor::scalar(0i64)))?
+            }
+            None => (self.loss.clone(), LengthInputs::default()),
+        };
+        let mut options = TrainingOptions::new(loss, settings.optimizer.clone())
             .schedule(settings.schedule.clone())
             .clip(clip)
             .penalty(Penalty { l1: settings.penalty.l1, l2: settings.penalty.l2 })
@@ -355,7 +459,14 @@ impl Recipe {
         }
         let training = Training::new(model, options)?;
         let input = model.graph.free_inputs().next().map(|input| input.name.clone()).unwrap_or_default();
-        let classes = classes(&all, &labels);
+        let spelling = match (self.loss.blank(), all.tokens()) {
+            (Some(blank), Some(cut)) => {
+                expect_symbols(model, vocabulary.len())?;
+                Some(Spelling { blank, tokens: vocabulary.clone(), cut })
+            }
+            _ => None,
+        };
+        let classes = self.loss.blank().is_none().then(|| classes(&all, &labels)).flatten();
         let augmenter = match settings.augment.is_empty() {
             true => None,
             false => {
@@ -371,11 +482,14 @@ impl Recipe {
             max_bad: settings.max_bad,
             checkpoint: Some(self.output().join("checkpoint.safetensors")),
             classes,
+            spelling,
             augmenter,
+            buckets: settings.buckets.clone().map(Arc::new),
+            lengths,
             ..TrainerOptions::new(&input, settings.batch, settings.epochs)
         };
         let trainer = Trainer::new(training, train, validation, options)?;
-        Ok(Prepared { trainer, test, labels, samples })
+        Ok(Prepared { trainer, test, labels, vocabulary, format, samples })
     }
 
     /// Measures the model at `path` with this recipe's loss, on its test data; without, on those it is compared by, else
@@ -391,6 +505,33 @@ impl Recipe {
     /// The loss.
     pub fn loss(&self) -> &Loss {
         &self.loss
+    }
+}
+
+/// Fails when the model's scores are known to be fewer than the tokens that texts are spelled with.
+fn expect_symbols(model: &Model, tokens: usize) -> Result<(), TrainError> {
+    let last = model.graph.outputs.first().and_then(|output| output.shape.dims()?.last()?.known());
+    match last {
+        Some(symbols) if symbols < tokens => Err(TrainError::Setting {
+            what: "the model's symbols",
+            expected: format!("at least {tokens}, as the texts have tokens (the blank and the unknown one included)"),
+            found: symbols.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The model's input, as what reads the last stage of `preprocess`.
+fn reader(model: Model) -> Option<Arc<dyn Blueprint>> {
+    Some(Arc::new(ModelInput::of(&model)?))
+}
+
+impl ModelSource {
+    fn build(&self, seed: u64) -> Result<Model, TrainError> {
+        match self {
+            ModelSource::Architecture(architecture) => Ok(architecture.build(seed)?),
+            ModelSource::File(path) => Ok(Model::load(path).map_err(crate::engine::EngineError::from)?),
+        }
     }
 }
 
@@ -525,6 +666,98 @@ mod tests {
         assert_eq!((evaluation.samples, evaluation.confusion.unwrap().accuracy()), (4, 1.0));
     }
 
+    /// Two recordings at 8 kHz on two channels, and a recipe without its `preprocess`.
+    fn recordings(folder: &Path) -> String {
+        use crate::codec::{WavSampleFormat, WavWriter};
+        for (class, hz) in [("low", 200.0), ("high", 1500.0)] {
+            std::fs::create_dir(folder.join(class)).unwrap();
+            let rate = crate::units::Rate::hz(8000).unwrap();
+            let path = folder.join(class).join("tone.wav");
+            let mut writer = WavWriter::create(&path, rate, 2, WavSampleFormat::S16).unwrap();
+            let sample = |k: usize| (k as f32 / 8000.0 * hz * std::f32::consts::TAU).sin() * 0.5;
+            writer.write(&(0..2400).flat_map(|k| [sample(k), 0.0]).collect::<Vec<_>>()).unwrap();
+            writer.finalize().unwrap();
+        }
+        "percept_recipe: 1\nname: tones\ndata:\n  train: {wav_folder: {path: .}}\nmodel: {mlp: {inputs: [30, 20], hidden: \
+         [4], outputs: 2}}\nloss: cross_entropy\nepochs: 1\n"
+            .to_owned()
+    }
+
+    #[test]
+    fn preprocess_is_checked_as_in_a_pipeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = recordings(folder.path());
+        let (mono, resample) = ("  - preprocess: mono\n", "  - preprocess: resample\n    sample_rate_hz: 16000\n");
+        let features = "  - preprocess: log_mel\n    preset: kaldi\n    bands: 20\n    frames: 30\n";
+        let wide = features.replace("bands: 20", "bands: 21");
+        // The stages, whether the fault shows before the data are opened, what is said, and where.
+        for (stages, early, says, place) in [
+            (&[mono, resample, &wide][..], true, "expected: tensor f32 [30, 20] for each sample", "{mlp"),
+            (&[mono, resample], true, "insert `- preprocess: log_mel` with `frames: 30` and `bands: 20`", "{mlp"),
+            (&[resample, features], false, "insert `- preprocess: mono`", "log_mel"),
+            (&[mono, features], false, "insert `- preprocess: resample` with `sample_rate_hz: 16000`", "log_mel"),
+            (&["  - preprocess: monno\n"], true, "did you mean `mono`?", "monno"),
+        ] {
+            let source = Source::new("recipe.yaml", format!("{recipe}preprocess:\n{}", stages.concat()));
+            let faults = match Recipe::parse(&source, folder.path(), &[]) {
+                Err(faults) => {
+                    assert!(early, "{stages:?}: {faults}");
+                    faults
+                }
+                Ok(recipe) => match recipe.prepare().err() {
+                    Some(TrainError::Faults(faults)) if !early => faults,
+                    other => panic!("{stages:?}: {other:?}"),
+                },
+            };
+            let fault = faults.iter().find(|fault| fault.to_string().contains(says));
+            let fault = fault.unwrap_or_else(|| panic!("{stages:?}: {faults}"));
+            let slice = fault.source.as_ref().unwrap().slice(fault.span.unwrap()).unwrap();
+            assert!(slice.starts_with(place), "{slice}: {fault}");
+        }
+        let whole = format!("{recipe}preprocess:\n{mono}{resample}{features}");
+        let good = Recipe::parse(&Source::new("r", whole.clone()), folder.path(), &[]).unwrap();
+        assert_eq!(good.train_data().unwrap().sample(1).unwrap().input.shape(), [30, 20]);
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
+        let mut prepared = good.prepare().unwrap();
+        prepared.trainer.run(|_| Then::Continue).unwrap();
+        // A rate of the loader's own would be a second way to resample.
+        let changes = ["data.train.wav_folder.sample_rate_hz=8000".to_owned()];
+        let twice = Recipe::parse(&Source::new("r", whole), folder.path(), &changes).unwrap();
+        let error = twice.prepare().err().unwrap().to_string();
+        assert!(error.contains("sample_rate_hz: expected none beside `preprocess`"), "{error}");
+    }
+
+    const WORDS: &str = "percept_recipe: 1\nname: words\ndata:\n  train: {text_lines: {path: words.tsv}}\n  \
+        validation: 0.2\nmodel: {recurrent_classifier: {vocabulary: 4, classes: 2, hidden: 8, lengths: true}}\n\
+        loss: cross_entropy\noptimizer: {kind: adam, learning_rate: 0.02}\nbuckets: {lengths: [3, 6, 9]}\nbatch: 8\n\
+        epochs: 15\nthreads: 1\n";
+
+    /// Lines of one to nine letters, of the class of their last letter.
+    #[test]
+    fn a_recipe_trains_on_texts_of_varying_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |i: usize| {
+            let text: String = (0..1 + i % 9).map(|k| if (i >> k) & 1 == 1 { 'a' } else { 'b' }).collect();
+            format!("{text}\t{}\n", if text.ends_with('a') { "A" } else { "B" })
+        };
+        std::fs::write(folder.path().join("words.tsv"), (1..150).map(line).collect::<String>()).unwrap();
+        let recipe = |changes: &[String]| {
+            Recipe::parse(&Source::new("recipe.yaml", WORDS), folder.path(), changes).unwrap().prepare()
+        };
+        std::fs::create_dir(folder.path().join("trained")).unwrap();
+        let mut prepared = recipe(&[]).unwrap();
+        prepared.trainer.run(|_| Then::Continue).unwrap();
+        let last = prepared.trainer.history().last().unwrap().clone();
+        assert!(last.validation_accuracy.unwrap() > 0.95, "{last:?}");
+        for (change, expected) in [
+            ("model.recurrent_classifier.lengths=false", "expected a model with an input `lengths`"),
+            ("buckets.lengths=[3, 2]", "buckets.lengths: expected ascending bounds"),
+        ] {
+            let error = recipe(&[change.into()]).err().unwrap().to_string();
+            assert!(error.contains(expected), "{change}: {error}");
+        }
+    }
+
     #[test]
     fn every_fault_is_reported_at_once_with_its_place() {
         assert_eq!(faults(XOR, &[]), "");
@@ -542,6 +775,10 @@ mod tests {
             ("batch=-1", "batch"),
             ("percept_recipe=2", "percept_recipe"),
             ("model.mlp.hiden=[3]", "hiden"),
+            ("preprocess=[{preprocess: mono}]", "`mono` cannot read this"),
+            ("preprocess=[{preprocess: normalise}]", "did you mean `normalize`?"),
+            ("preprocess=[{sink: jsonl}]", "a sink cannot stand in `preprocess`"),
+            ("preprocess=3", "preprocess"),
         ] {
             let found = faults(XOR, &[change]);
             assert!(found.contains(part), "{change}: {found}");

@@ -1,5 +1,7 @@
 //! The trainer: epochs over a data set, validation, early stopping, checkpoints.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::data::augment::Augmenter;
-use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
+use super::data::{Batch, BatchSettings, Batches, Buckets, DataSet, Loader, epoch_order};
 use super::error::TrainError;
-use super::metrics::Confusion;
-use crate::engine::{Plateau, Training, TrainingState};
+use super::lengths::LengthInputs;
+use super::metrics::{Confusion, Spelling, TextErrors};
+use crate::engine::{EngineError, Plateau, Training, TrainingState};
 use crate::tensor::{DType, Tensor};
 
 #[cfg(test)]
@@ -35,12 +38,18 @@ pub struct TrainerOptions {
     pub patience: Option<u64>,
     /// How many samples may be bad before the training ends with an error.
     pub max_bad: usize,
-    /// Where to keep the state after each epoch; nowhere, when `None`.
+    /// Where to keep the state after each epoch, and the best one; nowhere, when `None`.
     pub checkpoint: Option<PathBuf>,
     /// Classes, where targets are class indices: accuracy is measured.
     pub classes: Option<usize>,
+    /// How the model's classes spell texts, where targets are texts and the loss is CTC: error rates are measured.
+    pub spelling: Option<Spelling>,
     /// Changes training samples at random, seeded by epoch and sample.
     pub augmenter: Option<Arc<Augmenter>>,
+    /// Puts samples of similar length together; without it all samples of a minibatch must have one shape.
+    pub buckets: Option<Arc<Buckets>>,
+    /// Where the lengths of samples in buckets go.
+    pub lengths: LengthInputs,
 }
 
 impl TrainerOptions {
@@ -57,13 +66,32 @@ impl TrainerOptions {
             max_bad: 0,
             checkpoint: None,
             classes: None,
+            spelling: None,
             augmenter: None,
+            buckets: None,
+            lengths: LengthInputs::default(),
         }
+    }
+
+    /// The inputs of a step: the samples, what the model takes besides, then what the loss takes; and how many of them
+    /// are the model's own.
+    pub(super) fn inputs<'a>(
+        &'a self,
+        batch: &'a Batch,
+        extra: &'a [(&'a str, Tensor)],
+    ) -> (Vec<(&'a str, &'a Tensor)>, usize) {
+        let mut inputs = vec![(self.input.as_str(), &batch.inputs)];
+        let of_model = |name: &str| self.lengths.model.as_deref() == Some(name);
+        inputs.extend(extra.iter().filter(|(name, _)| of_model(name)).map(|(name, tensor)| (*name, tensor)));
+        let own = inputs.len();
+        inputs.push((self.target.as_str(), &batch.targets));
+        inputs.extend(extra.iter().filter(|(name, _)| !of_model(name)).map(|(name, tensor)| (*name, tensor)));
+        (inputs, own)
     }
 }
 
 /// What came of one epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 1.
     pub epoch: u64,
@@ -77,6 +105,12 @@ pub struct Epoch {
     pub validation_loss: Option<f64>,
     /// The share of right classes on the validation data.
     pub validation_accuracy: Option<f64>,
+    /// The error rate of characters on the validation data, where a CTC model spells texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_character_errors: Option<f64>,
+    /// The error rate of words, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_word_errors: Option<f64>,
 }
 
 /// What a trainer tells while it works.
@@ -126,9 +160,32 @@ pub struct Evaluation {
     pub loss: f64,
     /// Right and wrong classes, where targets are class indices.
     pub confusion: Option<Confusion>,
+    /// Wrong characters and words, where a CTC model spells texts.
+    pub texts: Option<TextErrors>,
+    /// The names of the classes, where they are known.
+    pub labels: Vec<String>,
     /// How many samples were measured.
     pub samples: usize,
 }
+
+impl fmt::Display for Evaluation {
+    /// In words: `360 samples, loss 0.0512, accuracy 98.61 %, F1 0.9858`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} samples, loss {:.4}", self.samples, self.loss)?;
+        if let Some(confusion) = &self.confusion {
+            write!(f, ", accuracy {:.2} %, F1 {:.4}", 100.0 * confusion.accuracy(), confusion.f1())?;
+            confusion.top_ks().try_for_each(|(k, share)| write!(f, ", top-{k} {:.2} %", 100.0 * share))?;
+        }
+        if let Some(texts) = &self.texts {
+            let (characters, words) = (texts.characters.rate(), texts.words.rate());
+            write!(f, ", character errors {:.2} %, word errors {:.2} %", 100.0 * characters, 100.0 * words)?;
+        }
+        Ok(())
+    }
+}
+
+/// The `k` of [`Confusion::top_k`] that are measured where there are at least twice as many classes.
+const TOP_K: [usize; 2] = [3, 5];
 
 /// Trains a model on a data set.
 pub struct Trainer {
@@ -138,11 +195,17 @@ pub struct Trainer {
     options: TrainerOptions,
     history: Vec<Epoch>,
     best: Option<Best>,
+    /// The state after the last epoch, where the next one measures it.
+    last: Option<TrainingState>,
     bad: usize,
+    /// Weights that were not finite at first, such as a mask of −∞.
+    infinite: BTreeSet<String>,
 }
 
-/// The state after the epoch with the lowest validation loss.
+/// The state with the lowest loss: on the validation data afterwards; where there are none, on the training data of the
+/// next epoch, since the loss of an epoch is measured before its steps.
 struct Best {
+    /// The epoch that it is the state after.
     epoch: u64,
     loss: f64,
     state: TrainingState,
@@ -165,7 +228,9 @@ impl Trainer {
         if options.batch == Some(0) {
             return Err(TrainError::Setting { what: "batch", expected: "at least 1".into(), found: "0".into() });
         }
-        Ok(Trainer { training, train, validation, options, history: Vec::new(), best: None, bad: 0 })
+        let infinite = not_finite(&training.state()).map(str::to_owned).collect();
+        let (history, best, last) = (Vec::new(), None, None);
+        Ok(Trainer { training, train, validation, options, history, best, last, bad: 0, infinite })
     }
 
     /// Goes on from the checkpoint, where there is one; says whether there was.
@@ -189,11 +254,12 @@ impl Trainer {
             plateau: plateau.clone(),
         };
         self.training.restore(&part("now.", notes.steps, &notes.plateau))?;
-        self.best = notes.best.map(|best| Best {
-            epoch: best.epoch,
-            loss: best.loss,
-            state: part("best.", best.steps, &notes.plateau),
+        let epochs = notes.history.len() as u64;
+        self.best = notes.best.map(|best| {
+            let prefix = if best.epoch == epochs { "now." } else { "best." };
+            Best { epoch: best.epoch, loss: best.loss, state: part(prefix, best.steps, &best.plateau) }
         });
+        self.last = (self.validation.is_none() && epochs > 0).then(|| self.training.state());
         self.history = notes.history;
         self.bad = notes.bad;
         Ok(true)
@@ -201,39 +267,68 @@ impl Trainer {
 
     /// Trains to the end, or until `progress` says stop. Afterwards the model is the best one, where there is early
     /// stopping, else the last.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] when a loss, gradient or weight is not finite: the model and the checkpoint are then
+    /// those of the best epoch (with a checkpoint or early stopping; else the model is as before the step that failed).
+    /// [`TrainError::Save`] when the checkpoint cannot be written: the one before it is untouched.
     pub fn run(&mut self, mut progress: impl FnMut(Progress<'_>) -> Then) -> Result<(), TrainError> {
         while (self.history.len() as u64) < self.options.epochs {
             if self.is_over() {
                 break;
             }
             let number = self.history.len() as u64 + 1;
-            let Some(loss) = self.epoch(number, &mut progress)? else { return Ok(()) };
+            let loss = match self.epoch(number, &mut progress) {
+                Ok(Some(loss)) => loss,
+                Ok(None) => return Ok(()),
+                Err(TrainError::Engine(EngineError::NotFinite { step, what, .. })) => {
+                    return Err(self.diverged(number, step, what));
+                }
+                Err(error) => return Err(error),
+            };
             let validation = match self.validation.clone() {
                 Some(data) => Some(self.evaluate(data)?),
                 None => None,
             };
             let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
             self.training.observe(watched);
+            let state = self.training.state();
+            let what = match watched.is_finite() {
+                true => not_finite(&state).find(|name| !self.infinite.contains(*name)).map(|name| format!("`{name}`")),
+                false => Some(format!("the loss after the epoch, {watched},")),
+            };
+            if let Some(what) = what {
+                return Err(self.diverged(number, state.steps, what));
+            }
+            let texts = validation.as_ref().and_then(|validation| validation.texts);
             let epoch = Epoch {
                 epoch: number,
                 steps: self.training.steps(),
                 learning_rate: self.training.learning_rate(),
                 loss,
                 validation_loss: validation.as_ref().map(|validation| validation.loss),
-                validation_accuracy: validation.and_then(|validation| Some(validation.confusion?.accuracy())),
+                validation_accuracy: validation.as_ref().and_then(|found| Some(found.confusion.as_ref()?.accuracy())),
+                validation_character_errors: texts.map(|texts| texts.characters.rate()),
+                validation_word_errors: texts.map(|texts| texts.words.rate()),
             };
-            if let Some(loss) = epoch.validation_loss.filter(|_| self.options.patience.is_some())
-                && self.best.as_ref().is_none_or(|best| loss < best.loss)
-            {
-                self.best = Some(Best { epoch: number, loss, state: self.training.state() });
+            if self.options.patience.is_some() || self.options.checkpoint.is_some() {
+                let measured = match self.validation {
+                    Some(_) => Some((number, state.clone())),
+                    None => self.last.replace(state.clone()).map(|last| (number - 1, last)),
+                };
+                if let Some((epoch, state)) = measured
+                    && self.best.as_ref().is_none_or(|best| watched < best.loss)
+                {
+                    self.best = Some(Best { epoch, loss: watched, state });
+                }
             }
             self.history.push(epoch.clone());
-            self.save()?;
+            self.save(&state)?;
             if progress(Progress::Epoch(&epoch)) == Then::Stop {
                 return Ok(());
             }
         }
-        if let Some(best) = &self.best {
+        if let Some(best) = self.best.as_ref().filter(|_| self.stops_early()) {
             self.training.restore(&best.state)?;
             if self.is_over() {
                 progress(Progress::Stopped { best: best.epoch });
@@ -242,12 +337,35 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether there is early stopping.
+    fn stops_early(&self) -> bool {
+        self.options.patience.is_some() && self.validation.is_some()
+    }
+
     /// Whether the validation loss has not fallen for long enough.
     fn is_over(&self) -> bool {
         match (&self.best, self.options.patience) {
-            (Some(best), Some(patience)) => self.history.len() as u64 >= best.epoch + patience.max(1),
+            (Some(best), Some(patience)) if self.stops_early() => {
+                self.history.len() as u64 >= best.epoch + patience.max(1)
+            }
             _ => false,
         }
+    }
+
+    /// Goes back to the best epoch, in the checkpoint too.
+    fn diverged(&mut self, epoch: u64, step: u64, what: String) -> TrainError {
+        let best = self.best.as_ref().map(|best| best.epoch);
+        if let Some(best) = &self.best {
+            if let Err(error) = self.training.restore(&best.state) {
+                return error.into();
+            }
+            self.history.truncate(best.epoch as usize);
+            self.last = self.validation.is_none().then(|| best.state.clone());
+            if let Err(error) = self.save(&best.state) {
+                return error;
+            }
+        }
+        TrainError::Diverged { epoch, step, what, best, checkpoint: self.options.checkpoint.clone() }
     }
 
     /// One epoch: its mean loss, or nothing when it was stopped.
@@ -268,8 +386,8 @@ impl Trainer {
         while let Some(batch) = batches.next() {
             let batch = batch?;
             told += self.tell_bad(&batches, told, progress);
-            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
-            let loss = self.training.step(&inputs)?;
+            let extra = self.options.lengths.tensors(&batch)?;
+            let loss = self.training.step(&self.options.inputs(&batch, &extra).0)?;
             sum += loss * batch.indices.len() as f64;
             count += batch.indices.len();
             step += 1;
@@ -295,7 +413,11 @@ impl Trainer {
     ) -> Result<Loader, TrainError> {
         let max_bad = self.options.max_bad.saturating_sub(self.bad);
         let settings = BatchSettings { size, max_bad, ..BatchSettings::default() };
-        Ok(Loader::start(Batches::new(data, order, settings, epoch, augmenter)?)?)
+        let mut batches = Batches::new(data, order, settings, epoch, augmenter)?;
+        if let Some(buckets) = &self.options.buckets {
+            batches = batches.with_buckets(buckets.clone())?;
+        }
+        Ok(Loader::start(batches)?)
     }
 
     /// Tells of the bad samples beyond the first `told`, and counts them.
@@ -310,23 +432,36 @@ impl Trainer {
 
     /// Loss and accuracy on a data set, in inference mode. Bad samples are left out.
     pub fn evaluate(&mut self, data: Arc<dyn DataSet>) -> Result<Evaluation, TrainError> {
-        let mut confusion = self.options.classes.map(|classes| Confusion::new(classes, &[]));
+        let mut confusion = self.options.classes.map(|classes| {
+            let top: Vec<usize> = TOP_K.into_iter().filter(|k| 2 * k <= classes).collect();
+            Confusion::new(classes, &top)
+        });
+        let spelling = self.options.spelling.clone();
+        let mut texts = spelling.as_ref().map(|_| TextErrors::default());
         let (mut sum, mut samples) = (0.0, 0usize);
         let order: Vec<usize> = (0..data.len()).collect();
         let size = self.options.batch.unwrap_or(256).max(64);
+        let labels = data.labels().to_vec();
         for batch in self.batches(data, order, size, 0, None)? {
             let batch = batch?;
-            let inputs = [(self.options.input.as_str(), &batch.inputs), (self.options.target.as_str(), &batch.targets)];
+            let extra = self.options.lengths.tensors(&batch)?;
+            let (inputs, own) = self.options.inputs(&batch, &extra);
             let count = batch.indices.len();
             sum += self.training.evaluate(&inputs)? * count as f64;
             samples += count;
-            if let (Some(confusion), DType::I64) = (&mut confusion, batch.targets.dtype())
-                && let Some(scores) = self.training.run(&inputs[..1])?.first()
+            if (confusion.is_some() || texts.is_some())
+                && batch.targets.dtype() == DType::I64
+                && let Some(scores) = self.training.run(&inputs[..own])?.first()
             {
-                confusion.add(scores, &batch.targets);
+                if let Some(confusion) = &mut confusion {
+                    confusion.add(scores, &batch.targets);
+                }
+                if let (Some(texts), Some(spelling)) = (&mut texts, &spelling) {
+                    texts.add_batch(spelling, scores, &batch.targets);
+                }
             }
         }
-        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, samples })
+        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, texts, labels, samples })
     }
 
     /// The validation data; without, those it is trained on.
@@ -334,25 +469,27 @@ impl Trainer {
         self.validation.clone().unwrap_or_else(|| self.train.clone())
     }
 
-    fn save(&self) -> Result<(), TrainError> {
+    /// Writes the checkpoint of the last epoch, after which the training was in this state.
+    fn save(&self, state: &TrainingState) -> Result<(), TrainError> {
         let Some(path) = &self.options.checkpoint else { return Ok(()) };
-        let state = self.training.state();
         let named = |prefix: &str, state: &TrainingState| -> Vec<(String, Tensor)> {
             state.tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
         };
-        let mut tensors = named("now.", &state);
-        if let Some(best) = &self.best {
+        let mut tensors = named("now.", state);
+        // The best is the newest as long as it learns.
+        if let Some(best) = self.best.as_ref().filter(|best| best.epoch != self.history.len() as u64) {
             tensors.extend(named("best.", &best.state));
         }
         let notes = Notes {
             steps: state.steps,
-            plateau: state.plateau,
+            plateau: state.plateau.clone(),
             history: self.history.clone(),
             bad: self.bad,
             best: self.best.as_ref().map(|best| BestNotes {
                 epoch: best.epoch,
                 loss: best.loss,
                 steps: best.state.steps,
+                plateau: best.state.plateau.clone(),
             }),
         };
         let notes = serde_json::to_string(&notes)
@@ -370,10 +507,25 @@ impl Trainer {
         self.bad
     }
 
+    /// The model's input that samples go to.
+    pub(super) fn input(&self) -> &str {
+        &self.options.input
+    }
+
     /// The training, with the model as it is now.
     pub fn training(&mut self) -> &mut Training {
         &mut self.training
     }
+}
+
+/// The weights, and what the optimizer keeps of them, that hold NaN or an infinity.
+fn not_finite(state: &TrainingState) -> impl Iterator<Item = &str> {
+    let finite = |tensor: &Tensor| match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>().is_ok_and(|values| values.iter().all(|value| value.is_finite())),
+        DType::F64 => tensor.as_slice::<f64>().is_ok_and(|values| values.iter().all(|value| value.is_finite())),
+        _ => true,
+    };
+    state.tensors.iter().filter(move |(_, tensor)| !finite(tensor)).map(|(name, _)| name.as_str())
 }
 
 /// What a checkpoint says besides its tensors. A float is written so that it is read back as the same bits.
@@ -391,4 +543,5 @@ struct BestNotes {
     epoch: u64,
     loss: f64,
     steps: u64,
+    plateau: Plateau,
 }

@@ -1,6 +1,4 @@
-//! One layer of weights: perceptron, linear and logistic regression, by the loss that it is trained with.
-//!
-//! Sources: Rosenblatt, *The perceptron*, 1958; Cox, *The regression analysis of binary sequences*, 1958.
+//! One layer of weights. Source: Rosenblatt, *The perceptron*, Psychological Review 65, 1958.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,8 +10,9 @@ use crate::tensor::DType;
 
 /// `x` `[batch, inputs]` → `y = W·x + b` `[batch, outputs]`, weights zero at first.
 ///
-/// With the loss `perceptron` it is Rosenblatt's perceptron, with `squared` linear regression, with
-/// `binary_cross_entropy` (one output) or `cross_entropy` (one for each class) logistic regression.
+/// With the loss `perceptron` it learns by Rosenblatt's rule; its answer is whether `y` is above zero, or the largest of
+/// several. [`LinearRegression`](super::LinearRegression) and [`LogisticRegression`](super::LogisticRegression) are the
+/// same sum with other losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Perceptron {
@@ -27,10 +26,15 @@ pub struct Perceptron {
 
 impl Architecture for Perceptron {
     fn build(&self, seed: u64) -> Result<Model, EngineError> {
-        let mut graph = Builder::new("perceptron", seed);
-        let x = graph.input("x", DType::F32, &[None, Some(self.inputs)])?;
-        let y = Dense::new("out", self.outputs).initializer(Initializer::Zeros).apply(&mut graph, &x)?;
-        graph.output("y", &y)?;
-        Ok(graph.finish())
+        one_layer("perceptron", self.inputs, self.outputs, seed)
     }
+}
+
+/// One layer of weights, zero at first.
+pub(super) fn one_layer(name: &str, inputs: usize, outputs: usize, seed: u64) -> Result<Model, EngineError> {
+    let mut graph = Builder::new(name, seed);
+    let x = graph.input("x", DType::F32, &[None, Some(inputs)])?;
+    let y = Dense::new("out", outputs).initializer(Initializer::Zeros).apply(&mut graph, &x)?;
+    graph.output("y", &y)?;
+    Ok(graph.finish())
 }

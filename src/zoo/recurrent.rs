@@ -2,6 +2,9 @@
 //!
 //! Sources: Elman, *Finding structure in time*, 1990; Hochreiter and Schmidhuber, *Long short-term memory*, 1997; Cho et
 //! al., EMNLP 2014 (GRU).
+//!
+//! With `lengths` they take sequences of varying lengths in one minibatch: an input `lengths` i32 `[batch]` says how many
+//! steps of each row count; what lies beyond changes nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,7 @@ pub enum Cell {
 
 impl Cell {
     /// The operator, and how many gates its weights hold.
-    fn operator(self) -> (&'static str, usize) {
+    pub(super) fn operator(self) -> (&'static str, usize) {
         match self {
             Cell::Elman => ("RNN", 1),
             Cell::Gru => ("GRU", 3),
@@ -56,6 +59,9 @@ pub struct RecurrentClassifier {
     #[serde(default = "default_hidden")]
     #[schemars(range(min = 1))]
     pub hidden: usize,
+    /// Takes an input `lengths` i32 `[batch]`, the steps of each row that count. Default: all count.
+    #[serde(default)]
+    pub lengths: bool,
 }
 
 /// `x` i64 `[batch, time]` (token numbers) → embedding → recurrent layer → `y` `[batch, classes, time]`, logits of each
@@ -80,6 +86,9 @@ pub struct RecurrentTagger {
     #[serde(default = "default_hidden")]
     #[schemars(range(min = 1))]
     pub hidden: usize,
+    /// Takes an input `lengths` i32 `[batch]`, the steps of each row that count. Default: all count.
+    #[serde(default)]
+    pub lengths: bool,
 }
 
 fn default_embedding() -> usize {
@@ -90,15 +99,16 @@ fn default_hidden() -> usize {
     64
 }
 
-/// All states `[time, 1, batch, hidden]` and the last `[1, batch, hidden]` of one recurrent layer over tokens.
+/// All states `[time, 1, batch, hidden]` (zero beyond a row's length) and the last `[1, batch, hidden]` of one recurrent
+/// layer over tokens.
 fn layer(
     graph: &mut Builder,
     cell: Cell,
-    vocabulary: usize,
-    embedding: usize,
-    hidden: usize,
+    [vocabulary, embedding, hidden]: [usize; 3],
+    lengths: bool,
 ) -> Result<(Value, Value), EngineError> {
     let x = graph.input("x", DType::I64, &[None, None])?;
+    let lengths = if lengths { Some(graph.input("lengths", DType::I32, &[None])?) } else { None };
     let table = graph.weight("embedding.weight", &[vocabulary, embedding], Initializer::Normal(1.0))?;
     let embedded = graph.node("Gather", &[&table, &x], &[])?;
     let by_time = graph.node("Transpose", &[&embedded], &[("perm", AttributeValue::Ints(vec![1, 0, 2]))])?;
@@ -109,7 +119,11 @@ fn layer(
     let r = graph.weight_with_fans("recurrent.state", &[1, rows, hidden], Initializer::FanIn, fans)?;
     let b = graph.weight_with_fans("recurrent.bias", &[1, 2 * rows], Initializer::FanIn, fans)?;
     let size = [("hidden_size", AttributeValue::Int(hidden as i64))];
-    let mut outputs = graph.nodes(op_type, &[Some(&by_time), Some(&w), Some(&r), Some(&b)], 2, &size)?.into_iter();
+    let mut inputs = vec![Some(&by_time), Some(&w), Some(&r), Some(&b)];
+    if lengths.is_some() {
+        inputs.push(lengths.as_ref());
+    }
+    let mut outputs = graph.nodes(op_type, &inputs, 2, &size)?.into_iter();
     match (outputs.next().flatten(), outputs.next().flatten()) {
         (Some(all), Some(last)) => Ok((all, last)),
         _ => Err(EngineError::Graph { graph: "recurrent".into(), reason: format!("{op_type} gave no states") }),
@@ -119,7 +133,7 @@ fn layer(
 impl Architecture for RecurrentClassifier {
     fn build(&self, seed: u64) -> Result<Model, EngineError> {
         let mut graph = Builder::new("recurrent_classifier", seed);
-        let (_, last) = layer(&mut graph, self.cell, self.vocabulary, self.embedding, self.hidden)?;
+        let (_, last) = layer(&mut graph, self.cell, [self.vocabulary, self.embedding, self.hidden], self.lengths)?;
         let axis = graph.constant("directions", Tensor::from_vec(vec![0i64]))?;
         let last = graph.node("Squeeze", &[&last, &axis], &[])?;
         let y = Dense::new("out", self.classes).apply(&mut graph, &last)?;
@@ -131,7 +145,7 @@ impl Architecture for RecurrentClassifier {
 impl Architecture for RecurrentTagger {
     fn build(&self, seed: u64) -> Result<Model, EngineError> {
         let mut graph = Builder::new("recurrent_tagger", seed);
-        let (all, _) = layer(&mut graph, self.cell, self.vocabulary, self.embedding, self.hidden)?;
+        let (all, _) = layer(&mut graph, self.cell, [self.vocabulary, self.embedding, self.hidden], self.lengths)?;
         let axis = graph.constant("directions", Tensor::from_vec(vec![1i64]))?;
         let all = graph.node("Squeeze", &[&all, &axis], &[])?;
         let weight = graph.weight_with_fans(

@@ -332,6 +332,11 @@ def movement():
     move("scatter_add", node("ScatterElements", "x indices updates", "y", axis=0, reduction="add"),
          {"x": D(3, 2), "indices": V([[0, 2], [0, 2], [1, 2]]), "updates": D(3, 2)},
          lambda x, indices, updates: torch.scatter_add(x, 0, indices, updates))
+    # Places that several updates meet at.
+    for reduction, torch_name in [("mul", "prod"), ("max", "amax"), ("min", "amin")]:
+        move(f"scatter_{reduction}", node("ScatterElements", "x indices updates", "y", axis=1, reduction=reduction),
+             {"x": D(3, 4), "indices": V([[0, 3, 0], [1, 1, 1], [2, 0, 3]]), "updates": D(3, 3)},
+             lambda x, indices, updates, how=torch_name: torch.scatter_reduce(x, 1, indices, updates, how))
     move("transpose", node("Transpose", "x", "y", perm=[2, 0, 1]), {"x": D(2, 3, 4)}, lambda x: x.permute(2, 0, 1))
     move("concat", node("Concat", "a b a", "y", axis=1), {"a": D(2, 3), "b": D(2, 2)}, lambda a, b: torch.cat([a, b, a], 1))
     move("split", node("Split", "x sizes", "a b", axis=1), {"x": D(2, 5), "sizes": V([2, 3], constant=True)},

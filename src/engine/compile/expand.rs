@@ -41,6 +41,7 @@ pub(super) fn expand(program: &Program, request: &Request<'_>) -> Result<Expande
             weights: Vec::new(),
             constants: program.constants.clone(),
             nodes: Vec::new(),
+            values: HashMap::new(),
         },
         frozen: vec![None; program.names.len()],
         copies: 0,
@@ -198,7 +199,16 @@ impl Expansion<'_> {
         outputs: Vec<Option<ValueId>>,
     ) -> Result<(), Stop> {
         let ProgramNode { label, op_type, opset, .. } = of.clone();
-        self.plain(ProgramNode { label, op_type, opset, op: Arc::new(op), inputs, outputs, control: None })
+        self.plain(ProgramNode {
+            label,
+            op_type,
+            opset,
+            op: Arc::new(op),
+            activation: None,
+            inputs,
+            outputs,
+            control: None,
+        })
     }
 
     /// Copies a body; returns its outputs.

@@ -3,7 +3,7 @@
 //! Every value has at most one gradient. The first node that contributes to it (in reverse order) writes it, later ones
 //! write beside it and are added. Source: Griewank and Walther, *Evaluating Derivatives*, 2nd edition, chapter 3.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::memory::Layout;
 use super::types::carries_gradient;
@@ -12,14 +12,13 @@ use crate::engine::cell::Cell;
 use crate::engine::error::{EngineError, OpError};
 use crate::engine::op::TensorType;
 use crate::engine::plan::{Place, Step};
-use crate::engine::program::{Program, ProgramNode, ValueId};
+use crate::engine::program::{ProgramNode, ValueId};
 use crate::tensor::{DType, Tensor};
 
 /// What is known of the gradients.
 pub(super) struct Tape<'a> {
-    program: &'a Program,
     types: &'a [TensorType],
-    nodes: &'a [usize],
+    nodes: &'a [ProgramNode],
     /// Whether the gradient of a value is wanted, for its own sake or that of what it is computed from.
     wanted: Vec<bool>,
     wrt: BTreeSet<ValueId>,
@@ -30,14 +29,14 @@ pub(super) struct Tape<'a> {
 }
 
 impl<'a> Tape<'a> {
-    pub fn new(program: &'a Program, types: &'a [TensorType], nodes: &'a [usize], request: &Request<'_>) -> Self {
-        let count = program.names.len();
+    pub fn new(types: &'a [TensorType], nodes: &'a [ProgramNode], request: &Request<'_>) -> Self {
+        let count = types.len();
         let mut wanted = vec![false; count];
         if !matches!(request.seeds, Seeds::None) {
             for id in &request.wrt {
                 wanted[*id] = types[*id].value.is_none() && carries_gradient(types[*id].dtype);
             }
-            for node in nodes.iter().map(|index| &program.nodes[*index]) {
+            for node in nodes {
                 let flows = |(index, id): (usize, &Option<ValueId>)| {
                     id.is_some_and(|id| wanted[id]) && node.op.is_differentiable(index)
                 };
@@ -49,7 +48,7 @@ impl<'a> Tape<'a> {
             }
         }
         let wrt = request.wrt.clone();
-        Tape { program, types, nodes, wanted, wrt, gradient: vec![None; count], owned: vec![false; count] }
+        Tape { types, nodes, wanted, wrt, gradient: vec![None; count], owned: vec![false; count] }
     }
 
     /// Which gradients with respect to its inputs a node will be asked for.
@@ -65,7 +64,7 @@ impl<'a> Tape<'a> {
         &mut self,
         layout: &mut Layout,
         vars: &[Option<usize>],
-        kernel_of: &HashMap<usize, usize>,
+        kernel_of: &[Option<usize>],
         request: &Request<'_>,
     ) -> Result<(), EngineError> {
         match request.seeds {
@@ -85,8 +84,7 @@ impl<'a> Tape<'a> {
                 }
             }
         }
-        for index in self.nodes.iter().rev() {
-            let node = &self.program.nodes[*index];
+        for (index, node) in self.nodes.iter().enumerate().rev() {
             let wants = self.wants(node);
             let d_outputs: Vec<Option<usize>> =
                 node.outputs.iter().map(|id| id.and_then(|id| self.gradient[id])).collect();
@@ -98,11 +96,11 @@ impl<'a> Tape<'a> {
                 self.pass(layout, *from, *to);
                 continue;
             }
-            let Some(kernel) = kernel_of.get(index).copied() else {
+            let Some(kernel) = kernel_of.get(index).copied().flatten() else {
                 let what = "a node of the backward pass has no kernel".into();
                 return Err(node.error(&[], OpError::Plan { what }));
             };
-            let reads = node.op.reads();
+            let reads = node.reads();
             let read = |read: bool, id: &Option<ValueId>| if read { id.and_then(|id| vars[id]) } else { None };
             let inputs = node.inputs.iter().enumerate().map(|(i, id)| read(reads.input(i), id)).collect();
             let outputs = node.outputs.iter().enumerate().map(|(i, id)| read(reads.output(i), id)).collect();

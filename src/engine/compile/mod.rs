@@ -1,6 +1,8 @@
 //! From a program to a plan: types, constants, gradients and memory, for certain input shapes.
 
+mod chain;
 mod expand;
+mod fuse;
 mod gradient;
 mod memory;
 mod types;
@@ -10,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use self::expand::{Expanded, expand};
 use self::gradient::Tape;
 use self::memory::Layout;
+pub(super) use self::types::node_types;
 use super::cell::Cell;
 use super::error::{EngineError, OpError};
 use super::kernel::{Backward, Forward, Kernel};
@@ -69,7 +72,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
         types::Inferred::Types(types) => types,
         types::Inferred::NeedsValues(values) => return Ok(Compiled::NeedsValues(values)),
     };
-    let nodes = needed(program, &types, &request);
+    let nodes = fuse::fuse(needed(program, &types, &request), &types, &request);
     let mut layout = Layout::new();
     let mut vars: Vec<Option<usize>> = vec![None; program.names.len()];
     for (index, id) in request.inputs.iter().enumerate() {
@@ -82,12 +85,11 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             vars[*id] = Some(layout.given(Place::Weight { index }, types[*id].dtype, types[*id].len()));
         }
     }
-    let mut tape = Tape::new(program, &types, &nodes, &request);
+    let mut tape = Tape::new(&types, &nodes, &request);
     let mut kernels: Vec<(Box<dyn Kernel>, std::sync::Arc<str>)> = Vec::new();
-    let mut kernel_of: HashMap<usize, usize> = HashMap::new();
+    let mut kernel_of: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut updates = Vec::new();
-    for index in &nodes {
-        let node = &program.nodes[*index];
+    for (index, node) in nodes.iter().enumerate() {
         for id in node.inputs.iter().flatten() {
             constant(&types, &mut layout, &mut vars, *id);
         }
@@ -118,7 +120,7 @@ pub(super) fn compile(program: &Program, request: Request<'_>) -> Result<Compile
             inputs: node.inputs.iter().map(|id| id.and_then(|id| vars[id])).collect(),
             outputs,
         });
-        kernel_of.insert(*index, kernels.len());
+        kernel_of[index] = Some(kernels.len());
         kernels.push((kernel, node.label.clone()));
     }
     for id in request.outputs {
@@ -162,18 +164,18 @@ fn constant(types: &[TensorType], layout: &mut Layout, vars: &mut [Option<usize>
 }
 
 /// The nodes that the outputs depend on and that are not computed already, in order.
-fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<usize> {
+fn needed(program: &Program, types: &[TensorType], request: &Request<'_>) -> Vec<ProgramNode> {
     let mut wanted = vec![false; program.names.len()];
     for id in request.outputs {
         wanted[*id] = true;
     }
     let mut nodes = Vec::new();
-    for (index, node) in program.nodes.iter().enumerate().rev() {
+    for node in program.nodes.iter().rev() {
         let mut outputs = node.outputs.iter().flatten();
         if !outputs.any(|id| wanted[*id] && types[*id].value.is_none()) {
             continue;
         }
-        nodes.push(index);
+        nodes.push(node.clone());
         for id in node.inputs.iter().flatten() {
             wanted[*id] = true;
         }
@@ -199,23 +201,14 @@ fn replaced_weights(node: &ProgramNode, request: &Request<'_>) -> Vec<Replaced> 
     let replaced = |(output, input): &(usize, usize)| {
         let input = node.inputs.get(*input).copied().flatten()?;
         let weight = request.weights.iter().position(|weight| *weight == input)?;
-        (!is_frozen(input, request)).then_some(Replaced { output: *output, weight, input })
+        (!is_frozen(request, input)).then_some(Replaced { output: *output, weight, input })
     };
     node.op.updates().iter().filter_map(replaced).collect()
 }
 
-/// Whether a training step leaves this weight as it is: it trains only those whose gradient is wanted.
-fn is_frozen(weight: ValueId, request: &Request<'_>) -> bool {
-    matches!(request.seeds, Seeds::Loss(_)) && request.weights.contains(&weight) && !request.wrt.contains(&weight)
-}
-
-/// What a node's kernel is built for: inference also in training, where all that the training would replace is frozen.
-fn mode(node: &ProgramNode, request: &Request<'_>) -> Mode {
-    let updates = node.op.updates();
-    let is_frozen = |(_, input): &(usize, usize)| {
-        node.inputs.get(*input).copied().flatten().is_some_and(|input| is_frozen(input, request))
-    };
-    if !updates.is_empty() && updates.iter().all(is_frozen) { Mode::Inference } else { request.mode }
+/// Whether a value is a weight that the training compiled for leaves as it is.
+fn is_frozen(request: &Request<'_>, id: ValueId) -> bool {
+    matches!(request.seeds, Seeds::Loss(_)) && request.weights.contains(&id) && !request.wrt.contains(&id)
 }
 
 /// What a node's kernel is built for. Outputs that replace weights are wanted also where the node does not name them.
@@ -235,8 +228,10 @@ fn signature(
     Signature {
         inputs: node.inputs.iter().map(typed).collect(),
         outputs,
-        mode: mode(node, request),
+        mode: request.mode,
         wants: tape.wants(node),
+        frozen: node.inputs.iter().map(|id| id.is_some_and(|id| is_frozen(request, id))).collect(),
+        activation: node.activation.clone(),
     }
 }
 
@@ -314,6 +309,8 @@ fn evaluate(
         outputs: planned.iter().cloned().map(Some).collect(),
         mode: Mode::Inference,
         wants: Vec::new(),
+        frozen: Vec::new(),
+        activation: None,
     };
     let mut kernel = kernel(node, &signature)?;
     let inputs = types

@@ -80,11 +80,14 @@ pub(super) struct Body {
     pub nodes: Vec<ProgramNode>,
 }
 
-/// Reads a control flow node: what it is and its bodies. `None` for all other nodes.
-pub(super) fn read<'n>(domain: &str, reader: &NodeReader<'n>) -> Result<Option<(Kind, Vec<&'n Graph>)>, OpError> {
+/// What a control flow node is, and its bodies by the attributes that hold them.
+type Read<'n> = (Kind, Vec<(&'static str, &'n Graph)>);
+
+/// Reads a control flow node. `None` for all other nodes.
+pub(super) fn read<'n>(domain: &str, reader: &NodeReader<'n>) -> Result<Option<Read<'n>>, OpError> {
     let node = reader.node();
     let graph = |name: &'static str| match reader.any(name) {
-        Some(AttributeValue::Graph(graph)) => Ok(graph),
+        Some(AttributeValue::Graph(graph)) => Ok((name, graph)),
         found => Err(OpError::Attribute {
             name: name.into(),
             expected: "a graph".into(),
@@ -106,7 +109,7 @@ pub(super) fn read<'n>(domain: &str, reader: &NodeReader<'n>) -> Result<Option<(
                 found: reader.int("num_scan_inputs").ok().flatten().unwrap_or(0).to_string(),
             })?;
             let body = graph("body")?;
-            let outputs = (body.outputs.len() + inputs).saturating_sub(node.inputs.len());
+            let outputs = (body.1.outputs.len() + inputs).saturating_sub(node.inputs.len());
             let list = |name: &'static str, count: usize| -> Result<Vec<i64>, OpError> {
                 match reader.ints(name)? {
                     Some(values) if values.len() != count => Err(OpError::Attribute {
@@ -134,7 +137,7 @@ pub(super) fn read<'n>(domain: &str, reader: &NodeReader<'n>) -> Result<Option<(
 }
 
 /// Refuses bodies that have another number of inputs or outputs than the node says.
-fn check(kind: &Kind, node: &Node, bodies: &[&Graph]) -> Result<(), OpError> {
+fn check(kind: &Kind, node: &Node, bodies: &[(&'static str, &Graph)]) -> Result<(), OpError> {
     let (inputs, least, most) = match kind {
         Kind::If => (0, node.outputs.len(), usize::MAX),
         Kind::Loop => (node.inputs.len().max(2), 1 + node.outputs.len(), usize::MAX),
@@ -149,7 +152,7 @@ fn check(kind: &Kind, node: &Node, bodies: &[&Graph]) -> Result<(), OpError> {
     if matches!(kind, Kind::If) && node.inputs.len() != 1 {
         return Err(wrong("inputs", "1".into(), node.inputs.len()));
     }
-    for body in bodies {
+    for (_, body) in bodies {
         if body.free_inputs().count() != inputs {
             return Err(wrong("inputs of the body", inputs.to_string(), body.free_inputs().count()));
         }

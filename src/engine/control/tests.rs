@@ -1,7 +1,8 @@
 //! Graphs with control flow, against what they mean.
 
-use crate::engine::Network;
+use crate::engine::optimizers::Sgd;
 use crate::engine::testing::random;
+use crate::engine::{Loss, Network, Optimizer, Training, TrainingOptions};
 use crate::onnx::{Attribute, AttributeKind, AttributeValue, Function, Graph, Model, Node, OpsetImport, ValueInfo};
 use crate::tensor::{DType, SymbolicShape, Tensor};
 
@@ -350,6 +351,68 @@ fn a_condition_computed_in_the_body_is_followed_step_by_step() {
     // It never ends: 0 stays 0.
     let error = network.run(&[("start", &Tensor::scalar(0.0))]).unwrap_err().to_string();
     assert!(error.contains("more than 10000 iterations"), "{error}");
+}
+
+/// `y = c ? x·w : x + w`, each branch with its own `w`, and `z` = `x·v` three times over.
+fn trainable() -> Model {
+    let branch = |op: &str, out: &str, w: f64| {
+        with(graph(&[], &[out], vec![Node::new(op, ["x", "w"], [out])]), "w", vector(&[w]))
+    };
+    let choice = Node::new("If", ["c"], ["y"])
+        .with("then_branch", body(branch("Mul", "t", 2.0)))
+        .with("else_branch", body(branch("Add", "e", 5.0)));
+    let steps = graph(
+        &["i", "go", "s"],
+        &["on", "next"],
+        vec![Node::new("Identity", ["go"], ["on"]), Node::new("Mul", ["s", "v"], ["next"])],
+    );
+    let repeated = Node::new("Loop", ["count", "", "y"], ["z"]).with("body", body(with(steps, "v", vector(&[3.0]))));
+    let whole = graph(&["x", "c"], &["z"], vec![choice, repeated]);
+    Model::new(with(whole, "count", Tensor::scalar(3i64)), 22)
+}
+
+#[test]
+fn initializers_of_bodies_are_weights() {
+    let model = trainable();
+    let mut network = Network::new(&model).unwrap();
+    assert_eq!(network.weights().map(|(name, _)| name).collect::<Vec<_>>(), ["w", "y/w", "v"]);
+    let x = vector(&[4.0]);
+    // z = y·v³, with y = x·w or x + w.
+    for (condition, z, by_then, by_else, by_v) in
+        [(true, 216.0, Some(108.0), None, 216.0), (false, 243.0, None, Some(27.0), 243.0)]
+    {
+        let (outputs, found) = network
+            .gradients(&[("x", &x), ("c", &Tensor::scalar(condition))], &[vector(&[1.0])], &["w", "y/w", "v"], 0)
+            .unwrap();
+        assert_eq!(outputs[0], vector(&[z]));
+        assert_eq!(found, [by_then, by_else, Some(by_v)].map(|by| by.map(|by| vector(&[by]))), "{condition}");
+    }
+    network.set_weight("y/w", &vector(&[6.0])).unwrap();
+    let saved = network.model();
+    let mut read = Network::new(&Model::decode(&saved.encode(), None).unwrap()).unwrap();
+    assert_eq!(read.weight("y/w").unwrap(), vector(&[6.0]));
+    assert_eq!(read.run(&[("x", &x), ("c", &Tensor::scalar(false))]).unwrap()[0], vector(&[270.0]));
+}
+
+#[test]
+fn initializers_of_bodies_are_trained() {
+    let (x, condition, target) = (vector(&[1.0]), Tensor::scalar(true), vector(&[50.0]));
+    let optimizer = Optimizer::Sgd(Sgd { learning_rate: 1e-5 });
+    let options = || TrainingOptions::new(Loss::squared(), optimizer.clone());
+    let given = [("x", &x), ("c", &condition), ("target", &target)];
+    let mut training = Training::new(&trainable(), options()).unwrap();
+    // (y·v³ − 50)² at y = 2, v = 3.
+    assert_eq!(training.step(&given).unwrap(), 16.0);
+    let weights = |training: &Training| {
+        let network = Network::new(&training.model()).unwrap();
+        ["w", "y/w", "v"].map(|name| network.weight(name).unwrap().as_slice::<f64>().unwrap()[0])
+    };
+    let found = weights(&training);
+    let expected = [2.0 - 1e-5 * 8.0 * 27.0, 5.0, 3.0 - 1e-5 * 8.0 * 54.0];
+    assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{found:?}");
+    let mut frozen = Training::new(&trainable(), options().freeze("v")).unwrap();
+    frozen.step(&given).unwrap();
+    assert_eq!(weights(&frozen)[2], 3.0);
 }
 
 /// `levels` functions, each of which calls the next `calls` times; the last one has one node.

@@ -1,5 +1,6 @@
-//! Convolution in one to three dimensions, forward and backward: [`direct`](super::direct) where that is worth it, by
-//! matrix products over blocks of window positions elsewhere (many channels over few positions, windows of one element).
+//! Convolution in one to three dimensions, forward and backward: [`winograd`](super::winograd) for windows of 3×3 over
+//! many channels, [`patches`](super::patches) for many channels over few positions, [`direct`](super::direct) where that
+//! is worth it, and by matrix products over blocks of window positions elsewhere.
 //!
 //! The positions of all items stand in one row; a block of them is gathered into a matrix with a row for each channel
 //! and element of the window ("im2col") that stays in the cache, and multiplied with the filters. A block lies in one
@@ -8,9 +9,13 @@
 use smallvec::SmallVec;
 
 use super::Float;
-use super::direct::Direct;
+use super::direct::{Direct, Gradients};
 use super::matrix::{View, ViewMut, multiply};
+use super::patches::Patches;
 use super::simd::Shifted;
+use super::winograd::Winograd;
+use crate::engine::kernel::bytes;
+use crate::engine::op::Activation;
 use crate::engine::ops::window::Axis;
 use crate::engine::pool::Pool;
 
@@ -120,7 +125,27 @@ struct Workspace<T> {
     /// What this thread adds to the gradient with respect to the weights.
     weights: Vec<T>,
     runs: Vec<Run>,
-    direct: Option<Direct<T>>,
+    way: Way<T>,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Debug, Default)]
+enum Way<T> {
+    /// By matrix products over blocks.
+    #[default]
+    Blocks,
+    Direct(Box<Direct<T>>),
+    Patches(Box<Patches<T>>),
+    Winograd(Box<Winograd<T>>),
+}
+
+impl<T: Shifted> Way<T> {
+    fn new(sizes: &Sizes) -> Self {
+        let winograd = || Winograd::new(sizes).map(|way| Way::Winograd(Box::new(way)));
+        let patches = || Patches::new(sizes).map(|way| Way::Patches(Box::new(way)));
+        let direct = || Direct::new(sizes).map(|way| Way::Direct(Box::new(way)));
+        winograd().or_else(patches).or_else(direct).unwrap_or_default()
+    }
 }
 
 /// A convolution with its memory.
@@ -130,9 +155,25 @@ pub struct Convolution<T> {
     /// Positions of one block.
     block: usize,
     workspaces: Vec<Workspace<T>>,
+    /// The gradient before the activation, where it is computed for all items at once.
+    before: Vec<T>,
 }
 
 impl<T: Shifted> Convolution<T> {
+    /// Bytes of its workspaces.
+    pub fn owned_bytes(&self) -> usize {
+        let of = |space: &Workspace<T>| {
+            let way = match &space.way {
+                Way::Blocks => 0,
+                Way::Direct(way) => way.owned_bytes(),
+                Way::Patches(way) => way.owned_bytes(),
+                Way::Winograd(way) => way.owned_bytes(),
+            };
+            bytes(&space.gathered) + bytes(&space.staged) + bytes(&space.weights) + bytes(&space.runs) + way
+        };
+        bytes(&self.before) + self.workspaces.iter().map(of).sum::<usize>()
+    }
+
     /// A convolution of these sizes.
     pub fn new(sizes: Sizes) -> Self {
         let (positions, rows) = (sizes.positions().max(1), sizes.filter().max(1));
@@ -142,7 +183,7 @@ impl<T: Shifted> Convolution<T> {
             0 => positions.div_ceil(positions.div_ceil(fits)),
             whole => whole.min(sizes.items.max(1)) * positions,
         };
-        let mut convolution = Convolution { sizes, block, workspaces: Vec::new() };
+        let mut convolution = Convolution { sizes, block, workspaces: Vec::new(), before: Vec::new() };
         convolution.reserve(1);
         convolution
     }
@@ -158,6 +199,11 @@ impl<T: Shifted> Convolution<T> {
             return;
         }
         let (sizes, block) = (self.sizes, self.block);
+        let way = Way::new(&sizes);
+        if matches!(way, Way::Winograd(_) | Way::Patches(_)) {
+            self.workspaces.resize_with(threads, || Workspace { way: way.clone(), ..Workspace::default() });
+            return;
+        }
         let gathered = if is_pointwise(&sizes, block) { 0 } else { sizes.filter() * block };
         let staged = if block > sizes.positions() { sizes.filters * block } else { 0 };
         self.workspaces.resize_with(threads, || Workspace {
@@ -165,7 +211,7 @@ impl<T: Shifted> Convolution<T> {
             staged: vec![T::zero(); staged],
             weights: Vec::new(),
             runs: Vec::new(),
-            direct: Direct::new(&sizes),
+            way: way.clone(),
         });
     }
 
@@ -178,8 +224,16 @@ impl<T: Shifted> Convolution<T> {
         }
     }
 
-    /// Writes the convolution of `x` with the weights `w` and the bias `b` to `y`.
-    pub fn forward(&mut self, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], pool: &Pool) {
+    /// Writes the convolution of `x` with the weights `w` and the bias `b` to `y`, and `after` applied to it.
+    pub fn forward(
+        &mut self,
+        x: &[T],
+        w: &[T],
+        b: Option<&[T]>,
+        y: &mut [T],
+        after: Option<&dyn Activation>,
+        pool: &Pool,
+    ) {
         let sizes = self.sizes;
         if y.is_empty() {
             return;
@@ -194,12 +248,53 @@ impl<T: Shifted> Convolution<T> {
         let mut jobs: SmallVec<[_; 8]> = self.workspaces.iter_mut().zip(inputs).zip(outputs).collect();
         pool.for_pieces(&mut jobs, 1, sizes.cost(), |_, jobs| {
             for ((workspace, x), y) in jobs {
-                match &mut workspace.direct {
-                    Some(direct) => direct.forward(x, w, b, y, rows),
-                    None => workspace.forward(&sizes, block, x, w, b, y, threads),
+                match &mut workspace.way {
+                    Way::Direct(way) => {
+                        way.forward(x, w, b, y, after, rows);
+                        continue;
+                    }
+                    Way::Winograd(way) => way.forward(x, w, b, y, rows),
+                    Way::Patches(way) => way.forward(x, w, b, y, rows),
+                    Way::Blocks => workspace.forward(&sizes, block, x, w, b, y, threads),
+                }
+                if let Some(after) = after {
+                    after.apply(T::slice_mut_of(y));
                 }
             }
         });
+    }
+
+    /// Writes the wanted gradients with respect to the input, the weights and the bias, where `dy` is that with respect
+    /// to the result, after the activation where there was one.
+    pub fn gradients(&mut self, mut task: Gradients<'_, T>, pool: &Pool) {
+        for gradient in [task.dw.as_deref_mut(), task.db.as_deref_mut()].into_iter().flatten() {
+            gradient.fill(T::zero());
+        }
+        let (jobs, threads) = self.share(pool);
+        self.reserve(jobs);
+        let rows = (threads > 1).then_some(pool);
+        match self.workspaces.first_mut().map(|workspace| &mut workspace.way) {
+            Some(Way::Direct(way)) if jobs == 1 && !task.dy.is_empty() && (task.dx.is_none() || way.has_back()) => {
+                way.backward(task, rows);
+            }
+            _ => self.gradients_of_all(task, pool),
+        }
+    }
+
+    /// The same, one pass over all items after the other.
+    fn gradients_of_all(&mut self, task: Gradients<'_, T>, pool: &Pool) {
+        let Gradients { x, w, mut dy, after, dx, dw, db } = task;
+        let mut before = std::mem::take(&mut self.before);
+        if let Some((after, y)) = after {
+            before.resize(dy.len(), T::zero());
+            after.gradient(T::slice_of(y), T::slice_of(dy), T::slice_mut_of(&mut before));
+            dy = &before;
+        }
+        self.backward(x, w, dy, dx, dw, pool);
+        if let Some(db) = db {
+            self.sizes.sum_filters(dy, db);
+        }
+        self.before = before;
     }
 
     /// Writes the wanted gradients with respect to the input and the weights.
@@ -213,10 +308,18 @@ impl<T: Shifted> Convolution<T> {
         pool: &Pool,
     ) {
         let sizes = self.sizes;
-        if let Some(dx) = dx.as_deref_mut() {
+        let way = self.workspaces.first().map(|workspace| &workspace.way);
+        // Some ways write what others add to.
+        let (sets_dx, sets_dw) =
+            (matches!(way, Some(Way::Winograd(_))), matches!(way, Some(Way::Patches(_) | Way::Winograd(_))));
+        if let Some(dx) = dx.as_deref_mut()
+            && (!sets_dx || dy.is_empty())
+        {
             dx.fill(T::zero());
         }
-        if let Some(dw) = dw.as_deref_mut() {
+        if let Some(dw) = dw.as_deref_mut()
+            && (!sets_dw || dy.is_empty())
+        {
             dw.fill(T::zero());
         }
         if dy.is_empty() || dx.is_none() && dw.is_none() {
@@ -256,15 +359,22 @@ impl<T: Shifted> Convolution<T> {
                     own.resize(w.len(), T::zero());
                 }
                 let mut dw = if has_own { Some(own.as_mut_slice()) } else { dw.as_deref_mut() };
-                if let Some(direct) = &mut workspace.direct {
-                    if let Some(dw) = dw.take() {
-                        direct.weight_gradient(x, dy, dw, rows);
+                match &mut workspace.way {
+                    Way::Winograd(way) => {
+                        dw.take().into_iter().for_each(|dw| way.weight_gradient(x, dy, dw, rows));
+                        dx.take().into_iter().for_each(|dx| way.input_gradient(w, dy, dx, rows));
                     }
-                    if direct.has_back()
-                        && let Some(dx) = dx.take()
-                    {
-                        direct.input_gradient(w, dy, dx, rows);
+                    Way::Patches(way) => {
+                        dw.take().into_iter().for_each(|dw| way.weight_gradient(x, dy, dw, rows));
+                        dx.take().into_iter().for_each(|dx| way.input_gradient(w, dy, dx, rows));
                     }
+                    Way::Direct(way) => {
+                        dw.take().into_iter().for_each(|dw| way.weight_gradient(x, dy, dw, rows));
+                        if way.has_back() {
+                            dx.take().into_iter().for_each(|dx| way.input_gradient(w, dy, dx, rows));
+                        }
+                    }
+                    Way::Blocks => {}
                 }
                 if dx.is_some() || dw.is_some() {
                     workspace.backward(&sizes, block, x, w, dy, dx, dw, threads);
@@ -548,6 +658,94 @@ mod tests {
         }
     }
 
+    /// An axis from input, kernel, stride, dilation, and padding before and after.
+    fn axis([input, kernel, stride, dilation, before, after]: [usize; 6]) -> Axis {
+        let output = (input + before + after - (kernel - 1) * dilation - 1) / stride + 1;
+        Axis { input, output, kernel, stride, dilation, before, after }
+    }
+
+    /// The output without bias and both gradients, by the definition.
+    fn definition(sizes: &Sizes, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3] {
+        let [_, h, v] = sizes.axes;
+        let mut found = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
+        for (at, dy) in dy.iter().enumerate() {
+            let (row, position) = (at / sizes.positions(), at % sizes.positions());
+            let (item, filter) = (row / sizes.filters, row % sizes.filters);
+            let (top, left) = (position / v.output, position % v.output);
+            for channel in 0..sizes.channels {
+                for j in h.taps(top) {
+                    for i in v.taps(left) {
+                        let tap = ((filter * sizes.channels + channel) * h.kernel + j) * v.kernel + i;
+                        let from = (item * sizes.channels + channel) * h.input + h.at(top, j);
+                        let from = from * v.input + v.at(left, i);
+                        let (x, w, dy) = (f64::from(x[from]), f64::from(w[tap]), f64::from(*dy));
+                        found[0][at] += w * x;
+                        found[1][from] += w * dy;
+                        found[2][tap] += x * dy;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_way_equals_the_definition() {
+        // Items, channels, filters, and the axes along height and width.
+        let cases = [
+            ("winograd", [2, 16, 16], [[12, 3, 1, 1, 1, 1], [13, 3, 1, 1, 1, 1]]),
+            ("winograd", [3, 17, 19], [[9, 3, 1, 1, 0, 2], [10, 3, 1, 1, 2, 1]]),
+            ("winograd", [4, 70, 24], [[8, 3, 1, 1, 1, 1], [8, 3, 1, 1, 1, 1]]),
+            ("winograd", [9, 16, 33], [[6, 3, 1, 1, 1, 1], [7, 3, 1, 1, 0, 0]]),
+            ("winograd", [1, 16, 18], [[40, 3, 1, 1, 1, 1], [37, 3, 1, 1, 2, 4]]),
+            ("winograd", [5, 129, 16], [[8, 3, 1, 1, 1, 1], [7, 3, 1, 1, 1, 1]]),
+            ("patches", [8, 32, 16], [[2, 3, 1, 1, 1, 1], [2, 3, 1, 1, 1, 1]]),
+            ("patches", [3, 48, 21], [[5, 3, 2, 1, 1, 1], [4, 3, 2, 1, 1, 1]]),
+            ("patches", [5, 256, 16], [[3, 1, 2, 1, 0, 0], [5, 1, 2, 1, 0, 0]]),
+            ("patches", [2, 48, 17], [[4, 2, 1, 1, 1, 3], [9, 4, 1, 3, 5, 2]]),
+            ("patches", [1, 64, 18], [[1, 1, 1, 1, 0, 0], [7, 5, 1, 1, 2, 2]]),
+            ("direct", [2, 5, 9], [[17, 3, 1, 1, 1, 1], [13, 3, 1, 1, 1, 0]]),
+            ("direct", [2, 3, 9], [[24, 7, 2, 1, 3, 3], [25, 7, 2, 1, 3, 3]]),
+            ("blocks", [3, 5, 9], [[4, 3, 1, 1, 1, 1], [4, 3, 1, 1, 1, 1]]),
+            ("blocks", [2, 9, 20], [[9, 1, 1, 1, 0, 0], [9, 1, 1, 1, 0, 0]]),
+        ];
+        for (way, [items, channels, filters], axes) in cases {
+            let sizes = Sizes { items, groups: 1, channels, filters, axes: [Axis::ONE, axis(axes[0]), axis(axes[1])] };
+            let values = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<f32>>();
+            let (x, w) = (values(items * sizes.item(), 0.7), values(filters * sizes.filter(), 0.3));
+            let (dy, b) = (values(items * sizes.item_output(), 0.9), values(filters, 1.1));
+            let [mut y, dx, dw] = definition(&sizes, &x, &w, &dy);
+            for (row, y) in y.chunks_exact_mut(sizes.positions()).enumerate() {
+                y.iter_mut().for_each(|y| *y += f64::from(b[row % filters]));
+            }
+            let mut convolution = Convolution::new(sizes);
+            let found = match convolution.workspaces[0].way {
+                Way::Winograd(_) => "winograd",
+                Way::Patches(_) => "patches",
+                Way::Direct(_) => "direct",
+                Way::Blocks => "blocks",
+            };
+            assert_eq!(found, way, "{sizes:?}");
+            // Twice: what one pass leaves behind does not change the next; and with threads.
+            for threads in [1, 1, 2, 3] {
+                let pool = Pool::new(threads).unwrap();
+                let mut found = [vec![9.0; y.len()], vec![9.0; x.len()], vec![9.0; w.len()]];
+                let [found_y, found_dx, found_dw] = &mut found;
+                pool.install(|| {
+                    convolution.forward(&x, &w, Some(&b), found_y, None, &pool);
+                    convolution.backward(&x, &w, &dy, Some(found_dx), Some(found_dw), &pool);
+                });
+                for (found, expected) in found.iter().zip([&y, &dx, &dw]) {
+                    let most = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+                    for (found, expected) in found.iter().zip(expected) {
+                        let error = (f64::from(*found) - expected).abs();
+                        assert!(error < 5e-6 * most, "{sizes:?} {threads}: {found} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn threads_give_the_same_gradients() {
         let axis = |input: usize| Axis { input, output: input, kernel: 3, stride: 1, dilation: 1, before: 1, after: 1 };
@@ -562,7 +760,7 @@ mod tests {
                 let mut convolution = Convolution::new(sizes);
                 let (mut y, mut dx, mut dw) = (vec![9.0; x.len()], vec![9.0; x.len()], vec![9.0; w.len()]);
                 pool.install(|| {
-                    convolution.forward(&x, &w, Some(&b), &mut y, &pool);
+                    convolution.forward(&x, &w, Some(&b), &mut y, None, &pool);
                     convolution.backward(&x, &w, &y, Some(&mut dx), Some(&mut dw), &pool);
                 });
                 (y, dx, dw)

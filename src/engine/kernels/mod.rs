@@ -5,7 +5,9 @@ pub mod direct;
 pub mod float;
 pub mod math;
 pub mod matrix;
+pub mod patches;
 pub mod recurrent_simd;
 pub mod simd;
+pub mod winograd;
 
 pub use float::Float;

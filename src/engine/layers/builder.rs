@@ -16,6 +16,9 @@ use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 /// The version of ONNX's operators that graphs are built in.
 const OPSET: i64 = 21;
 
+/// The most elements that the weights of a graph may have together: 2 GiB of f32, the bound of a protobuf file.
+const MAX_ELEMENTS: usize = 1 << 29;
+
 /// A value of a graph that is being built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -47,8 +50,33 @@ impl Value {
 
 /// Builds a graph node by node. Types are inferred as it grows, so that a layer knows how many inputs it has, and a
 /// mistake is an error where it is made.
+///
+/// ```
+/// use percept::engine::{Attention, Builder, Dense, Embedding, Network};
+/// use percept::onnx::AttributeValue;
+/// use percept::tensor::{DType, Tensor};
+///
+/// let mut graph = Builder::new("sentences", 1);
+/// let words = graph.input("x", DType::I64, &[None, None])?; // any number of sentences of any length
+/// let words = Embedding::new("embedding", 1000, 16).apply(&mut graph, &words)?;
+/// let seen = Attention::new("attention", 4).apply(&mut graph, &words)?;
+/// let time = graph.integers(&[1])?;
+/// let mean = graph.node("ReduceMean", &[&seen, &time], &[("keepdims", AttributeValue::Int(0))])?;
+/// let y = Dense::new("out", 2).apply(&mut graph, &mean)?;
+/// graph.output("y", &y)?;
+///
+/// let mut network = Network::new(&graph.finish())?;
+/// let x = Tensor::new(vec![1, 4], vec![7i64, 2, 9, 900])?;
+/// assert_eq!(network.run(&[("x", &x)])?[0].shape(), [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Builder {
     graph: Graph,
+    float: DType,
+    /// Elements of the weights so far.
+    elements: usize,
+    /// Weights are those that are there already.
+    again: bool,
     random: Pcg64,
     counts: HashMap<String, usize>,
 }
@@ -56,7 +84,26 @@ pub struct Builder {
 impl Builder {
     /// An empty graph; `seed` decides the first values of its weights.
     pub fn new(name: &str, seed: u64) -> Self {
-        Builder { graph: Graph::new(name), random: Pcg64::new(u128::from(seed), STREAM), counts: HashMap::new() }
+        Builder {
+            graph: Graph::new(name),
+            float: DType::F32,
+            elements: 0,
+            again: false,
+            random: Pcg64::new(u128::from(seed), STREAM),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Makes weights, and the numbers that layers hold, of f64 from here on instead of f32. The first values of the
+    /// weights are the same.
+    pub fn in_f64(mut self) -> Self {
+        self.float = DType::F64;
+        self
+    }
+
+    /// The type of weights: f32, or f64.
+    pub fn float(&self) -> DType {
+        self.float
     }
 
     /// An input. Sizes that are not given are free; the first free one is called `batch`.
@@ -72,7 +119,7 @@ impl Builder {
         Ok(Value { name, kind })
     }
 
-    /// A weight of f32, filled by `initializer`.
+    /// A weight, filled by `initializer`: of f32 unless the graph is [in f64](Builder::in_f64).
     pub fn weight(&mut self, name: &str, shape: &[usize], initializer: Initializer) -> Result<Value, EngineError> {
         self.weight_with_fans(name, shape, initializer, None)
     }
@@ -85,8 +132,62 @@ impl Builder {
         initializer: Initializer,
         fans: Option<(usize, usize)>,
     ) -> Result<Value, EngineError> {
+        if self.again {
+            return self.known_weight(name, shape);
+        }
+        let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        let elements = count.and_then(|count| self.elements.checked_add(count)).filter(|total| *total <= MAX_ELEMENTS);
+        let Some(elements) = elements else {
+            let so_far = self.elements;
+            return Err(self.fault(format!(
+                "weight `{name}` {shape:?}: expected weights of at most {MAX_ELEMENTS} elements, found {so_far} before it"
+            )));
+        };
+        self.elements = elements;
         let values = initializer.fill(shape, fans, &mut self.random);
-        self.constant(name, Tensor::new(shape.to_vec(), values)?)
+        let value = match self.float {
+            DType::F64 => Tensor::new(shape.to_vec(), values.into_iter().map(f64::from).collect::<Vec<f64>>()),
+            _ => Tensor::new(shape.to_vec(), values),
+        };
+        self.constant(name, value?)
+    }
+
+    /// Adds what `build` adds, with the weights that are there already: a weight that it asks for is the one of that name,
+    /// which must have that shape. Towers that share their weights are built so, as in Bromley et al., *Signature
+    /// verification using a "siamese" time delay neural network*, 1993: the first as usual, the others again.
+    pub fn again<R>(&mut self, build: impl FnOnce(&mut Builder) -> Result<R, EngineError>) -> Result<R, EngineError> {
+        let before = std::mem::replace(&mut self.again, true);
+        let done = build(self);
+        self.again = before;
+        done
+    }
+
+    /// The weight `name`, which must be there with this shape.
+    fn known_weight(&self, name: &str, shape: &[usize]) -> Result<Value, EngineError> {
+        let known = self.graph.initializer(name);
+        match known.filter(|known| known.shape() == shape && known.dtype() == self.float) {
+            Some(known) => Ok(Value { name: name.into(), kind: ValueType::known(known.dtype(), shape) }),
+            None => {
+                let found =
+                    known.map_or_else(|| "none".into(), |known| format!("{} {:?}", known.dtype(), known.shape()));
+                let expected = format!("{} {shape:?}", self.float);
+                Err(self.fault(format!("weight `{name}`, to be used again: expected {expected}, found {found}")))
+            }
+        }
+    }
+
+    /// Numbers that are not trained, of the type of the weights.
+    pub fn numbers(&mut self, shape: &[usize], values: &[f64]) -> Result<Value, EngineError> {
+        let value = match self.float {
+            DType::F64 => Tensor::new(shape.to_vec(), values.to_vec()),
+            _ => Tensor::new(shape.to_vec(), values.iter().map(|value| *value as f32).collect::<Vec<f32>>()),
+        };
+        self.node("Constant", &[], &[("value", AttributeValue::Tensor(value?))])
+    }
+
+    /// Whole numbers in a row: axes, sizes.
+    pub fn integers(&mut self, values: &[i64]) -> Result<Value, EngineError> {
+        self.node("Constant", &[], &[("value", AttributeValue::Tensor(Tensor::from_vec(values.to_vec())))])
     }
 
     /// An initializer with this value; of f32 or f64 it is a weight.
@@ -205,6 +306,11 @@ impl Builder {
     /// Rows: the first dimension stays, all others become one.
     pub fn flatten(&mut self, x: &Value) -> Result<Value, EngineError> {
         self.node("Flatten", &[x], &[])
+    }
+
+    /// An error about this graph: `layer` does not fit `x`.
+    pub(super) fn misfit(&self, layer: &str, expected: &str, x: &Value) -> EngineError {
+        self.fault(format!("layer `{layer}`: expected {expected}, found {} {}", x.dtype(), x.shape()))
     }
 
     /// An error about this graph.

@@ -1,9 +1,27 @@
 //! Convolution and pooling over one, two or three dimensions.
 
-use super::{Builder, Value};
+use super::{Builder, LayerEntry, Value};
 use crate::engine::error::EngineError;
 use crate::engine::init::Initializer;
 use crate::onnx::AttributeValue;
+
+pub(super) const CONV: LayerEntry = LayerEntry {
+    name: "Conv",
+    summary: "convolution over one, two or three dimensions",
+    ranks: 4..=4,
+    sizes: &[2, 2, 4, 5],
+    tokens: None,
+    example: |graph, x| Conv::new("conv", 4, &[3, 2]).stride(2).padding(1).groups(2).apply(graph, x),
+};
+
+pub(super) const POOL: LayerEntry = LayerEntry {
+    name: "Pool2d",
+    summary: "the largest, or the mean, of each square of a picture",
+    ranks: 4..=4,
+    sizes: &[2, 2, 5, 4],
+    tokens: None,
+    example: |graph, x| Pool2d::Max(2).apply(graph, x),
+};
 
 /// A convolution: `[N, in, d…]` → `[N, out, d'…]`, weights `NAME.weight` `[out, in / groups, kernel…]` and `NAME.bias`
 /// `[out]`.
@@ -79,13 +97,9 @@ impl Conv {
             .size(1)
             .filter(|channels| x.shape().rank() == Some(rank + 2) && self.groups > 0 && channels % self.groups == 0);
         let Some(channels) = channels else {
-            return Err(graph.fault(format!(
-                "layer `{}`: expected an input of rank {} whose channels are known and divide into {} groups, found {}",
-                self.name,
-                rank + 2,
-                self.groups,
-                x.shape()
-            )));
+            let (rank, groups) = (rank + 2, self.groups);
+            let expected = format!("an input of rank {rank} whose channels are known and divide into {groups} groups");
+            return Err(graph.misfit(&self.name, &expected, x));
         };
         let mut shape = vec![self.channels, channels / self.groups];
         shape.extend(&self.kernel);
@@ -101,7 +115,7 @@ impl Conv {
             return graph.node("Conv", &[x, &weight], &attributes);
         }
         let filled = if self.weight == Initializer::FanIn { Initializer::FanIn } else { Initializer::Zeros };
-        let fan_in: usize = shape[1..].iter().product();
+        let fan_in = shape[1..].iter().fold(1usize, |fan, size| fan.saturating_mul(*size));
         let bias =
             graph.weight_with_fans(&format!("{}.bias", self.name), &[self.channels], filled, Some((fan_in, fan_in)))?;
         graph.node("Conv", &[x, &weight, &bias], &attributes)

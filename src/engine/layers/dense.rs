@@ -1,11 +1,20 @@
 //! Dense: `y = x·Wᵀ + b`.
 
-use super::{Builder, Value};
+use super::{Builder, LayerEntry, Value};
 use crate::engine::error::EngineError;
 use crate::engine::init::Initializer;
 use crate::onnx::AttributeValue;
 
-/// A fully connected layer: `[N, in]` → `[N, out]`, weights `NAME.weight` `[out, in]` and `NAME.bias` `[out]`.
+pub(super) const ENTRY: LayerEntry = LayerEntry {
+    name: "Dense",
+    summary: "fully connected units",
+    ranks: 2..=2,
+    sizes: &[2, 3],
+    tokens: None,
+    example: |graph, x| Dense::new("dense", 4).apply(graph, x),
+};
+
+/// A fully connected layer, `y = x·Wᵀ + b`: `[N, in]` → `[N, out]`, weights `NAME.weight` `[out, in]` and `NAME.bias` `[out]`.
 #[derive(Clone, Debug)]
 pub struct Dense {
     name: String,
@@ -35,8 +44,7 @@ impl Dense {
     /// Adds it to a graph. The second size of `x` must be known.
     pub fn apply(&self, graph: &mut Builder, x: &Value) -> Result<Value, EngineError> {
         let Some(inputs) = x.size(1).filter(|_| x.shape().rank() == Some(2)) else {
-            let found = x.shape();
-            return Err(graph.fault(format!("layer `{}`: expected an input [N, known size], found {found}", self.name)));
+            return Err(graph.misfit(&self.name, "an input [N, known size]", x));
         };
         let weight = graph.weight(&format!("{}.weight", self.name), &[self.size, inputs], self.weight)?;
         let transposed = [("transB", AttributeValue::Int(1))];

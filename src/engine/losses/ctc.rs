@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -257,6 +257,10 @@ impl<T: Float> Kernel for CtcKernel<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.log_probabilities) + bytes(&self.alpha) + bytes(&self.beta) + bytes(&self.gradient)
     }
 }
 

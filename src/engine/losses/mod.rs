@@ -129,9 +129,25 @@ impl Loss {
         self
     }
 
+    /// The same with one target more, by this name: the `mask` of losses that compare number with number, the `lengths`
+    /// of `ctc`.
+    pub fn with_target(mut self, name: &str) -> Self {
+        self.targets.push(name.to_owned());
+        self
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.entry.name
+    }
+
+    /// The class that stands for nothing, where it is CTC.
+    pub fn blank(&self) -> Option<usize> {
+        let set = self.attributes.iter().rev().find_map(|(name, value)| match value {
+            AttributeValue::Int(index) if name == "blank_index" => usize::try_from(*index).ok(),
+            _ => None,
+        });
+        (self.entry.name == "ctc").then(|| set.unwrap_or(0))
     }
 }
 
@@ -145,6 +161,10 @@ mod tests {
             assert_eq!(Loss::new(entry.name).unwrap().name(), entry.name);
         }
         assert!(Loss::new("mse").unwrap_err().to_string().contains("there is absolute"));
+        let settings = serde_json::json!({"blank_index": 3});
+        let ctc = Loss::new("ctc").unwrap();
+        assert_eq!((ctc.blank(), Loss::squared().blank()), (Some(0), None));
+        assert_eq!(ctc.with_settings(settings.as_object().unwrap()).unwrap().blank(), Some(3));
         let settings = serde_json::json!({"delta": 1.0});
         let error = Loss::squared().with_settings(settings.as_object().unwrap()).unwrap_err().to_string();
         assert!(error.contains("squared takes none"), "{error}");

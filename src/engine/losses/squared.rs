@@ -43,7 +43,7 @@ mod tests {
                 Case::new().random_input(&[0, 2]).random_input(&[0, 2]).output(&[], &[0.0]),
                 Case::new().random_input(&[3]).random_input(&[2]).error("the shape of the prediction"),
                 Case::new().random_input(&[3]).ints(&[3], &[1, 2, 3]).error("expected f32 or f64"),
-                Case::new().random_input(&[3]).error("expected 2 inputs"),
+                Case::new().random_input(&[3]).error("expected 2 to 3 inputs"),
             ],
         );
     }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::axis::{self, Lanes};
 use crate::engine::attributes::NodeReader;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -197,5 +197,9 @@ impl<F: LaneFunction, T: Float> Kernel for LaneKernel<F, T> {
             scatter(&mut dx[start..], dx_work, lanes, width);
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.work)
     }
 }

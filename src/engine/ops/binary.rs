@@ -220,6 +220,10 @@ impl<F: Binary> Op for Broadcast<F> {
         true
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn reads(&self) -> Reads {
         F::READS
     }

@@ -5,14 +5,17 @@
 //! `dX[…] = Σ_{m, p, k} W[m, c, k]·dY[n, m, p]`, `dB[m] = Σ_{n, p} dY[n, m, p]`.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Conv.html>.
 
+use std::sync::Arc;
+
 use super::window::Window;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
 use crate::engine::kernel::{Backward, Forward, Kernel};
 use crate::engine::kernels::convolution::{Convolution, Sizes};
+use crate::engine::kernels::direct::Gradients;
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::simd::Shifted;
-use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
+use crate::engine::op::{Activation, Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
 use crate::tensor::{Dim, SymbolicShape};
 
@@ -111,7 +114,8 @@ impl Op for Conv {
         };
         let axes = self.window.axes(image, kernel)?;
         let sizes = Sizes { items, groups: self.group, channels, filters: filters / self.group, axes };
-        with_float!(x.dtype, T => Box::new(ConvKernel::<T>(Convolution::new(sizes))))
+        let after = signature.activation.clone();
+        with_float!(x.dtype, T => Box::new(ConvKernel::<T> { convolution: Convolution::new(sizes), after }))
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -121,26 +125,38 @@ impl Op for Conv {
     fn reads(&self) -> Reads {
         Reads::of(&[0, 1], &[])
     }
+
+    fn takes_activation(&self) -> bool {
+        true
+    }
 }
 
-struct ConvKernel<T>(Convolution<T>);
+struct ConvKernel<T> {
+    convolution: Convolution<T>,
+    after: Option<Arc<dyn Activation>>,
+}
 
 impl<T: Shifted> Kernel for ConvKernel<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let (x, w, b) = (io.input::<T>(0)?, io.input::<T>(1)?, io.optional_input::<T>(2)?);
         let y = io.output::<T>(0)?;
-        self.0.forward(x, w, b, y, io.env.pool);
+        self.convolution.forward(x, w, b, y, self.after.as_deref(), io.env.pool);
         Ok(())
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
         let (x, w, dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
+        let after = match self.after.as_deref() {
+            Some(after) => Some((after, io.output::<T>(0)?)),
+            None => None,
+        };
         let (dx, dw, db) = (io.d_input::<T>(0)?, io.d_input::<T>(1)?, io.d_input::<T>(2)?);
-        self.0.backward(x, w, dy, dx, dw, io.env.pool);
-        if let Some(db) = db {
-            self.0.sizes().sum_filters(dy, db);
-        }
+        self.convolution.gradients(Gradients { x, w, dy, after, dx, dw, db }, io.env.pool);
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.convolution.owned_bytes()
     }
 }
 

@@ -208,7 +208,7 @@ impl<T: Shifted> Kernel for TransposeKernel<T> {
         let (x, w, dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
         let (dx, dw, db) = (io.d_input::<T>(0)?, io.d_input::<T>(1)?, io.d_input::<T>(2)?);
         if let Some(dx) = dx {
-            self.0.forward(dy, w, None, dx, io.env.pool);
+            self.0.forward(dy, w, None, dx, None, io.env.pool);
         }
         if dw.is_some() {
             self.0.backward(dy, w, x, None, dw, io.env.pool);
@@ -221,6 +221,10 @@ impl<T: Shifted> Kernel for TransposeKernel<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::kernel::{Backward, Forward, Kernel};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Mode, Op, Reads, Signature, ValueType};
-use crate::engine::plan::mix;
+use crate::engine::random::mix;
 use crate::onnx::AttributeValue;
 use crate::tensor::DType;
 

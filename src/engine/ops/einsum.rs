@@ -12,7 +12,7 @@ use super::binary::Integer;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::float::with_number;
 use crate::engine::kernels::matrix::{View, ViewMut, multiply};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -593,6 +593,14 @@ impl<T: Number> Kernel for EinsumKernel<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        let of = |pair: &Buffers<T>| {
+            let all = [&pair.left, &pair.right, &pair.product, &pair.d_left, &pair.d_right, &pair.d_product];
+            all.into_iter().map(|buffer| bytes(buffer)).sum::<usize>()
+        };
+        self.pairs.iter().map(of).sum()
     }
 }
 

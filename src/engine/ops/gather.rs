@@ -10,7 +10,7 @@ use super::rearrange::{attribute_axis, count};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::{with_any, with_float};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -110,6 +110,10 @@ impl<T: Scalar> Kernel for AnyKernel<T> {
         });
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.chosen)
+    }
 }
 
 struct FloatKernel<T>(AnyKernel<T>);
@@ -151,6 +155,10 @@ impl<T: Float> Kernel for FloatKernel<T> {
             }
         });
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 
@@ -199,6 +207,8 @@ mod tests {
             outputs: vec![typed(DType::F32, &[3, 500, 33])],
             mode: Mode::Training,
             wants: vec![true, false],
+            frozen: Vec::new(),
+            activation: None,
         };
         let x: Vec<f32> = (0..3 * 700 * 33).map(|i| (i % 1013) as f32).collect();
         let indices: Vec<i64> = (0..500).map(|i| i * i * 7 % 700).collect();

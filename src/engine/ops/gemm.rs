@@ -3,7 +3,7 @@
 //! `dA' = alpha·dY·B'ᵀ`, `dB' = alpha·A'ᵀ·dY`, `dC = beta·dY`, summed over what was repeated.
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__Gemm.html>.
 
-use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::broadcast::{self, Walk};
 use crate::engine::attributes::{NodeReader, OpEntry};
@@ -12,7 +12,7 @@ use crate::engine::kernel::{Backward, Forward, Kernel};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::matrix::{View, ViewMut, multiply};
-use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
+use crate::engine::op::{Activation, Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
 use crate::tensor::{Dim, SymbolicShape};
 
@@ -88,7 +88,11 @@ impl Op for Gemm {
         let k = if self.trans_a { rows } else { columns };
         let bias = signature.optional_input(2).map(|c| Walk::new(&[m, n], [&c.shape]));
         let op = self.clone();
-        with_float!(b.dtype, T => Box::new(GemmKernel::<T> { op, m, n, k, bias, kind: PhantomData }))
+        let after = signature.activation.clone();
+        let before = if after.is_some() && signature.wants.contains(&true) { y.len() } else { 0 };
+        with_float!(b.dtype, T => {
+            Box::new(GemmKernel::<T> { op, m, n, k, bias, after, before: vec![<T as num_traits::Zero>::zero(); before] })
+        })
     }
 
     fn is_differentiable(&self, _: usize) -> bool {
@@ -98,6 +102,10 @@ impl Op for Gemm {
     fn reads(&self) -> Reads {
         Reads::of(&[0, 1], &[])
     }
+
+    fn takes_activation(&self) -> bool {
+        true
+    }
 }
 
 struct GemmKernel<T> {
@@ -106,7 +114,9 @@ struct GemmKernel<T> {
     n: usize,
     k: usize,
     bias: Option<Walk<1>>,
-    kind: PhantomData<T>,
+    after: Option<Arc<dyn Activation>>,
+    /// The gradient before the activation.
+    before: Vec<T>,
 }
 
 impl<T: Float> GemmKernel<T> {
@@ -130,8 +140,12 @@ impl<T: Float> Kernel for GemmKernel<T> {
             // The bias is there before the product is added to it.
             (Some(walk), Some(c)) if self.op.alpha == 1.0 => {
                 walk.runs(|result, [at], length, [step]| {
-                    for (i, y) in y[result..result + length].iter_mut().enumerate() {
-                        *y = beta * c[at + i * step];
+                    let y = &mut y[result..result + length];
+                    match step {
+                        0 => y.fill(beta * c[at]),
+                        // The bias lies side by side.
+                        1 => y.iter_mut().zip(&c[at..at + length]).for_each(|(y, c)| *y = beta * *c),
+                        _ => y.iter_mut().zip(c[at..].iter().step_by(step)).for_each(|(y, c)| *y = beta * *c),
                     }
                 });
                 multiply(m, n, k, ViewMut::rows(y, n), a, b, true, io.env.pool.threads());
@@ -148,12 +162,20 @@ impl<T: Float> Kernel for GemmKernel<T> {
                 }
             }
         }
+        if let Some(after) = &self.after {
+            after.apply(T::slice_mut_of(y));
+        }
         Ok(())
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
         let GemmKernel { m, n, k, .. } = *self;
-        let (a, b, dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
+        let (a, b, mut dy) = (io.input::<T>(0)?, io.input::<T>(1)?, io.d_output::<T>(0)?);
+        if let Some(after) = &self.after {
+            let y = io.output::<T>(0)?;
+            after.gradient(T::slice_of(y), T::slice_of(dy), T::slice_mut_of(&mut self.before));
+            dy = &self.before;
+        }
         let threads = io.env.pool.threads();
         if let Some(da) = io.d_input::<T>(0)? {
             let b = View::oriented(b, if self.op.trans_b { k } else { n }, !self.op.trans_b);
@@ -170,8 +192,10 @@ impl<T: Float> Kernel for GemmKernel<T> {
         if let (Some(dc), Some(walk)) = (io.d_input::<T>(2)?, &self.bias) {
             dc.fill(T::zero());
             walk.runs(|result, [at], length, [step]| {
-                for (i, dy) in dy[result..result + length].iter().enumerate() {
-                    dc[at + i * step] += *dy;
+                let dy = &dy[result..result + length];
+                match step {
+                    1 => dc[at..at + length].iter_mut().zip(dy).for_each(|(dc, dy)| *dc += *dy),
+                    _ => dy.iter().enumerate().for_each(|(i, dy)| dc[at + i * step] += *dy),
                 }
             });
             if self.op.beta != 1.0 {

@@ -11,7 +11,7 @@ use super::activation::{Activation, Function};
 use super::recurrent::{At, Given, Making, Recurrent, Settings, Sizes, Unit, column_sums, weight_gradient};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::Kernel;
+use crate::engine::kernel::{Kernel, bytes};
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::recurrent_simd::{Lanes, Packed};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -114,6 +114,10 @@ impl<T: Lanes> Unit<T> for GruUnit<T> {
             slopes: making.backward(3 * state),
             d_reset: making.backward(if *linear { 0 } else { state }),
         }
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.touched) + bytes(&self.d_touched) + bytes(&self.all_slopes)
     }
 
     fn begin(&mut self, given: Given<'_, T>, bias: &mut [T]) {

@@ -53,7 +53,7 @@ impl IntegerConvolution {
             }
         }
         let (x, w) = (&self.x.values, &self.w.values);
-        self.convolution.forward(x, w, self.bias.as_deref(), &mut self.sums, io.env.pool);
+        self.convolution.forward(x, w, self.bias.as_deref(), &mut self.sums, None, io.env.pool);
         Ok(())
     }
 }

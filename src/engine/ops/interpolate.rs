@@ -3,7 +3,7 @@
 
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::pool::Pool;
 
@@ -337,6 +337,12 @@ impl<T: Float> Kernel for Interpolate<T> {
         }
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        let passes = self.passes.iter();
+        let passes = passes.map(|pass| bytes(&pass.places) + bytes(&pass.weights) + bytes(&pass.outside));
+        passes.sum::<usize>() + self.buffers.iter().map(|buffer| bytes(buffer)).sum::<usize>()
+    }
 }
 
 /// The same for other numbers: computed in f64, rounded (halves to even) and kept within the type's range.
@@ -367,5 +373,9 @@ where
             *y = num_traits::AsPrimitive::<T>::as_(wide.round_ties_even());
         });
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.inner.owned_bytes() + bytes(&self.from) + bytes(&self.to)
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -175,6 +175,10 @@ impl<T: Float> Kernel for LrnKernel<T> {
         });
         self.parts = parts;
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.sums) + bytes(&self.parts)
     }
 }
 

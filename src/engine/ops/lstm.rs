@@ -12,7 +12,7 @@ use super::activation::{Activation, Function};
 use super::recurrent::{At, Given, Making, Recurrent, Settings, Sizes, Unit, slots};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::Kernel;
+use crate::engine::kernel::{Kernel, bytes};
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::recurrent_simd::{Lanes, Packed};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -121,6 +121,11 @@ impl<T: Lanes> Unit<T> for LstmUnit<T> {
             slopes: making.backward(4 * state),
             squash: making.backward(state),
         }
+    }
+
+    fn owned_bytes(&self) -> usize {
+        let LstmUnit { c, squashed, dc, gate_slopes, squash_slopes, .. } = self;
+        [c, squashed, dc, gate_slopes, squash_slopes].into_iter().map(|values| bytes(values)).sum()
     }
 
     fn begin(&mut self, given: Given<'_, T>, bias: &mut [T]) {

@@ -9,9 +9,10 @@ use super::window::Window;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
+use crate::engine::kernels::math::vectorised;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
 use crate::tensor::DType;
@@ -100,38 +101,30 @@ impl<T: Scalar + Copy + PartialOrd> Pool<T> {
         });
     }
 
-    /// Windows of two by two elements side by side, without padding.
-    fn squares(&self, x: &[T], mut each: impl FnMut(usize, T, u32)) {
-        let [_, h, w] = &self.pooling.axes;
-        let mut to = 0;
-        for height in 0..h.output {
-            let from = 2 * height * w.input;
-            let (upper, lower) = x[from..from + 2 * w.input].split_at(w.input);
-            for (column, (upper, lower)) in upper.chunks_exact(2).zip(lower.chunks_exact(2)).enumerate() {
-                let at = (from + 2 * column) as u32;
-                let larger = |a: (T, u32), b: (T, u32)| {
-                    #[allow(clippy::eq_op, reason = "only a NaN differs from itself")]
-                    if b.0 > a.0 || (b.0 != b.0 && a.0 == a.0) { b } else { a }
-                };
-                let top = larger((upper[0], at), (upper[1], at + 1));
-                let below = w.input as u32 + at;
-                let bottom = larger((lower[0], below), (lower[1], below + 1));
-                let (best, winner) = larger(top, bottom);
-                each(to, best, winner);
-                to += 1;
-            }
-        }
-    }
-
-    fn visit(&self, x: &[T], each: impl FnMut(usize, T, u32)) {
+    /// Whether the windows are two by two elements side by side, without padding.
+    fn is_squares(&self) -> bool {
         let [d, h, w] = &self.pooling.axes;
         let two = |axis: &super::window::Axis| {
             (axis.kernel, axis.stride, axis.dilation, axis.before) == (2, 2, 1, 0) && axis.output == axis.input / 2
         };
-        match d.is_identity() && d.input == 1 && two(h) && two(w) {
-            true => self.squares(x, each),
-            false => self.plane(x, each),
+        d.is_identity() && d.input == 1 && two(h) && two(w)
+    }
+
+    /// One plane: the largest elements, and the winners where there is room for them.
+    fn pool(&self, x: &[T], y: &mut [T], winners: &mut [u32]) {
+        let [_, h, w] = self.pooling.axes;
+        if self.is_squares() {
+            return vectorised(
+                #[inline(always)]
+                || squares::forward(x, [h.output, w.output], w.input, y, winners),
+            );
         }
+        self.plane(x, |to, best, winner| {
+            y[to] = best;
+            if let Some(to) = winners.get_mut(to) {
+                *to = winner;
+            }
+        });
     }
 
     /// The index that the second output has for element `winner` of plane `index`.
@@ -167,21 +160,20 @@ impl<T: Scalar + Copy + PartialOrd> Kernel for Pool<T> {
             None if winners.is_empty() => {
                 let cost = x.len();
                 io.env.pool.for_pieces(y, positions, cost, |index, y| {
-                    self.visit(&x[index * plane..(index + 1) * plane], |to, best, _| y[to] = best);
+                    self.pool(&x[index * plane..(index + 1) * plane], y, &mut []);
                 });
             }
             None => {
-                for ((x, y), winners) in
-                    x.chunks_exact(plane).zip(y.chunks_exact_mut(positions)).zip(winners.chunks_exact_mut(positions))
-                {
-                    self.visit(x, |to, best, winner| (y[to], winners[to]) = (best, winner));
+                let planes = x.chunks_exact(plane).zip(y.chunks_exact_mut(positions));
+                for ((x, y), winners) in planes.zip(winners.chunks_exact_mut(positions)) {
+                    self.pool(x, y, winners);
                 }
             }
             Some(indices) => {
                 let planes = x.chunks_exact(plane).zip(y.chunks_exact_mut(positions));
                 for (number, ((x, y), indices)) in planes.zip(indices.chunks_exact_mut(positions)).enumerate() {
                     let mut winners = winners.get_mut(number * positions..(number + 1) * positions);
-                    self.visit(x, |to, best, winner| {
+                    self.plane(x, |to, best, winner| {
                         (y[to], indices[to]) = (best, self.index(number, winner));
                         if let Some(winners) = winners.as_deref_mut() {
                             winners[to] = winner;
@@ -192,6 +184,10 @@ impl<T: Scalar + Copy + PartialOrd> Kernel for Pool<T> {
         }
         self.winners = winners;
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.winners)
     }
 }
 
@@ -205,11 +201,14 @@ impl<T: Float> Kernel for Differentiable<T> {
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
         let dy = io.optional_d_output::<T>(0)?;
         let Some(dx) = io.d_input::<T>(0)? else { return Ok(()) };
-        dx.fill(T::zero());
         let Pool { pooling, winners, .. } = &self.0;
         let (plane, positions) = (pooling.plane(), pooling.positions());
-        let Some(dy) = dy.filter(|dy| !dy.is_empty() && plane > 0) else { return Ok(()) };
+        let Some(dy) = dy.filter(|dy| !dy.is_empty() && plane > 0) else {
+            dx.fill(T::zero());
+            return Ok(());
+        };
         let planes = dy.chunks_exact(positions).zip(winners.chunks_exact(positions));
+        dx.fill(T::zero());
         for (dx, (dy, winners)) in dx.chunks_exact_mut(plane).zip(planes) {
             for (dy, winner) in dy.iter().zip(winners) {
                 if let Some(dx) = dx.get_mut(*winner as usize) {
@@ -218,6 +217,88 @@ impl<T: Float> Kernel for Differentiable<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
+    }
+}
+
+/// Windows of two by two elements side by side. A row of windows is computed in runs of eight or four, the last of which
+/// overlaps the one before: rows of small planes are hardly longer than a vector.
+mod squares {
+    use super::NONE;
+
+    /// The larger of two elements with their places: the first of equal ones, a NaN before numbers.
+    #[inline(always)]
+    fn larger<T: Copy + PartialOrd>(a: (T, u32), b: (T, u32)) -> (T, u32) {
+        #[allow(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord, reason = "only a NaN differs from itself")]
+        let second = !(b.0 <= a.0) & (a.0 == a.0);
+        (if second { b.0 } else { a.0 }, if second { b.1 } else { a.1 })
+    }
+
+    /// Writes the largest elements of a plane with rows of `width` elements, and where they lie.
+    #[inline(always)]
+    pub fn forward<T: Copy + PartialOrd>(
+        x: &[T],
+        [rows, columns]: [usize; 2],
+        width: usize,
+        y: &mut [T],
+        winners: &mut [u32],
+    ) {
+        for row in 0..rows {
+            let (from, to) = (2 * row * width, row * columns);
+            let (upper, lower) = x[from..from + 2 * width].split_at(width);
+            let y = &mut y[to..to + columns];
+            let winners = winners.get_mut(to..to + columns).unwrap_or_default();
+            runs(columns, |first, length| match length {
+                8 => run::<T, 8>(upper, lower, first, from, y, winners),
+                4 => run::<T, 4>(upper, lower, first, from, y, winners),
+                _ => run::<T, 1>(upper, lower, first, from, y, winners),
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn run<T: Copy + PartialOrd, const N: usize>(
+        upper: &[T],
+        lower: &[T],
+        first: usize,
+        from: usize,
+        y: &mut [T],
+        winners: &mut [u32],
+    ) {
+        let width = upper.len() as u32;
+        let (upper, lower) = (&upper[2 * first..][..2 * N], &lower[2 * first..][..2 * N]);
+        let y = &mut y[first..first + N];
+        let mut places = [NONE; N];
+        for i in 0..N {
+            let at = (from + 2 * (first + i)) as u32;
+            let top = larger((upper[2 * i], at), (upper[2 * i + 1], at + 1));
+            let bottom = larger((lower[2 * i], at + width), (lower[2 * i + 1], at + width + 1));
+            (y[i], places[i]) = larger(top, bottom);
+        }
+        if let Some(winners) = winners.get_mut(first..first + N) {
+            winners.copy_from_slice(&places);
+        }
+    }
+
+    /// Calls `each` with the first and the length of runs that cover `count` places.
+    #[inline(always)]
+    fn runs(count: usize, mut each: impl FnMut(usize, usize)) {
+        let length = match count {
+            8.. => 8,
+            4.. => 4,
+            _ => 1,
+        };
+        let mut first = 0;
+        while first + length <= count {
+            each(first, length);
+            first += length;
+        }
+        if first < count {
+            each(count - length, length);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::pooling;
 use super::window::Window;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -172,6 +172,10 @@ impl<T: Float> Kernel for UnpoolKernel<T> {
             *dx = if self.owners[*place] == at { dy[*place] } else { T::zero() };
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.places) + bytes(&self.owners)
     }
 }
 

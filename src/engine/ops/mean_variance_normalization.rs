@@ -7,7 +7,7 @@ use super::axis::{self, sum_of};
 use super::broadcast::Walk;
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -158,6 +158,10 @@ impl<T: Float> Kernel for MeanVarianceKernel<T> {
             (dy - average - (x - mean) * slope) / (deviation + epsilon)
         });
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.moments) + bytes(&self.sums)
     }
 }
 

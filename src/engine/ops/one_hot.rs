@@ -11,7 +11,7 @@ use super::axis::{self, Lanes};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Forward, Kernel};
+use crate::engine::kernel::{Forward, Kernel, bytes};
 use crate::engine::kernels::float::{with_any, with_number};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
@@ -129,6 +129,10 @@ impl<T: Scalar> Kernel for OneHotKernel<T> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.places)
     }
 }
 

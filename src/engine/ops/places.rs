@@ -10,9 +10,10 @@ use super::rearrange::{count, strides};
 use crate::engine::attributes::NodeReader;
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::{with_any, with_float, with_number};
+use crate::engine::op::Reads;
 use crate::tensor::DType;
 
 /// Where rows of a tensor begin, by the values of indices.
@@ -107,6 +108,27 @@ impl Places {
         }
     }
 
+    /// Writes the derivatives with respect to data and updates that are wanted: of each value, what is known of its place,
+    /// and where that is.
+    fn write<T: Copy, W: Copy>(
+        &self,
+        work: &[W],
+        [data, updates]: [(&[T], Option<&mut [T]>); 2],
+        derivative: impl Fn(T, W, usize) -> T,
+    ) {
+        if let (values, Some(to)) = data {
+            for (at, ((to, value), work)) in to.iter_mut().zip(values).zip(work).enumerate() {
+                *to = derivative(*value, *work, at);
+            }
+        }
+        if let (values, Some(to)) = updates {
+            let places = self.starts.iter().flat_map(|start| *start..*start + self.width);
+            for ((to, value), at) in to.iter_mut().zip(values).zip(places) {
+                *to = derivative(*value, work[at], at);
+            }
+        }
+    }
+
     /// Writes the rows of `data` to `rows`.
     fn gather<T: Scalar>(&self, data: &[T], rows: &mut [T]) {
         if self.width == 1 {
@@ -137,6 +159,10 @@ impl<T: Scalar> Kernel for Gather<T> {
         self.0.gather(io.input::<T>(0)?, io.output::<T>(0)?);
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
+    }
 }
 
 struct GatherFloat<T>(Gather<T>);
@@ -152,6 +178,10 @@ impl<T: Float> Kernel for GatherFloat<T> {
         dx.fill(T::zero());
         self.0.0.each(dy, dx, |dy, dx| *dx += *dy);
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.0.owned_bytes()
     }
 }
 
@@ -189,6 +219,20 @@ impl Reduction {
             Some("min") if node.opset() >= 18 => Reduction::Min,
             Some(found) => return Err(fail(found)),
         })
+    }
+
+    /// Whether its derivative depends on the values that are combined.
+    fn needs_values(self) -> bool {
+        matches!(self, Reduction::Mul | Reduction::Max | Reduction::Min)
+    }
+
+    /// What its derivative reads.
+    pub fn reads(self) -> Reads {
+        match self {
+            Reduction::None | Reduction::Add => Reads::NOTHING,
+            Reduction::Mul => Reads::of(&[0, 2], &[]),
+            Reduction::Max | Reduction::Min => Reads::of(&[0, 2], &[0]),
+        }
     }
 
     /// Its name, unless it is the default.
@@ -242,11 +286,21 @@ macro_rules! combine {
 
 combine!(f32, f64; i8, i16, i32, i64, u8, u16, u32, u64);
 
-/// A kernel that writes input 0, with the rows that input 1 names updated by input 2.
-pub fn scatter(dtype: DType, places: Places, reduction: Reduction) -> Result<Box<dyn Kernel>, OpError> {
+/// A kernel that writes input 0, of shape `data`, with the rows that input 1 names updated by input 2.
+///
+/// Derivatives: what `none` writes twice is the last update, and the derivative that of elements updated at most once, as
+/// ONNX demands. That of `add` is one for all. That of `mul` with respect to a factor is the product of all others, zeros
+/// among them or not. That of `max` and `min` is shared evenly between all that are equal to the result, the element of
+/// input 0 among them; a result that is no number has none. So PyTorch has it (`scatter_reduce` with `include_self`).
+pub fn scatter(dtype: DType, data: &[usize], places: Places, reduction: Reduction) -> Result<Box<dyn Kernel>, OpError> {
+    let len = count(data);
     match (reduction, dtype) {
         (_, DType::F32 | DType::F64) => {
-            with_float!(dtype, T => Box::new(ScatterFloat::<T>(Reduce(places, reduction, PhantomData))))
+            let elements = if reduction.needs_values() { len } else { 0 };
+            with_float!(dtype, T => Box::new(ScatterFloat::<T> {
+                reduce: Reduce(places, reduction, PhantomData),
+                work: vec![(T::default(), 0); elements],
+            }))
         }
         (Reduction::None, _) => with_any!(dtype, T => Box::new(Replace::<T>(places, PhantomData))),
         _ => with_number!(dtype, T => Box::new(Reduce::<T>(places, reduction, PhantomData))),
@@ -263,6 +317,10 @@ impl<T: Scalar> Kernel for Replace<T> {
         y.clone_from_slice(data);
         self.0.each(updates, y, |update, y| *y = update.clone());
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
     }
 }
 
@@ -288,19 +346,64 @@ impl<T: Combine> Kernel for Reduce<T> {
         }
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.0.starts)
+    }
 }
 
-struct ScatterFloat<T>(Reduce<T>);
+struct ScatterFloat<T> {
+    reduce: Reduce<T>,
+    /// For each element of the output the product of its factors other than zero and how many are zero, or how many are
+    /// equal to it.
+    work: Vec<(T, u32)>,
+}
+
+impl<T: Float + Combine> ScatterFloat<T> {
+    /// Writes the derivatives of a product or an extreme.
+    fn shared(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
+        let ScatterFloat { reduce: Reduce(places, reduction, _), work } = self;
+        let (data, updates, dy) = (io.input::<T>(0)?, io.input::<T>(2)?, io.d_output::<T>(0)?);
+        let (d_data, d_updates) = (io.d_input::<T>(0)?, io.d_input::<T>(2)?);
+        if *reduction == Reduction::Mul {
+            let combine = |factor: &T, work: &mut (T, u32)| match *factor == T::zero() {
+                true => work.1 += 1,
+                false => work.0 *= *factor,
+            };
+            work.fill((T::one(), 0));
+            data.iter().zip(work.iter_mut()).for_each(|(factor, work)| combine(factor, work));
+            places.each(updates, work, combine);
+            places.write(work, [(data, d_data), (updates, d_updates)], |factor, (product, zeros), at| {
+                match (zeros, factor == T::zero()) {
+                    (0, _) => dy[at] * product / factor,
+                    (1, true) => dy[at] * product,
+                    _ => T::zero(),
+                }
+            });
+            return Ok(());
+        }
+        let y = io.output::<T>(0)?;
+        for ((work, y), x) in work.iter_mut().zip(y).zip(data) {
+            *work = (*y, u32::from(x == y));
+        }
+        places.each(updates, work, |update, (y, equal)| *equal += u32::from(update == y));
+        places.write(work, [(data, d_data), (updates, d_updates)], |x, (y, equal), at| match x == y {
+            true => dy[at] / T::of(f64::from(equal)),
+            false => T::zero(),
+        });
+        Ok(())
+    }
+}
 
 impl<T: Float + Combine> Kernel for ScatterFloat<T> {
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
-        self.0.forward(io)
+        self.reduce.forward(io)
     }
 
     fn backward(&mut self, io: &mut Backward<'_>) -> Result<(), OpError> {
-        let Reduce(places, reduction, _) = &self.0;
-        if !matches!(reduction, Reduction::None | Reduction::Add) {
-            return Err(OpError::NotCovered { what: format!("the derivative of reduction {reduction:?}") });
+        let Reduce(places, reduction, _) = &self.reduce;
+        if reduction.needs_values() {
+            return self.shared(io);
         }
         let dy = io.d_output::<T>(0)?;
         if let Some(data) = io.d_input::<T>(0)? {
@@ -315,5 +418,9 @@ impl<T: Float + Combine> Kernel for ScatterFloat<T> {
             places.gather(dy, updates);
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        self.reduce.owned_bytes() + bytes(&self.work)
     }
 }

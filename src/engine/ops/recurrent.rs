@@ -11,7 +11,7 @@
 use super::activation::{Activation, Function};
 use crate::engine::attributes::NodeReader;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::matrix::{View, ViewMut, multiply};
 use crate::engine::kernels::recurrent_simd::Lanes;
 use crate::engine::op::{Inputs, Signature, ValueType};
@@ -264,6 +264,9 @@ pub trait Unit<T: Lanes>: Send + Sized {
 
     /// A unit, with all the memory that it will need.
     fn new(options: &Self::Options, making: &Making<'_>) -> Self;
+
+    /// Bytes of that memory which grow with the number of steps.
+    fn owned_bytes(&self) -> usize;
 
     /// Before the first step: takes the weights, and writes what is added to every `X·Wᵀ`.
     fn begin(&mut self, given: Given<'_, T>, bias: &mut [T]);
@@ -678,6 +681,14 @@ impl<T: Lanes, U: Unit<T>> Kernel for Recurrent<T, U> {
             }
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        let of = |pass: &Pass<T, U>| {
+            let own = [&pass.gates, &pass.h, &pass.bias, &pass.d_gates, &pass.dh, &pass.dh_before, &pass.held];
+            own.into_iter().map(|values| bytes(values)).sum::<usize>() + pass.unit.owned_bytes()
+        };
+        self.passes.iter().map(of).sum::<usize>() + bytes(&self.x) + bytes(&self.dx)
     }
 }
 

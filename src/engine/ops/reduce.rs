@@ -11,7 +11,7 @@ use super::broadcast::Walk;
 use crate::engine::attributes::NodeReader;
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType, integers};
@@ -407,6 +407,10 @@ impl<R: Reduction, T: Float> Kernel for FloatKernel<R, T> {
         });
         Ok(())
     }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.shifts) + bytes(&self.notes)
+    }
 }
 
 /// Integers and bool, computed in 128 bits and cut back: sums and products wrap around as they would in their own type.
@@ -470,5 +474,9 @@ impl<R: Reduction, T: Whole> Kernel for IntegerKernel<R, T> {
             *y = T::cut(R::integer_finish(*joined, cut.count));
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.joined)
     }
 }

@@ -8,7 +8,7 @@ use super::activation::{Activation, Function};
 use super::recurrent::{At, Given, Making, Recurrent, Settings, Sizes, Unit};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::Kernel;
+use crate::engine::kernel::{Kernel, bytes};
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::recurrent_simd::{Lanes, Packed};
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
@@ -81,6 +81,10 @@ impl<T: Lanes> Unit<T> for RnnUnit<T> {
             all_slopes: making.slopes(sizes.time * sizes.state()),
             slopes: making.backward(sizes.state()),
         }
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.all_slopes)
     }
 
     fn begin(&mut self, given: Given<'_, T>, bias: &mut [T]) {

@@ -2,8 +2,7 @@
 //! `y[i, indices[i, j, k], k] = updates[i, j, k]` for axis 1, and so for each other axis; or their sum, product, maximum
 //! or minimum.
 //!
-//! Derivatives are covered for `none` and `add`. What ends up in an element that `none` updates twice is the last update;
-//! the derivative is that of elements updated at most once, as ONNX demands.
+//! Derivatives: see [`places::scatter`](super::places::scatter).
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>,
 //! <https://onnx.ai/onnx/operators/onnx__Scatter.html>.
 
@@ -59,7 +58,7 @@ impl Op for ScatterElements {
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let (x, indices) = (signature.input(0)?, signature.input(1)?);
         let axis = attribute_axis("axis", self.axis, x.shape.len())?;
-        places::scatter(x.dtype, Places::elements(&x.shape, &indices.shape, axis), self.reduction)
+        places::scatter(x.dtype, &x.shape, Places::elements(&x.shape, &indices.shape, axis), self.reduction)
     }
 
     fn is_differentiable(&self, index: usize) -> bool {
@@ -67,20 +66,23 @@ impl Op for ScatterElements {
     }
 
     fn reads(&self) -> Reads {
-        Reads::NOTHING
+        self.reduction.reads()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::engine::Network;
     use crate::engine::testing::{Case, check};
-    use crate::tensor::Tensor;
+    use crate::onnx::{AttributeValue, Graph, Model, Node, ValueInfo};
+    use crate::tensor::{DType, SymbolicShape, Tensor};
 
     #[test]
     fn cases() {
         let line = || Case::new().input(&[1, 5], &[1.0, 2.0, 3.0, 4.0, 5.0]).int("axis", 1);
         let put = |case: Case| case.ints(&[1, 2], &[1, 3]).input(&[1, 2], &[1.1, 2.1]);
         let twice = || line().ints(&[1, 2], &[1, -4]).input(&[1, 2], &[1.5, 0.5]);
+        let zeros = || Case::new().input(&[1, 3], &[2.0, 0.0, 1.0]).ints(&[1, 4], &[0, 1, 0, 1]).int("axis", 1);
         let cube = || Case::new().random_input(&[2, 3, 2]).ints(&[2, 2, 1], &[0, 2, 2, 1]);
         check(
             "ScatterElements",
@@ -88,9 +90,9 @@ mod tests {
                 put(line()).output(&[1, 5], &[1.0, 1.1, 3.0, 2.1, 5.0]),
                 put(line().opset(11)).output(&[1, 5], &[1.0, 1.1, 3.0, 2.1, 5.0]),
                 twice().string("reduction", "add").output(&[1, 5], &[1.0, 4.0, 3.0, 4.0, 5.0]),
-                twice().string("reduction", "mul").output(&[1, 5], &[1.0, 1.5, 3.0, 4.0, 5.0]).without_gradient(),
-                twice().string("reduction", "max").output(&[1, 5], &[1.0, 2.0, 3.0, 4.0, 5.0]).without_gradient(),
-                twice().string("reduction", "min").output(&[1, 5], &[1.0, 0.5, 3.0, 4.0, 5.0]).without_gradient(),
+                twice().string("reduction", "mul").output(&[1, 5], &[1.0, 1.5, 3.0, 4.0, 5.0]),
+                twice().string("reduction", "max").output(&[1, 5], &[1.0, 2.0, 3.0, 4.0, 5.0]),
+                twice().string("reduction", "min").output(&[1, 5], &[1.0, 0.5, 3.0, 4.0, 5.0]),
                 Case::new()
                     .input(&[1], &[f64::NAN])
                     .ints(&[1], &[0])
@@ -99,6 +101,17 @@ mod tests {
                     .output(&[1], &[f64::NAN])
                     .without_gradient(),
                 cube().random_input(&[2, 2, 1]).int("axis", 1),
+                cube().random_input(&[2, 2, 1]).int("axis", 1).string("reduction", "mul"),
+                cube().random_input(&[2, 2, 1]).int("axis", 1).string("reduction", "max"),
+                cube().random_input(&[2, 2, 1]).int("axis", 1).string("reduction", "min"),
+                // One zero, two zeros, a zero that is updated: still the product of all others.
+                zeros()
+                    .input(&[1, 4], &[0.0, 2.0, 0.0, 0.0])
+                    .string("reduction", "mul")
+                    .output(&[1, 3], &[0.0, 0.0, 1.0]),
+                zeros().input(&[1, 4], &[3.0, 2.0, -1.5, 0.5]).string("reduction", "mul"),
+                zeros().random_input(&[1, 4]).string("reduction", "max"),
+                Case::new().random_input(&[2, 3]).ints(&[0, 3], &[]).random_input(&[0, 3]).string("reduction", "mul"),
                 cube().random_input(&[2, 2, 1]).int("axis", -2).string("reduction", "add"),
                 Case::new().random_input(&[2, 3]).ints(&[0, 3], &[]).random_input(&[0, 3]),
                 Case::new()
@@ -122,6 +135,33 @@ mod tests {
                 line().error("expected 3 inputs"),
             ],
         );
+        // PyTorch 2: scatter_reduce of these, "amax" and "prod", backward from [1, 2, 3].
+        for (reduction, by_data, by_updates) in [
+            ("max", [0.5, 2.0 / 3.0, 3.0], [0.5, 2.0 / 3.0, 0.0, 2.0 / 3.0]),
+            ("min", [0.0, 2.0 / 3.0, 3.0], [0.0, 2.0 / 3.0, 1.0, 2.0 / 3.0]),
+            ("mul", [2.0, 0.0, 3.0], [2.0, 0.0, 4.0, 0.0]),
+        ] {
+            let [data, updates] = derivatives(reduction);
+            assert_eq!((data, updates), (by_data.to_vec(), by_updates.to_vec()), "{reduction}");
+        }
         check("Scatter", &[put(line().opset(9)).output(&[1, 5], &[1.0, 1.1, 3.0, 2.1, 5.0])]);
+    }
+
+    /// By data [2, 0, 1] and updates [2, 0, 1, 0] of elements 0, 1, 0, 1: ties and several zeros.
+    fn derivatives(reduction: &str) -> [Vec<f64>; 2] {
+        let mut graph = Graph::new("ties");
+        for (name, dtype, size) in [("x", DType::F64, 3), ("u", DType::F64, 4)] {
+            graph.inputs.push(ValueInfo::tensor(name, dtype, SymbolicShape::known(&[size])));
+        }
+        graph.initializers.push(("i".into(), Tensor::from_vec(vec![0i64, 1, 0, 1])));
+        graph.outputs.push(ValueInfo::tensor("y", DType::F64, SymbolicShape::Unranked));
+        let node = Node::new("ScatterElements", ["x", "i", "u"], ["y"]);
+        graph.nodes.push(node.with("reduction", AttributeValue::String(reduction.into())));
+        let mut network = Network::new(&Model::new(graph, 18)).unwrap();
+        let (x, u) = (Tensor::from_vec(vec![2.0f64, 0.0, 1.0]), Tensor::from_vec(vec![2.0f64, 0.0, 1.0, 0.0]));
+        let dy = [Tensor::from_vec(vec![1.0f64, 2.0, 3.0])];
+        let (_, found) = network.gradients(&[("x", &x), ("u", &u)], &dy, &["x", "u"], 0).unwrap();
+        let values = |gradient: &Option<Tensor>| gradient.as_ref().unwrap().as_slice::<f64>().unwrap().to_vec();
+        [values(&found[0]), values(&found[1])]
     }
 }

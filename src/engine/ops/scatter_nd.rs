@@ -1,7 +1,7 @@
 //! ScatterND: its input, with the slices replaced that the tuples of coordinates in the last axis of `indices` name; or
 //! combined with `updates` by sum, product, maximum or minimum.
 //!
-//! Derivatives are covered for `none` (each slice updated at most once, as ONNX demands) and `add`.
+//! Derivatives: see [`places::scatter`](super::places::scatter).
 //! ONNX: <https://onnx.ai/onnx/operators/onnx__ScatterND.html>.
 
 use super::indexing::index_input;
@@ -55,7 +55,7 @@ impl Op for ScatterNd {
 
     fn build(&self, signature: &Signature) -> Result<Box<dyn Kernel>, OpError> {
         let (x, indices) = (signature.input(0)?, signature.input(1)?);
-        places::scatter(x.dtype, Places::tuples(&x.shape, &indices.shape, 0)?, self.reduction)
+        places::scatter(x.dtype, &x.shape, Places::tuples(&x.shape, &indices.shape, 0)?, self.reduction)
     }
 
     fn is_differentiable(&self, index: usize) -> bool {
@@ -63,7 +63,7 @@ impl Op for ScatterNd {
     }
 
     fn reads(&self) -> Reads {
-        Reads::NOTHING
+        self.reduction.reads()
     }
 }
 
@@ -82,9 +82,9 @@ mod tests {
                 line().ints(&[2, 1], &[3, 0]).input(&[2], &[9.0, 8.0]).output(&[4], &[8.0, 2.0, 3.0, 9.0]),
                 line().opset(11).ints(&[1, 1], &[3]).input(&[1], &[9.0]).output(&[4], &[1.0, 2.0, 3.0, 9.0]),
                 twice().string("reduction", "add").output(&[4], &[1.0, 7.5, 3.0, 4.0]),
-                twice().string("reduction", "mul").output(&[4], &[1.0, 5.0, 3.0, 4.0]).without_gradient(),
-                twice().string("reduction", "max").output(&[4], &[1.0, 5.0, 3.0, 4.0]).without_gradient(),
-                twice().string("reduction", "min").output(&[4], &[1.0, 0.5, 3.0, 4.0]).without_gradient(),
+                twice().string("reduction", "mul").output(&[4], &[1.0, 5.0, 3.0, 4.0]),
+                twice().string("reduction", "max").output(&[4], &[1.0, 5.0, 3.0, 4.0]),
+                twice().string("reduction", "min").output(&[4], &[1.0, 0.5, 3.0, 4.0]),
                 line().ints(&[1, 0], &[]).input(&[1, 4], &[9.0; 4]).output(&[4], &[9.0; 4]),
                 Case::new().random_input(&[3, 2, 2]).ints(&[2, 1], &[2, 0]).random_input(&[2, 2, 2]),
                 Case::new().random_input(&[3, 4]).ints(&[2, 2, 2], &[0, 0, 1, 1, 2, 2, 0, 3]).random_input(&[2, 2]),
@@ -93,6 +93,16 @@ mod tests {
                     .ints(&[3, 1], &[1, 1, 0])
                     .random_input(&[3, 4])
                     .string("reduction", "add"),
+                Case::new()
+                    .random_input(&[3, 4])
+                    .ints(&[3, 1], &[1, 1, 0])
+                    .random_input(&[3, 4])
+                    .string("reduction", "mul"),
+                Case::new()
+                    .random_input(&[3, 4])
+                    .ints(&[3, 1], &[1, 1, 0])
+                    .random_input(&[3, 4])
+                    .string("reduction", "max"),
                 Case::new().random_input(&[3, 4]).ints(&[0, 1], &[]).random_input(&[0, 4]),
                 Case::new()
                     .tensor(Tensor::from_vec(vec![true, true]))

@@ -7,7 +7,7 @@
 use super::axis::{Lanes, sum, sum_of};
 use super::broadcast::Walk;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::tensor::DType;
 
@@ -215,6 +215,10 @@ impl<T: Float> Kernel for Standardize<T> {
             }
         });
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.moments) + self.repeated.iter().map(|repeated| bytes(repeated)).sum::<usize>()
     }
 }
 

@@ -11,7 +11,7 @@ use super::axis::{self, Lanes};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::float::with_number;
 use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
 use crate::onnx::AttributeValue;
@@ -181,6 +181,10 @@ impl<T: Scalar + Copy + PartialOrd> Kernel for TopKernel<T> {
             dx[*from] = *dy;
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.order) + bytes(&self.positions)
     }
 }
 

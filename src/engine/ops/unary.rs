@@ -2,14 +2,16 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::binary::{Integer, with_integer};
+use crate::engine::cell::{Slice, SliceMut};
 use crate::engine::error::OpError;
 use crate::engine::kernel::{Backward, Forward, Kernel};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::math::vectorised;
-use crate::engine::op::{Inputs, Op, Reads, Signature, ValueType};
+use crate::engine::op::{Activation, Inputs, Op, Reads, Signature, ValueType};
 use crate::engine::pool::Pool;
 use crate::onnx::AttributeValue;
 use crate::tensor::DType;
@@ -109,6 +111,47 @@ impl<F: Unary> Op for Pointwise<F> {
 
     fn reads(&self) -> Reads {
         F::READS
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn activation(&self) -> Option<Arc<dyn Activation>> {
+        match F::READS.input(0) {
+            false => Some(Arc::new(self.clone())),
+            true => None,
+        }
+    }
+}
+
+impl<F: Unary> Activation for Pointwise<F> {
+    fn apply(&self, values: SliceMut<'_>) {
+        fn each<F: Unary, T: Float>(f: &F, values: &mut [T]) {
+            vectorised(
+                #[inline(always)]
+                || values.iter_mut().for_each(|x| *x = f.value(*x)),
+            );
+        }
+        match values {
+            SliceMut::F32(values) => each(&self.0, values),
+            SliceMut::F64(values) => each(&self.0, values),
+            _ => {}
+        }
+    }
+
+    fn gradient(&self, y: Slice<'_>, dy: Slice<'_>, dx: SliceMut<'_>) {
+        fn each<F: Unary, T: Float>(f: &F, y: &[T], dy: &[T], dx: &mut [T]) {
+            vectorised(
+                #[inline(always)]
+                || gradient(f, dx, dy, None, Some(y)),
+            );
+        }
+        match (y, dy, dx) {
+            (Slice::F32(y), Slice::F32(dy), SliceMut::F32(dx)) => each(&self.0, y, dy, dx),
+            (Slice::F64(y), Slice::F64(dy), SliceMut::F64(dx)) => each(&self.0, y, dy, dx),
+            _ => {}
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::binary::{Integer, add, number, sum, with_integer};
 use super::broadcast::{self, Walk};
 use crate::engine::cell::Scalar;
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::math::vectorised;
@@ -185,6 +185,10 @@ impl<F: Fold, T: Float> Kernel for FloatKernel<F, T> {
             });
         }
         Ok(())
+    }
+
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.shares)
     }
 }
 

@@ -17,10 +17,8 @@
 mod best_path;
 #[cfg(test)]
 mod tests;
-mod tokens;
 
 pub use best_path::Scores;
-pub use tokens::{Tokens, TokensError};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +29,7 @@ use thiserror::Error;
 
 use self::best_path::{Merged, Merger};
 use super::partials::Partials;
+use super::{Tokens, TokensError};
 use crate::config::Faults;
 use crate::media::{Format, Packet, Piece, StreamInfo, Text};
 use crate::stage::{

@@ -3,11 +3,14 @@
 pub mod ctc_greedy;
 pub mod endpoint;
 mod partials;
+mod tokens;
+pub mod top_k;
 pub mod transcript;
 
 pub use partials::Partials;
+pub use tokens::{Tokens, TokensError};
 
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[ctc_greedy::KIND, endpoint::KIND, transcript::KIND];
+pub const KINDS: &[Kind] = &[ctc_greedy::KIND, endpoint::KIND, top_k::KIND, transcript::KIND];

@@ -7,7 +7,7 @@ use serde_json::Number;
 use super::SinkError;
 use super::is_partial;
 use crate::dsp::{dbfs, rms};
-use crate::media::{Audio, Label, Packet, Payload, Piece};
+use crate::media::{Audio, Keypoint, Label, Packet, Payload, Piece, Point, Rect, Region};
 use crate::tensor::{Tensor, TensorData};
 use crate::units::Timestamp;
 
@@ -78,6 +78,16 @@ enum Body<'a> {
         frames: usize,
         rms_dbfs: f32,
     },
+    Image {
+        width: u32,
+        height: u32,
+        pixel: &'static str,
+    },
+    Regions {
+        frame_width: u32,
+        frame_height: u32,
+        regions: Vec<RegionRecord<'a>>,
+    },
     Custom {
         name: &'static str,
         value: Option<serde_json::Value>,
@@ -97,6 +107,33 @@ struct LabelRecord<'a> {
     index: usize,
     name: Option<&'a str>,
     score: f32,
+}
+
+/// In pixels of the captured frame. Masks and embeddings are left out.
+#[derive(Serialize)]
+struct RegionRecord<'a> {
+    x: f32,
+    y: f32,
+    width: f32,
+    height: f32,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outline: Vec<[f32; 2]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keypoints: Vec<KeypointRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeypointRecord<'a> {
+    x: f32,
+    y: f32,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
 }
 
 enum Values<'a> {
@@ -169,6 +206,14 @@ fn body(payload: &Payload, detail: Detail) -> (&'static str, Body<'_>) {
         Payload::Labels(labels) => ("labels", Body::Labels { labels: labels.entries.iter().map(label).collect() }),
         Payload::Tensor(tensor) => ("tensor", tensor_body(tensor, detail)),
         Payload::Audio(audio) => ("audio", audio_body(audio)),
+        Payload::Image(image) => {
+            ("image", Body::Image { width: image.width(), height: image.height(), pixel: image.format().name() })
+        }
+        Payload::Regions(regions) => {
+            let (frame_width, frame_height) = (regions.frame_width, regions.frame_height);
+            let regions = regions.entries.iter().map(region).collect();
+            ("regions", Body::Regions { frame_width, frame_height, regions })
+        }
         Payload::Bytes(bytes) => {
             let values = (bytes.len() <= detail.max_values).then_some(Values::Bytes(bytes));
             ("bytes", Body::Values { dtype: None, shape: None, count: bytes.len(), values })
@@ -211,6 +256,26 @@ fn label(label: &Label) -> LabelRecord<'_> {
     LabelRecord { index: label.index, name: label.name.as_deref(), score: label.score }
 }
 
+fn region(region: &Region) -> RegionRecord<'_> {
+    let Rect { x, y, width, height } = region.bounds;
+    RegionRecord {
+        x,
+        y,
+        width,
+        height,
+        score: region.score,
+        label: region.label.as_ref().map(label),
+        track: region.track,
+        outline: region.outline.iter().map(|point| [point.x, point.y]).collect(),
+        keypoints: region.keypoints.iter().map(keypoint).collect(),
+    }
+}
+
+fn keypoint(keypoint: &Keypoint) -> KeypointRecord<'_> {
+    let Point { x, y } = keypoint.point;
+    KeypointRecord { x, y, score: keypoint.score, name: keypoint.name.as_deref() }
+}
+
 /// Seconds, rounded to the microsecond, so that they print with at most six decimals.
 fn seconds(time: Timestamp) -> f64 {
     let micros = (i128::from(time.as_nanos()) + 500).div_euclid(1000);
@@ -227,7 +292,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::media::{Custom, CustomPayload, Labels, Text, Transcript};
+    use crate::media::{Custom, CustomPayload, Image, Labels, PixelFormat, Regions, Text, Transcript};
     use crate::stages::sink::kit::{packet, transcript};
     use crate::tensor::{Buffer, bf16, f16};
     use crate::units::Rate;
@@ -309,6 +374,14 @@ mod tests {
         ];
         let silence = Audio::mono(vec![0.0f32; 3], Rate::new(30_000, 1001).unwrap());
         let hello = Text { text: "hello".into(), pieces: pieces().into() };
+        let image = Image::new(vec![0u8; 6], 3, 2, PixelFormat::Gray8).unwrap();
+        let plain = Region::new(Rect { x: 1.0, y: 2.0, width: 3.0, height: 4.0 }, 0.5);
+        let mut known = Region::new(Rect::default(), 0.25);
+        known.label = Some(Label { index: 3, name: Some("cat".into()), score: 0.75 });
+        known.track = Some(9);
+        known.outline = [Point { x: 5.0, y: 6.0 }].into();
+        known.keypoints = [Keypoint { point: Point { x: 7.0, y: 8.0 }, score: 1.0, name: Some("eye".into()) }].into();
+        let regions = Regions { frame_width: 640, frame_height: 480, entries: [plain, known].into() };
         for (payload, kind, expected) in [
             (
                 Labels { entries: entries.into() }.into(),
@@ -353,6 +426,19 @@ mod tests {
             ),
             (Payload::Bytes(Buffer::from(vec![1u8, 255])), "bytes", json!({"count": 2, "values": [1, 255]})),
             (Payload::Bytes(Buffer::from(vec![0u8; 5])), "bytes", json!({"count": 5})),
+            (image.into(), "image", json!({"width": 3, "height": 2, "pixel": "gray8"})),
+            (
+                regions.into(),
+                "regions",
+                json!({"frame_width": 640, "frame_height": 480, "regions": [
+                    {"x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0, "score": 0.5},
+                    {
+                        "x": 0.0, "y": 0.0, "width": 0.0, "height": 0.0, "score": 0.25,
+                        "label": {"index": 3, "name": "cat", "score": 0.75}, "track": 9,
+                        "outline": [[5.0, 6.0]], "keypoints": [{"x": 7.0, "y": 8.0, "score": 1.0, "name": "eye"}],
+                    },
+                ]}),
+            ),
             (Custom::new(Pose(Some(1.5))).into(), "custom", json!({"name": "pose", "value": {"x": 1.5}})),
             (Custom::new(Pose(None)).into(), "custom", json!({"name": "pose", "value": null})),
         ] {

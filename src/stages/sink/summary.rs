@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use crate::dsp::{dbfs, rms};
-use crate::media::{Label, Payload};
+use crate::media::{Label, Payload, Rect, Region};
 use crate::tensor::{Tensor, TensorData};
 
 /// The most elements of a tensor, or labels, that are shown.
@@ -20,6 +20,8 @@ pub(super) fn summary(payload: &Payload) -> String {
             let level = dbfs(rms(audio.samples()));
             format!("{}, {} frames, {level:.1} dBFS", payload.format(), audio.frames())
         }
+        Payload::Image(_) => payload.format().to_string(),
+        Payload::Regions(regions) => some(&regions.entries, region),
         Payload::Bytes(bytes) => format!("{} bytes", bytes.len()),
         Payload::Custom(custom) => match custom.encode() {
             Some(value) => format!("{} {value}", custom.type_name()),
@@ -40,6 +42,16 @@ fn label(label: &Label) -> String {
         Some(name) => format!("{name} {:.2}", label.score),
         None => format!("{} {:.2}", label.index, label.score),
     }
+}
+
+/// What it is, as `face 0.93 at 12, 30 (40 × 50)`.
+fn region(region: &Region) -> String {
+    let what = match &region.label {
+        Some(what) => label(what),
+        None => format!("{:.2}", region.score),
+    };
+    let Rect { x, y, width, height } = region.bounds;
+    format!("{what} at {x:.0}, {y:.0} ({width:.0} × {height:.0})")
 }
 
 fn elements(tensor: &Tensor) -> String {
@@ -78,7 +90,7 @@ fn some<T, D: Display>(items: &[T], show: impl Fn(&T) -> D) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Audio, Labels, Text};
+    use crate::media::{Audio, Image, Labels, PixelFormat, Regions, Text};
     use crate::tensor::Buffer;
     use crate::units::Rate;
 
@@ -89,6 +101,10 @@ mod tests {
             .into();
         let hello = Text { text: " hello\n\u{1b}[2Jworld\u{2028}".into(), pieces: Default::default() };
         let rate = Rate::hz(16_000).unwrap();
+        let mut cat = Region::new(Rect { x: 1.0, y: 2.0, width: 3.0, height: 4.0 }, 0.9);
+        cat.label = Some(Label { index: 0, name: Some("cat".into()), score: 0.9 });
+        let bare = Region::new(Rect::default(), 0.5);
+        let regions = Regions { frame_width: 9, frame_height: 9, entries: [cat, bare].into() };
         for (payload, expected) in [
             (Payload::from(hello), "hello  [2Jworld"),
             (Labels { entries: entries.into() }.into(), "cat 0.93, 2 0.05"),
@@ -99,6 +115,9 @@ mod tests {
             (Audio::mono(vec![0.5f32; 160], rate).into(), "audio 16000 Hz, 1 channel, 160 frames, -6.0 dBFS"),
             (Audio::mono(vec![], rate).into(), "audio 16000 Hz, 1 channel, 0 frames, -inf dBFS"),
             (Payload::Bytes(Buffer::from(vec![0u8; 3])), "3 bytes"),
+            (Image::new(vec![0u8; 6], 2, 1, PixelFormat::Rgb8).unwrap().into(), "image rgb8 2 × 1"),
+            (regions.into(), "cat 0.90 at 1, 2 (3 × 4), 0.50 at 0, 0 (0 × 0)"),
+            (Regions::default().into(), ""),
         ] {
             assert_eq!(summary(&payload), expected);
         }

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augmenter;
+use super::buckets::{Buckets, Placed};
 use super::{DataError, DataSet, Sample, collate};
-use crate::tensor::{Element, Tensor};
+use crate::tensor::{DType, Element, Tensor};
 
 /// How samples become minibatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +62,8 @@ pub struct Batch {
     pub targets: Tensor,
     /// The numbers of its samples.
     pub indices: Vec<usize>,
+    /// How many steps each sample has of its own; none without [buckets](Batches::with_buckets).
+    pub lengths: Vec<usize>,
     /// Where the next minibatch begins.
     pub next: Position,
 }
@@ -85,6 +88,18 @@ pub struct Batches {
     position: Position,
     bad: Vec<BadSample>,
     ended: bool,
+    sorting: Option<Sorting>,
+}
+
+/// Samples on their way through buckets.
+struct Sorting {
+    buckets: Arc<Buckets>,
+    /// By bucket: those that wait for more of their length.
+    waiting: Vec<Vec<Placed>>,
+    /// Types and shapes of the first sample, which all others share but for their steps.
+    kind: Option<[(DType, Vec<usize>); 2]>,
+    /// Minibatches that were given in an earlier pass.
+    skip: u64,
 }
 
 impl Batches {
@@ -103,12 +118,31 @@ impl Batches {
         }
         order.iter().try_for_each(|index| super::expect_index(*index, data.len()))?;
         let (position, bad, ended) = (Position::default(), Vec::new(), false);
-        Ok(Batches { data, order, settings, epoch, augmenter, position, bad, ended })
+        Ok(Batches { data, order, settings, epoch, augmenter, position, bad, ended, sorting: None })
     }
 
-    /// Goes on from `position`, as [`Batch::next`] gave it in an earlier pass with the same order and settings.
+    /// Puts samples of similar length together. Without it all samples of a minibatch must have one shape.
+    ///
+    /// Fails when the bounds do not ascend, or when samples would be mixed with one another: one step would be mixed
+    /// with filling.
+    pub fn with_buckets(mut self, buckets: Arc<Buckets>) -> Result<Self, DataError> {
+        buckets.check()?;
+        if self.augmenter.as_ref().is_some_and(|augmenter| augmenter.mixes()) {
+            let expected = "augmentation without `mixup`, as lengths vary";
+            return Err(DataError::setting("buckets", expected, "`mixup`"));
+        }
+        let waiting = vec![Vec::new(); buckets.lengths.len()];
+        self.sorting = Some(Sorting { buckets, waiting, kind: None, skip: 0 });
+        Ok(self)
+    }
+
+    /// Goes on from `position`, as [`Batch::next`] gave it in an earlier pass with the same order and settings. With
+    /// buckets what came before is read again, as samples of it may still be waiting.
     pub fn starting_at(mut self, position: Position) -> Self {
-        self.position = position;
+        match &mut self.sorting {
+            Some(sorting) => sorting.skip = position.batches,
+            None => self.position = position,
+        }
         self
     }
 
@@ -126,18 +160,16 @@ impl Batches {
         std::mem::take(&mut self.bad)
     }
 
-    fn read(&mut self, bad_before: usize) -> Result<Option<Batch>, DataError> {
-        let mut samples: Vec<Sample> = Vec::new();
-        let mut indices = Vec::new();
-        while samples.len() < self.settings.size
-            && let Some(index) = self.order.get(self.position.samples).copied()
-        {
+    /// The next sample that `read` does not find bad, and its number.
+    fn good<S>(
+        &mut self,
+        bad_before: usize,
+        read: impl Fn(&Self, usize) -> Result<S, DataError>,
+    ) -> Result<Option<(S, usize)>, DataError> {
+        while let Some(index) = self.order.get(self.position.samples).copied() {
             self.position.samples += 1;
-            match self.sample(index, samples.first()) {
-                Ok(sample) => {
-                    samples.push(sample);
-                    indices.push(index);
-                }
+            match read(self, index) {
+                Ok(sample) => return Ok(Some((sample, index))),
                 Err(error) => {
                     let bad = bad_before + self.bad.len() + 1;
                     if bad > self.settings.max_bad {
@@ -148,6 +180,18 @@ impl Batches {
                 }
             }
         }
+        Ok(None)
+    }
+
+    fn read(&mut self, bad_before: usize) -> Result<Option<Batch>, DataError> {
+        let mut samples: Vec<Sample> = Vec::new();
+        let mut indices = Vec::new();
+        while samples.len() < self.settings.size
+            && let Some((sample, index)) = self.good(bad_before, |own, index| own.sample(index, samples.first()))?
+        {
+            samples.push(sample);
+            indices.push(index);
+        }
         if samples.is_empty() || (self.settings.drop_last && samples.len() < self.settings.size) {
             return Ok(None);
         }
@@ -156,7 +200,70 @@ impl Batches {
             (inputs, targets) = augmenter.batch(inputs, targets, self.epoch, self.position.batches)?;
         }
         self.position.batches += 1;
-        Ok(Some(Batch { inputs, targets, indices, next: self.position }))
+        Ok(Some(Batch { inputs, targets, indices, lengths: Vec::new(), next: self.position }))
+    }
+
+    /// The same by way of buckets: samples until one bucket is full, then what is left in them.
+    fn read_sorted(&mut self, bad_before: usize) -> Result<Option<Batch>, DataError> {
+        let size = self.settings.size;
+        while let Some(((bucket, placed), _)) = self.good(bad_before, Self::placed)? {
+            let Some(sorting) = &mut self.sorting else { return Ok(None) };
+            sorting.kind.get_or_insert_with(|| sorting.buckets.kind(&placed.sample));
+            let waiting = &mut sorting.waiting[bucket];
+            waiting.push(placed);
+            if waiting.len() == size {
+                let (placed, bound) = (std::mem::take(waiting), sorting.buckets.lengths[bucket]);
+                return self.filled(placed, bound).map(Some);
+            }
+        }
+        let Some(sorting) = &mut self.sorting else { return Ok(None) };
+        let (mut rest, mut bound) = (Vec::with_capacity(size), 0);
+        for (waiting, length) in sorting.waiting.iter_mut().zip(&sorting.buckets.lengths) {
+            let taken = waiting.len().min(size - rest.len());
+            if taken > 0 {
+                rest.extend(waiting.drain(..taken));
+                bound = *length;
+            }
+        }
+        if rest.len() < size {
+            // One shape whatever is left over, pass by pass.
+            bound = sorting.buckets.longest();
+        }
+        if rest.is_empty() || (self.settings.drop_last && rest.len() < size) {
+            return Ok(None);
+        }
+        self.filled(rest, bound).map(Some)
+    }
+
+    /// Sample `index` in its bucket.
+    fn placed(&self, index: usize) -> Result<(usize, Placed), DataError> {
+        let Some(sorting) = &self.sorting else {
+            return Err(DataError::setting("buckets", "bounds", "none"));
+        };
+        let (bucket, placed) = sorting.buckets.place(index, self.sample(index, None)?)?;
+        let found = sorting.buckets.kind(&placed.sample);
+        match &sorting.kind {
+            Some(kind) if *kind != found => Err(DataError::Shape {
+                index,
+                expected: format!("{}, as the first sample, but for its steps", described(kind)),
+                found: described(&found),
+            }),
+            _ => Ok((bucket, placed)),
+        }
+    }
+
+    /// The minibatch of these samples, filled up to `bound`.
+    fn filled(&mut self, placed: Vec<Placed>, bound: usize) -> Result<Batch, DataError> {
+        let indices = placed.iter().map(|placed| placed.index).collect();
+        let lengths = placed.iter().map(|placed| placed.steps).collect();
+        let fill = |placed: Placed| match &self.sorting {
+            Some(sorting) => sorting.buckets.filled(placed.index, placed.sample, bound),
+            None => Ok(placed.sample),
+        };
+        let samples: Vec<Sample> = placed.into_iter().map(fill).collect::<Result<_, _>>()?;
+        let (inputs, targets) = collate(&samples)?;
+        self.position.batches += 1;
+        Ok(Batch { inputs, targets, indices, lengths, next: self.position })
     }
 
     fn sample(&self, index: usize, first: Option<&Sample>) -> Result<Sample, DataError> {
@@ -183,7 +290,23 @@ impl Batches {
         if self.ended {
             return None;
         }
-        let result = self.read(bad_before).transpose();
+        while let Some(sorting) = &mut self.sorting
+            && sorting.skip > 0
+        {
+            sorting.skip -= 1;
+            match self.read_sorted(bad_before).transpose() {
+                Some(Ok(_)) => self.bad.clear(),
+                none_or_fault => {
+                    self.ended = true;
+                    return none_or_fault;
+                }
+            }
+        }
+        let result = match self.sorting {
+            Some(_) => self.read_sorted(bad_before),
+            None => self.read(bad_before),
+        };
+        let result = result.transpose();
         self.ended = !matches!(result, Some(Ok(_)));
         result
     }
@@ -196,6 +319,11 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_after(0)
     }
+}
+
+/// Types and shapes of an input and a target; the number of steps is left open.
+fn described([input, target]: &[(DType, Vec<usize>); 2]) -> String {
+    format!("an input {} {:?} and a target {} {:?}", input.0, input.1, target.0, target.1)
 }
 
 fn expect_finite(index: usize, part: &'static str, tensor: &Tensor) -> Result<(), DataError> {
@@ -211,7 +339,8 @@ fn expect_finite(index: usize, part: &'static str, tensor: &Tensor) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{floats, numbered};
+    use super::super::augment::Augmentation;
+    use super::super::testing::{floats, integers, numbered};
     use super::super::{Memory, epoch_order};
     use super::*;
 
@@ -295,8 +424,82 @@ mod tests {
         }
     }
 
+    /// Samples of these lengths, of nothing but their own number.
+    fn lengths(lengths: &[usize]) -> Arc<dyn DataSet> {
+        let sample = |(number, length): (usize, &usize)| Sample {
+            input: Tensor::from_vec(vec![number as i64 + 1; *length]),
+            target: Tensor::from_vec(vec![number as i64; *length]),
+        };
+        Arc::new(Memory::new(lengths.iter().enumerate().map(sample).collect()))
+    }
+
+    fn sorted(data: &Arc<dyn DataSet>, size: usize, drop_last: bool, max_bad: usize) -> Batches {
+        let order = (0..data.len()).collect();
+        let batches = Batches::new(data.clone(), order, settings(size, drop_last, max_bad), 0, None).unwrap();
+        batches.with_buckets(Arc::new(Buckets::new(vec![2, 4, 8]))).unwrap()
+    }
+
+    #[test]
+    fn buckets_put_similar_lengths_together() {
+        let data = lengths(&[1, 3, 2, 8, 4, 2, 5, 1, 3]);
+        let read: Vec<Batch> = sorted(&data, 2, false, 0).map(Result::unwrap).collect();
+        let found: Vec<(&[usize], &[usize], usize)> = read
+            .iter()
+            .map(|batch| (batch.indices.as_slice(), batch.lengths.as_slice(), batch.inputs.shape()[1]))
+            .collect();
+        let expected: &[(&[usize], &[usize], usize)] = &[
+            (&[0, 2], &[1, 2], 2),
+            (&[1, 4], &[3, 4], 4),
+            (&[3, 6], &[8, 5], 8),
+            (&[5, 7], &[2, 1], 2),
+            // What is left over.
+            (&[8], &[3], 8),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(integers(&read[1].inputs), [2, 2, 2, 0, 5, 5, 5, 5]);
+        assert_eq!(integers(&read[1].targets), [1, 1, 1, -100, 4, 4, 4, 4]);
+        assert_eq!(sorted(&data, 2, true, 0).count(), 4);
+        // Left over in several buckets: put together, and filled up to the longest.
+        let read: Vec<Batch> = sorted(&lengths(&[1, 3, 2, 8, 4]), 3, false, 0).map(Result::unwrap).collect();
+        let found: Vec<(Vec<usize>, usize)> =
+            read.into_iter().map(|batch| (batch.indices, batch.inputs.shape()[1])).collect();
+        assert_eq!(found, [(vec![0, 2, 1], 4), (vec![4, 3], 8)]);
+    }
+
+    #[test]
+    fn a_pass_through_buckets_goes_on_where_it_was_left() {
+        let data = lengths(&[1, 3, 9, 2, 8, 4, 2, 5, 1, 3, 7]);
+        let whole: Vec<Batch> = sorted(&data, 2, false, 1).map(Result::unwrap).collect();
+        assert_eq!(whole.len(), 5);
+        for (number, batch) in whole.iter().enumerate() {
+            let rest: Vec<Batch> = sorted(&data, 2, false, 1).starting_at(batch.next).map(Result::unwrap).collect();
+            assert_eq!(rest, whole[number + 1..]);
+        }
+    }
+
+    #[test]
+    fn samples_that_fit_in_no_bucket_are_bad() {
+        let error = sorted(&lengths(&[1, 9]), 2, false, 0).find_map(Result::err).unwrap().to_string();
+        assert!(error.contains("sample 1: expected at most 8 steps (`buckets.lengths`), found 9"), "{error}");
+        let odd = Sample { input: Tensor::from_vec(vec![1.0f32]), target: Tensor::from_vec(vec![1i64]) };
+        let even = Sample { input: Tensor::from_vec(vec![1i64, 2]), target: Tensor::from_vec(vec![1i64, 2]) };
+        let data: Arc<dyn DataSet> = Arc::new(Memory::new(vec![even, odd]));
+        let mut passed = sorted(&data, 2, false, 1);
+        assert_eq!(passed.by_ref().count(), 1);
+        let error = passed.bad()[0].error.to_string();
+        assert!(error.starts_with("sample 1: expected an input i64 [0] and a target i64 [0], as the first"), "{error}");
+    }
+
     #[test]
     fn bad_settings() {
+        let bad = Buckets::new(vec![4, 2]);
+        let error = batches(numbered(1), settings(1, false, 0)).with_buckets(Arc::new(bad)).err().unwrap();
+        assert!(matches!(error, DataError::Setting { setting: "buckets.lengths", .. }));
+        let mixup = Augmenter::new(vec![Augmentation::Mixup(Default::default())], 0, 2).unwrap();
+        let mixed =
+            Batches::new(Arc::new(numbered(1)), vec![0], settings(1, false, 0), 0, Some(Arc::new(mixup))).unwrap();
+        let error = mixed.with_buckets(Arc::new(Buckets::new(vec![4]))).err().unwrap().to_string();
+        assert_eq!(error, "buckets: expected augmentation without `mixup`, as lengths vary, found `mixup`");
         let data: Arc<dyn DataSet> = Arc::new(numbered(3));
         let fail = |order, size| Batches::new(data.clone(), order, settings(size, false, 0), 0, None).err().unwrap();
         assert!(matches!(fail(vec![0], 0), DataError::Setting { setting: "size", .. }));

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{DataError, DataSet, Known, csv, idx, image_folder, text_lines, wav_folder};
 use crate::config::{Faults, Node, Source};
+use crate::media::Format;
 
 /// Where data lie and how they are read: the settings of one format.
 pub trait DataFormat: Send + Sync + fmt::Debug {
@@ -16,6 +17,22 @@ pub trait DataFormat: Send + Sync + fmt::Debug {
     ///
     /// Fails when the data cannot be read at all; a sample that is bad by itself fails when it is read.
     fn open_with(&self, base_dir: &Path, known: &Known) -> Result<Box<dyn DataSet>, DataError>;
+
+    /// What its samples are before they are prepared, as far as the settings tell: what a recipe's `preprocess` begins
+    /// with.
+    fn format(&self) -> Format {
+        Format::ANY_TENSOR
+    }
+
+    /// What its inputs are without `preprocess`, likewise.
+    fn input(&self) -> Format {
+        Format::ANY_TENSOR
+    }
+
+    /// Whether the settings bring all samples to one length.
+    fn is_fixed_length(&self) -> bool {
+        false
+    }
 
     /// Opens the data by themselves.
     fn open(&self, base_dir: &Path) -> Result<Box<dyn DataSet>, DataError> {

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | open what a recipe names | [`FORMATS`]: [`Idx`], [`Csv`], [`ImageFolder`], [`WavFolder`], [`TextLines`] |
 //! | train on what a program holds | [`Memory`] |
+//! | prepare them as a pipeline would | [`Preprocessed`] |
 //! | set samples aside | [`Split`], [`Subset`] |
 //! | go through them | [`epoch_order`], then [`Batches`], or [`Loader`] to read ahead in the background |
+//! | take samples of varying lengths | [`Buckets`] |
 //! | vary them | [`augment`] |
 //!
 //! ```no_run
@@ -41,11 +43,14 @@ use thiserror::Error;
 
 use crate::codec::CodecError;
 use crate::dsp::DspError;
+use crate::media::Payload;
+use crate::pipeline::ChainError;
 use crate::tensor::{Tensor, TensorError};
 
 pub mod augment;
 
 mod batches;
+mod buckets;
 mod classes;
 mod csv;
 mod folder;
@@ -56,6 +61,7 @@ mod input;
 mod loader;
 mod memory;
 mod order;
+mod preprocessed;
 mod random;
 mod split;
 mod subset;
@@ -67,6 +73,7 @@ mod vocabulary;
 mod wav_folder;
 
 pub use batches::{BadSample, Batch, BatchSettings, Batches, Position};
+pub use buckets::Buckets;
 pub use classes::Known;
 pub use csv::{Csv, CsvTarget};
 pub use formats::{DataFormat, FORMATS, FormatEntry, ReadSettings, format_named};
@@ -75,6 +82,7 @@ pub use image_folder::{Color, Fit, ImageFolder, Layout};
 pub use loader::Loader;
 pub use memory::Memory;
 pub use order::epoch_order;
+pub use preprocessed::Preprocessed;
 pub use split::{Parts, Split};
 pub use subset::Subset;
 pub use table::Column;
@@ -90,6 +98,20 @@ pub struct Sample {
     /// What it should say: an i64 scalar for a class, i64 `[T]` for a class at each step, numbers otherwise.
     pub target: Tensor,
 }
+
+/// One sample before it is prepared: what a capture would give, and the target.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// What it is called in messages: its file.
+    pub name: String,
+    /// What `preprocess` stages take, in one piece.
+    pub payload: Payload,
+    /// See [`Sample::target`].
+    pub target: Tensor,
+}
+
+/// The target that losses ignore, beyond the end of a text.
+const IGNORED: i64 = -100;
 
 /// Numbered samples that can be read in any order, from several threads.
 pub trait DataSet: Send + Sync {
@@ -110,6 +132,12 @@ pub trait DataSet: Send + Sync {
         Ok(self.sample(index)?.target)
     }
 
+    /// Sample `index` before it is prepared. Default: its input, as a tensor.
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        let Sample { input, target } = self.sample(index)?;
+        Ok(Raw { name: format!("sample {index}"), payload: input.into(), target })
+    }
+
     /// The names of the classes, where targets are class indices and the names are known.
     fn labels(&self) -> &[String] {
         &[]
@@ -118,6 +146,11 @@ pub trait DataSet: Send + Sync {
     /// The tokens that text was turned into numbers by, token k being number k; empty where there is no text.
     fn vocabulary(&self) -> &[String] {
         &[]
+    }
+
+    /// What target texts were cut into, where targets are texts.
+    fn tokens(&self) -> Option<Tokens> {
+        None
     }
 }
 
@@ -136,12 +169,20 @@ macro_rules! forwarded {
                 (**self).target(index)
             }
 
+            fn raw(&self, index: usize) -> Result<Raw, DataError> {
+                (**self).raw(index)
+            }
+
             fn labels(&self) -> &[String] {
                 (**self).labels()
             }
 
             fn vocabulary(&self) -> &[String] {
                 (**self).vocabulary()
+            }
+
+            fn tokens(&self) -> Option<Tokens> {
+                (**self).tokens()
             }
         }
     )*};
@@ -241,6 +282,24 @@ pub enum DataError {
         path: String,
         /// What is wrong.
         source: DspError,
+    },
+    /// A sample cannot be prepared.
+    #[error("{name}: {source}")]
+    Preprocess {
+        /// The sample: its file.
+        name: String,
+        /// The stage that refuses, and why.
+        source: ChainError,
+    },
+    /// Preparing a sample does not give what a model takes in one run.
+    #[error("{name}: expected one packet from the preprocess stages, found {found}; {help}")]
+    Packets {
+        /// The sample: its file.
+        name: String,
+        /// What they gave.
+        found: String,
+        /// What to do.
+        help: &'static str,
     },
     /// A tensor cannot be made.
     #[error(transparent)]

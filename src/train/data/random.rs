@@ -3,6 +3,8 @@
 use rand::Rng;
 use rand_pcg::Pcg64;
 
+use crate::engine::mix;
+
 /// What numbers are drawn for: the same seed and place give other numbers for another purpose.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
@@ -22,11 +24,11 @@ pub(super) struct Random(Pcg64);
 
 impl Random {
     pub fn new(seed: u64, purpose: Purpose, place: &[u64]) -> Self {
-        let mut state = mix(seed);
+        let mut state = mix(seed, 0);
         for part in place {
-            state = mix(state ^ mix(part.wrapping_add(GOLDEN)));
+            state = mix(state ^ mix(*part, 1), 0);
         }
-        let wide = (u128::from(mix(state ^ 1)) << 64) | u128::from(mix(state ^ 2));
+        let wide = (u128::from(mix(state ^ 1, 0)) << 64) | u128::from(mix(state ^ 2, 0));
         Random(Pcg64::new(wide, purpose as u128))
     }
 
@@ -63,16 +65,6 @@ impl Random {
             items.swap(last, self.below(last + 1));
         }
     }
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(GOLDEN);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DataError, DataSet, Sample, expect_index};
+use super::{DataError, DataSet, Raw, Sample, Tokens, expect_index};
 use crate::tensor::Tensor;
 
 /// Some samples of a data set, numbered anew in the order given.
@@ -39,12 +39,21 @@ impl DataSet for Subset {
         self.data.target(self.indices[index])
     }
 
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        expect_index(index, self.len())?;
+        self.data.raw(self.indices[index])
+    }
+
     fn labels(&self) -> &[String] {
         self.data.labels()
     }
 
     fn vocabulary(&self) -> &[String] {
         self.data.vocabulary()
+    }
+
+    fn tokens(&self) -> Option<Tokens> {
+        self.data.tokens()
     }
 }
 

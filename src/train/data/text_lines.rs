@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::classes::Classes;
 use super::table::{Column, RowFault, Table, TableFormat, shown};
 use super::vocabulary::fitted;
-use super::{DataError, DataFormat, DataSet, FormatEntry, Known, Sample, Tokens, Vocabulary, expect_index};
+use super::{DataError, DataFormat, DataSet, FormatEntry, IGNORED, Known, Sample, Tokens, Vocabulary, expect_index};
 use crate::tensor::Tensor;
 
 /// What the label of a line is.
@@ -205,9 +205,6 @@ impl TextLines {
         Ok(Sample { input, target })
     }
 }
-
-/// The class that losses ignore.
-const IGNORED: i64 = -100;
 
 struct TextSet {
     path: PathBuf,

@@ -8,10 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::classes::Classes;
 use super::folder::ClassFolders;
 use super::table::{Column, RowFault, Table, TableFormat, shown};
-use super::{DataError, DataFormat, DataSet, FormatEntry, Known, Sample, Tokens, Vocabulary, expect_index};
-use crate::codec::AudioReader;
+use super::vocabulary::fitted;
+use super::{
+    DataError, DataFormat, DataSet, FormatEntry, IGNORED, Known, Raw, Sample, Tokens, Vocabulary, expect_index,
+};
+use crate::codec::{AudioReader, AudioSpec};
 use crate::dsp::{MAX_SAMPLE_RATE_HZ, Resampler, downmix};
+use crate::media::{Audio, Format};
 use crate::tensor::Tensor;
+use crate::units::Rate;
 
 /// What the label of a recording is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +51,9 @@ pub enum Keep {
 /// reads.
 ///
 /// Samples come in the order of the table, or by class and then by path.
+///
+/// With a recipe's `preprocess`, its stages get the sound as a capture would give it: at the rate and with the channels
+/// of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WavFolder {
@@ -60,10 +68,11 @@ pub struct WavFolder {
     /// The table's column of labels. Default: label.
     #[serde(default = "label_column")]
     pub label_column: Column,
-    /// The rate of an input, in samples per second; others are resampled. Default: 16000.
-    #[serde(default = "default_rate")]
+    /// The rate of an input, in samples per second; others are resampled. Left out where the recipe has `preprocess`:
+    /// `resample` does it there. Default: 16000.
+    #[serde(default)]
     #[schemars(range(min = 1, max = 768_000))]
-    pub sample_rate_hz: u32,
+    pub sample_rate_hz: Option<u32>,
     /// The length of an input, in seconds: longer recordings are cut, shorter ones end in silence. Default: each as
     /// long as it is.
     #[serde(default)]
@@ -72,7 +81,7 @@ pub struct WavFolder {
     /// Which part of a longer recording is kept. Default: start.
     #[serde(default)]
     pub keep: Keep,
-    /// Puts a dimension of 1 in front: `[1, samples]`. Default: false.
+    /// Puts a dimension of 1 in front: `[1, samples]`. With a recipe's `preprocess` the model says it. Default: false.
     #[serde(default)]
     pub channel_axis: bool,
     /// What the label is. Default: class.
@@ -81,7 +90,8 @@ pub struct WavFolder {
     /// Turns capital letters of a text into small ones. Default: false.
     #[serde(default)]
     pub lowercase: bool,
-    /// The numbers of each text: longer ones are cut, shorter ones filled with 0. Default: each as long as it is.
+    /// The numbers of each text: longer ones are cut, shorter ones filled with −100, which losses ignore. Default: each
+    /// as long as it is.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub target_length: Option<usize>,
@@ -108,9 +118,8 @@ fn label_column() -> Column {
     Column::Name("label".into())
 }
 
-fn default_rate() -> u32 {
-    16_000
-}
+/// The rate of an input, unless said.
+const DEFAULT_RATE_HZ: u32 = 16_000;
 
 fn default_longest() -> f64 {
     600.0
@@ -132,7 +141,7 @@ impl WavFolder {
             table: None,
             file_column: file_column(),
             label_column: label_column(),
-            sample_rate_hz: default_rate(),
+            sample_rate_hz: None,
             seconds: None,
             keep: Keep::Start,
             channel_axis: false,
@@ -145,62 +154,96 @@ impl WavFolder {
         }
     }
 
+    /// The recording at `path` as an input.
     fn load(&self, path: &Path) -> Result<Tensor, DataError> {
         let signal = |source| DataError::Signal { path: path.display().to_string(), source };
-        let mut reader = AudioReader::open(path)?;
-        let spec = reader.spec();
-        let rate = spec.sample_rate.as_hz();
-        if rate.fract() != 0.0 || !(1.0..=f64::from(MAX_SAMPLE_RATE_HZ)).contains(&rate) {
-            let expected = format!("a whole sample rate from 1 to {MAX_SAMPLE_RATE_HZ} Hz");
-            return Err(DataError::format(path, "", expected, spec.sample_rate.to_string()));
-        }
-        let mut resampler = Resampler::new(rate as u32, self.sample_rate_hz, 1).map_err(signal)?;
-        let (mut block, mut mono, mut samples) = (Vec::new(), Vec::new(), Vec::new());
-        while reader.read(&mut block)? > 0 {
-            if reader.position() as f64 > self.max_seconds * rate {
-                let expected = format!("at most {} s (`max_seconds`)", self.max_seconds);
-                return Err(DataError::format(path, "", expected, "more"));
+        let hz = self.sample_rate_hz.unwrap_or(DEFAULT_RATE_HZ);
+        let mut resampler: Option<Resampler> = None;
+        let (mut mono, mut samples) = (Vec::new(), Vec::new());
+        self.read(path, |spec, block| {
+            let rate = spec.sample_rate.as_hz();
+            if rate.fract() != 0.0 || !(1.0..=f64::from(MAX_SAMPLE_RATE_HZ)).contains(&rate) {
+                let expected = format!("a whole sample rate from 1 to {MAX_SAMPLE_RATE_HZ} Hz");
+                return Err(DataError::format(path, "", expected, spec.sample_rate.to_string()));
             }
+            let resampler = match &mut resampler {
+                Some(resampler) => resampler,
+                None => resampler.insert(Resampler::new(rate as u32, hz, 1).map_err(signal)?),
+            };
             mono.clear();
-            downmix(&block, usize::from(spec.channels), &mut mono).map_err(signal)?;
-            block.clear();
+            downmix(block, usize::from(spec.channels), &mut mono).map_err(signal)?;
             resampler.push(&mono, &mut samples).map_err(signal)?;
-        }
-        resampler.finish(&mut samples);
-        if reader.damaged() > 0 {
-            let found = format!("{} damaged places", reader.damaged());
-            return Err(DataError::format(path, "", "sound without damage", found));
+            Ok(())
+        })?;
+        if let Some(mut resampler) = resampler {
+            resampler.finish(&mut samples);
         }
         if samples.is_empty() {
-            return Err(DataError::format(path, "", "sound", "a file of 0 samples"));
+            return Err(silent(path));
         }
-        let samples = match self.frames()? {
-            Some(frames) => self.fitted(samples, frames),
+        let samples = match frames_of(self.seconds, f64::from(hz))? {
+            Some(frames) => self.fitted(samples, frames, 1),
             None => samples,
         };
         let shape = if self.channel_axis { vec![1, samples.len()] } else { vec![samples.len()] };
         Ok(Tensor::new(shape, samples)?)
     }
 
-    /// The samples of an input, where they are fixed.
-    fn frames(&self) -> Result<Option<usize>, DataError> {
-        let Some(seconds) = self.seconds else { return Ok(None) };
-        let frames = (seconds * f64::from(self.sample_rate_hz)).round();
-        if !(frames >= 1.0 && seconds <= 3600.0) {
-            return Err(DataError::setting("seconds", "at least one sample and at most 3600 s", seconds));
+    /// The recording at `path` as a capture would give it.
+    fn sound(&self, path: &Path) -> Result<Audio, DataError> {
+        if let Some(hz) = self.sample_rate_hz {
+            let expected = "none beside `preprocess`, where `- preprocess: resample` brings sound to a rate";
+            return Err(DataError::setting("sample_rate_hz", expected, hz));
         }
-        Ok(Some(frames as usize))
+        let (mut known, mut samples): (Option<AudioSpec>, Vec<f32>) = (None, Vec::new());
+        self.read(path, |spec, block| {
+            known = Some(*spec);
+            samples.extend_from_slice(block);
+            Ok(())
+        })?;
+        let Some(spec) = known.filter(|_| !samples.is_empty()) else { return Err(silent(path)) };
+        let samples = match frames_of(self.seconds, spec.sample_rate.as_hz())? {
+            Some(frames) => self.fitted(samples, frames, usize::from(spec.channels)),
+            None => samples,
+        };
+        Audio::new(samples, spec.channels, spec.sample_rate)
+            .map_err(|error| DataError::format(path, "", "whole frames of all channels", error.to_string()))
     }
 
-    fn fitted(&self, mut samples: Vec<f32>, frames: usize) -> Vec<f32> {
-        let extra = samples.len().saturating_sub(frames);
+    /// Gives the file at `path` to `take`, block by block; fails when it is too long or damaged.
+    fn read(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(&AudioSpec, &[f32]) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let mut reader = AudioReader::open(path)?;
+        let spec = reader.spec();
+        let mut block = Vec::new();
+        while reader.read(&mut block)? > 0 {
+            if reader.position() as f64 > self.max_seconds * spec.sample_rate.as_hz() {
+                let expected = format!("at most {} s (`max_seconds`)", self.max_seconds);
+                return Err(DataError::format(path, "", expected, "more"));
+            }
+            take(&spec, &block)?;
+            block.clear();
+        }
+        if reader.damaged() > 0 {
+            let found = format!("{} damaged places", reader.damaged());
+            return Err(DataError::format(path, "", "sound without damage", found));
+        }
+        Ok(())
+    }
+
+    /// As many frames of interleaved samples as asked for.
+    fn fitted(&self, mut samples: Vec<f32>, frames: usize, channels: usize) -> Vec<f32> {
+        let extra = (samples.len() / channels).saturating_sub(frames);
         let first = match self.keep {
             Keep::Start => 0,
             Keep::Middle => extra / 2,
             Keep::End => extra,
         };
-        samples.drain(..first);
-        samples.resize(frames, 0.0);
+        samples.drain(..first * channels);
+        samples.resize(frames * channels, 0.0);
         samples
     }
 
@@ -234,6 +277,20 @@ impl WavFolder {
     }
 }
 
+/// The frames of an input of so many seconds, where that is given.
+fn frames_of(seconds: Option<f64>, rate: f64) -> Result<Option<usize>, DataError> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    let frames = (seconds * rate).round();
+    if !(frames >= 1.0 && seconds <= 3600.0) {
+        return Err(DataError::setting("seconds", "at least one sample and at most 3600 s", seconds));
+    }
+    Ok(Some(frames as usize))
+}
+
+fn silent(path: &Path) -> DataError {
+    DataError::format(path, "", "sound", "a file of 0 samples")
+}
+
 struct Entry {
     line: u64,
     file: PathBuf,
@@ -241,10 +298,23 @@ struct Entry {
 }
 
 impl DataFormat for WavFolder {
+    fn format(&self) -> Format {
+        Format::ANY_AUDIO
+    }
+
+    fn input(&self) -> Format {
+        Format::audio(Rate::hz(self.sample_rate_hz.unwrap_or(DEFAULT_RATE_HZ)).ok(), Some(1))
+    }
+
+    fn is_fixed_length(&self) -> bool {
+        self.seconds.is_some()
+    }
+
     fn open_with(&self, base_dir: &Path, known: &Known) -> Result<Box<dyn DataSet>, DataError> {
-        Resampler::new(self.sample_rate_hz, self.sample_rate_hz, 1)
+        let hz = self.sample_rate_hz.unwrap_or(DEFAULT_RATE_HZ);
+        Resampler::new(hz, hz, 1)
             .map_err(|error| DataError::setting("sample_rate_hz", "a rate of sound in hertz", error))?;
-        self.frames()?;
+        frames_of(self.seconds, f64::from(hz))?;
         let root = base_dir.join(&self.path);
         let Some(table) = self.table.as_ref().map(|table| base_dir.join(table)) else {
             if self.target != WavTarget::Class {
@@ -254,7 +324,8 @@ impl DataFormat for WavFolder {
             let target = |class: usize| Tensor::scalar(class as i64);
             let samples = folders.files.into_iter().map(|(file, class)| Ok((file, target(class)))).collect();
             let (labels, vocabulary) = (folders.classes.names().to_vec(), Vec::new());
-            return Ok(Box::new(WavSet { config: self.clone(), table: root, samples, labels, vocabulary }));
+            let config = self.clone();
+            return Ok(Box::new(WavSet { config, table: root, samples, labels, vocabulary, tokens: None }));
         };
         let entries = self.table_rows(&table, &root)?;
         let texts = || entries.iter().flatten().map(|entry| entry.label.as_str());
@@ -263,7 +334,7 @@ impl DataFormat for WavFolder {
             WavTarget::Characters => Some(Tokens::Characters),
             WavTarget::Words => Some(Tokens::Words),
         };
-        let Some(tokens) = tokens else {
+        let Some(cut) = tokens else {
             let classes = Classes::choose(self.classes.as_deref(), &known.labels, texts())?;
             let number = |entry: &Entry| match classes.number(&entry.label) {
                 Some(class) => Ok(Tensor::scalar(class as i64)),
@@ -271,18 +342,20 @@ impl DataFormat for WavFolder {
             };
             let samples = numbered(&entries, number);
             let (labels, vocabulary) = (classes.names().to_vec(), Vec::new());
-            return Ok(Box::new(WavSet { config: self.clone(), table, samples, labels, vocabulary }));
+            return Ok(Box::new(WavSet { config: self.clone(), table, samples, labels, vocabulary, tokens }));
         };
         let vocabulary = match &self.vocabulary {
             Some(file) => Vocabulary::load(&base_dir.join(file))?,
             None if !known.vocabulary.is_empty() => Vocabulary::from_tokens(known.vocabulary.clone())?,
-            None => Vocabulary::build(texts().flat_map(|text| tokens.of(text)), 1, None),
+            None => Vocabulary::build(texts().flat_map(|text| cut.of(text)), 1, None),
         };
-        let encode =
-            |entry: &Entry| Ok(Tensor::from_vec(vocabulary.encode(&tokens.of(&entry.label), self.target_length)));
+        let encode = |entry: &Entry| {
+            let numbers = vocabulary.encode(&cut.of(&entry.label), None).into_iter();
+            Ok(Tensor::from_vec(fitted(numbers, self.target_length, IGNORED)))
+        };
         let samples = numbered(&entries, encode);
         let (labels, vocabulary) = (Vec::new(), vocabulary.tokens().to_vec());
-        Ok(Box::new(WavSet { config: self.clone(), table, samples, labels, vocabulary }))
+        Ok(Box::new(WavSet { config: self.clone(), table, samples, labels, vocabulary, tokens }))
     }
 }
 
@@ -304,6 +377,8 @@ struct WavSet {
     samples: Vec<Row>,
     labels: Vec<String>,
     vocabulary: Vec<String>,
+    /// What texts were cut into.
+    tokens: Option<Tokens>,
 }
 
 impl WavSet {
@@ -327,12 +402,22 @@ impl DataSet for WavSet {
         Ok(self.row(index)?.1.clone())
     }
 
+    fn raw(&self, index: usize) -> Result<Raw, DataError> {
+        let (file, target) = self.row(index)?;
+        let payload = self.config.sound(file)?.into();
+        Ok(Raw { name: file.display().to_string(), payload, target: target.clone() })
+    }
+
     fn labels(&self) -> &[String] {
         &self.labels
     }
 
     fn vocabulary(&self) -> &[String] {
         &self.vocabulary
+    }
+
+    fn tokens(&self) -> Option<Tokens> {
+        self.tokens
     }
 }
 
@@ -341,7 +426,6 @@ mod tests {
     use super::super::testing::{complaint, floats, integers, open, read};
     use super::*;
     use crate::codec::{WavSampleFormat, WavWriter};
-    use crate::units::Rate;
 
     fn write(path: &Path, rate: u32, channels: u16, samples: &[f32]) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -374,6 +458,28 @@ mod tests {
     }
 
     #[test]
+    fn raw_sound_is_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a/a.wav"), 100, 2, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
+        for (keys, expected) in [
+            ("", &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6][..]),
+            ("seconds: 0.04", &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0, 0.0]),
+            ("seconds: 0.02", &[0.1, 0.2, 0.3, 0.4]),
+            ("seconds: 0.01\nkeep: middle", &[0.3, 0.4]),
+            ("seconds: 0.01\nkeep: end", &[0.5, 0.6]),
+        ] {
+            let data = open(&FORMAT, &format!("path: .\n{keys}\n"), folder.path()).unwrap();
+            let raw = data.raw(0).unwrap();
+            let audio = raw.payload.audio().unwrap();
+            assert_eq!((&audio.samples()[..], audio.channels(), audio.rate().as_hz()), (expected, 2, 100.0), "{keys}");
+            assert!(raw.name.ends_with("a.wav"));
+        }
+        let data = open(&FORMAT, "{path: ., sample_rate_hz: 100}", folder.path()).unwrap();
+        let error = data.raw(0).unwrap_err().to_string();
+        assert!(error.contains("sample_rate_hz") && error.contains("preprocess: resample"), "{error}");
+    }
+
+    #[test]
     fn other_rates_are_resampled() {
         let folder = tempfile::tempdir().unwrap();
         let tone = |rate: f32, count: usize| -> Vec<f32> {
@@ -403,7 +509,7 @@ mod tests {
         assert_eq!((targets, labels), (vec![vec![0], vec![1], vec![0]], vec!["AB".to_owned(), "b".into()]));
         assert!(tokens.is_empty());
         let (targets, labels, tokens) = read_all("target: characters\nlowercase: true\ntarget_length: 3\n");
-        assert_eq!(targets, [[3, 2, 0], [2, 0, 0], [3, 2, 0]]);
+        assert_eq!(targets, [[3, 2, -100], [2, -100, -100], [3, 2, -100]]);
         assert_eq!(tokens, ["<pad>", "<unk>", "b", "a"]);
         assert!(labels.is_empty());
         let (targets, _, tokens) = read_all("target: words\n");
@@ -455,7 +561,7 @@ mod tests {
         std::fs::write(folder.path().join("a/b.wav"), b"no sound").unwrap();
         let found = complaint(&FORMAT, "{path: ., sample_rate_hz: 100}", folder.path());
         assert!(found.starts_with("sample 1: ") && found.contains("expected sound"), "{found}");
-        let zero = WavFolder { sample_rate_hz: 0, ..WavFolder::new(".") }.open(folder.path()).err().unwrap();
+        let zero = WavFolder { sample_rate_hz: Some(0), ..WavFolder::new(".") }.open(folder.path()).err().unwrap();
         assert!(matches!(zero, DataError::Setting { setting: "sample_rate_hz", .. }));
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::engine::optimizers::Adam;
+use crate::engine::optimizers::{Adam, Sgd};
 use crate::engine::{Loss, Optimizer, TrainingOptions};
-use crate::train::data::{DataError, Sample};
-use crate::zoo::{Architecture, Mlp};
+use crate::train::data::{DataError, Memory, Sample};
+use crate::zoo::{Architecture, Mlp, Perceptron};
 
 /// Points in a square, class 1 inside a circle; every `bad`-th cannot be read.
 struct Circle {
@@ -145,4 +145,96 @@ fn whole_and_single_batches() {
     assert!(Trainer::new(training(), none.clone(), None, options(1)).is_err());
     assert!(Trainer::new(training(), train.clone(), Some(none), options(1)).is_err());
     assert!(Trainer::new(training(), train.clone(), None, TrainerOptions { batch: Some(0), ..options(1) }).is_err());
+}
+
+/// Samples of a circle, one of which holds `value` where there is one.
+fn spoiled(count: usize, at: Option<usize>, value: f32) -> Arc<dyn DataSet> {
+    let circle = circle(count, None);
+    let sample = |index: usize| {
+        let mut sample = circle.sample(index).unwrap();
+        if at == Some(index) {
+            sample.input = Tensor::from_vec(vec![0.5, value]);
+        }
+        sample
+    };
+    Arc::new(Memory::new((0..count).map(sample).collect()))
+}
+
+#[test]
+fn a_sample_with_nan_is_named_and_poisons_nothing() {
+    // Left out, the training is that without it, bit for bit.
+    let without: Vec<Sample> =
+        (0..50).filter(|index| *index != 23).map(|index| circle(50, None).sample(index).unwrap()).collect();
+    let clean: Arc<dyn DataSet> = Arc::new(Memory::new(without));
+    let train = |data: Arc<dyn DataSet>, max_bad: usize| {
+        let options = TrainerOptions { max_bad, shuffle: false, ..options(3) };
+        let mut trainer = Trainer::new(training(), data, None, options).unwrap();
+        let mut named = Vec::new();
+        let result = trainer.run(|progress| {
+            if let Progress::Bad { index, error } = progress {
+                named.push((index, error.to_owned()));
+            }
+            Then::Continue
+        });
+        (result, named, trainer)
+    };
+    let (_, none, mut clean) = train(clean, 0);
+    assert!(none.is_empty());
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (result, named, mut trainer) = train(spoiled(50, Some(23), value), 3);
+        result.unwrap();
+        assert_eq!(named.len(), 3, "once an epoch");
+        assert!(
+            named.iter().all(|(index, error)| *index == 23 && error.contains("element 1 of its input")),
+            "{named:?}"
+        );
+        assert_eq!(trainer.training().state(), clean.training().state(), "{value}");
+        // Refused, it is named, and the weights are those of the steps before it.
+        let (result, _, mut trainer) = train(spoiled(50, Some(23), value), 0);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("sample 23") && error.contains("max_bad"), "{error}");
+        assert_eq!(trainer.training().steps(), 1);
+        assert_eq!(not_finite(&trainer.training().state()).next(), None);
+    }
+}
+
+/// A line through points, learned with this rate.
+fn line(rate: f64, epochs: u64, checkpoint: Option<std::path::PathBuf>) -> Trainer {
+    let model = Perceptron { inputs: 1, outputs: 1 }.build(1).unwrap();
+    let optimizer = Optimizer::Sgd(Sgd { learning_rate: rate });
+    let training = Training::new(&model, TrainingOptions::new(Loss::new("squared").unwrap(), optimizer)).unwrap();
+    let samples = (0..8).map(|index| {
+        let x = index as f32 / 4.0 - 1.0;
+        Sample { input: Tensor::from_vec(vec![x]), target: Tensor::from_vec(vec![3.0 * x + 1.0]) }
+    });
+    let data: Arc<dyn DataSet> = Arc::new(Memory::new(samples.collect()));
+    let options = TrainerOptions { checkpoint, ..TrainerOptions::new("x", 8, epochs) };
+    Trainer::new(training, data, None, options).unwrap()
+}
+
+#[test]
+fn a_training_that_diverges_goes_back_to_its_best_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut good = line(0.1, 5, Some(path.clone()));
+    good.run(|_| Then::Continue).unwrap();
+    let (kept, history) = (good.training().state(), good.history().to_vec());
+
+    let mut wild = line(1e4, 400, Some(path.clone()));
+    assert!(wild.resume().unwrap());
+    let error = wild.run(|_| Then::Continue).unwrap_err();
+    let TrainError::Diverged { epoch, best: Some(best), checkpoint: Some(_), .. } = &error else { panic!("{error}") };
+    assert!(*epoch > 6 && *best == 5, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("is not finite") && said.contains("lower learning rate"), "{said}");
+    assert!(said.contains("checkpoint.safetensors"), "{said}");
+    assert_eq!(wild.history(), history);
+    assert_eq!(wild.training().state(), kept);
+
+    let mut tamed = line(0.1, 200, Some(path));
+    assert!(tamed.resume().unwrap());
+    assert_eq!(tamed.history(), history);
+    assert_eq!(tamed.training().state(), kept);
+    tamed.run(|_| Then::Continue).unwrap();
+    assert!(tamed.history().last().unwrap().loss < 1e-3, "{:?}", tamed.history().last());
 }

@@ -109,6 +109,11 @@ impl Augmenter {
         Ok(Augmenter { steps, seed, classes })
     }
 
+    /// Whether samples are mixed with one another.
+    pub(super) fn mixes(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Augmentation::Mixup(_)))
+    }
+
     /// Sample `index` as `epoch` sees it.
     pub fn sample(&self, sample: Sample, epoch: u64, index: usize) -> Result<Sample, DataError> {
         let Sample { mut input, target } = sample;

@@ -1,31 +1,31 @@
-//! The symbols of a model's output, in the order of its columns.
+//! The names of a model's outputs, symbols or classes, in the order of its columns.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
-/// The largest token file that is read.
+/// The largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// A token for each column of a model's output.
+/// A name for each column of a model's output: a symbol that is spelt, or a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens(Arc<[Arc<str>]>);
 
-/// Why a token file cannot be used.
+/// Why a file of names cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TokensError {
     /// It cannot be read.
-    #[error("cannot read the token file {}: {error}", path.display())]
+    #[error("cannot read the list {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
     },
-    /// It is far larger than a list of tokens.
-    #[error("the token file {} has {bytes} bytes, expected at most {MAX_BYTES}", path.display())]
+    /// It is far larger than a list of names.
+    #[error("the list {} has {bytes} bytes, expected a name on each line, at most {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum TokensError {
         bytes: u64,
     },
     /// It is not UTF-8.
-    #[error("the token file {} is not UTF-8 text at byte {offset}; save it as UTF-8, one token a line", path.display())]
+    #[error("the list {} is not UTF-8 text at byte {offset}; save it as UTF-8, one name a line", path.display())]
     NotText {
         /// The file.
         path: PathBuf,

@@ -219,7 +219,7 @@ pub struct Direct<T> {
 #[derive(Clone, Debug)]
 enum Back<T> {
     /// The convolution of `dy` with the weights turned round.
-    Turned { grid: Grid, values: Vec<T>, wide: Vec<T> },
+    Turned { grid: Box<Grid>, values: Vec<T>, wide: Vec<T> },
     /// Every element of the window gives back to its piece of the grid.
     Given {
         /// Where each filter begins in an item of the laid out gradient.
@@ -412,7 +412,7 @@ impl<T: Shifted> Back<T> {
         Some(Back::Turned {
             values: vec![T::zero(); turned.size],
             wide: vec![T::zero(); sizes.channels * turned.len],
-            grid: turned,
+            grid: Box::new(turned),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Floor 3: reading and writing sound, writing subtitles.
+//! Floor 3: reading and writing sound and pictures, writing subtitles.
 //!
 //! | to | use |
 //! |---|---|
@@ -6,6 +6,8 @@
 //! | read samples without a header | [`PcmDecoder`], a [`SampleFormat`] |
 //! | write a wav file | [`WavWriter`] |
 //! | write SRT or WebVTT | [`SubtitleWriter`] |
+//! | read a picture, or the pictures of an animation | [`read_picture`], [`PictureFrames`] |
+//! | write a picture | [`encode_picture`] |
 //!
 //! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN or
 //! infinite in a file come out as they are.
@@ -20,6 +22,7 @@ mod input;
 #[cfg(feature = "codecs")]
 mod packets;
 mod pcm;
+mod picture;
 mod sniff;
 mod subtitle_layout;
 mod subtitles;
@@ -29,5 +32,9 @@ mod wave_reader;
 pub use audio::{AudioReader, AudioSpec};
 pub use error::{CodecError, READABLE_FORMATS};
 pub use pcm::{PcmDecoder, SampleFormat};
+pub use picture::{
+    PictureError, PictureFormat, PictureFrame, PictureFrames, PictureLimits, decode_picture, encode_picture,
+    read_picture,
+};
 pub use subtitles::{SubtitleFormat, SubtitleWriter};
 pub use wav::{WavSampleFormat, WavWriter};

@@ -66,6 +66,16 @@ impl Content {
     }
 }
 
+/// What the first bytes of a file look like, for a message that expected something else.
+pub(super) fn described(head: &[u8]) -> String {
+    match Content::of(head) {
+        Content::Wave => "a wav file".to_owned(),
+        Content::Mp4 => "an mp4 or HEIF file".to_owned(),
+        Content::Sound { name, .. } => format!("a file of sound or video ({name})"),
+        Content::Foreign(found) | Content::Unknown(found) => found,
+    }
+}
+
 fn foreign(head: &[u8]) -> Option<&'static str> {
     const KNOWN: [(&[u8], &str); 14] = [
         (b"\x89PNG", "a PNG picture"),

@@ -96,7 +96,8 @@ mod tests {
             assert_eq!((card.name(), spec.platform_files.len()), (*name, 0));
             assert!(spec.files.contains_key("licence"), "{name}: the role `licence` is missing");
             for (role, file) in &spec.files {
-                let content = fs::read(folder.join(&file.path)).unwrap_or_else(|error| panic!("{name}: {role}: {error}"));
+                let content =
+                    fs::read(folder.join(&file.path)).unwrap_or_else(|error| panic!("{name}: {role}: {error}"));
                 let found = (Some(Sha256::of(&content)), Some(content.len() as u64));
                 assert_eq!(found, (file.sha256, file.bytes), "{name}: {}", file.path);
             }

@@ -225,7 +225,7 @@ impl Blueprint for File {
 struct Files {
     waiting: VecDeque<FoundFile>,
     /// Kept over a call that was dropped.
-    opening: Option<(String, Feed)>,
+    opening: Option<(FoundFile, Feed)>,
     /// For the first stream to tell.
     notice: Option<String>,
     cutting: Cutting,
@@ -237,21 +237,22 @@ impl Files {
     async fn next(&mut self, context: &CaptureContext) -> Result<Option<Box<dyn Source>>, StageError> {
         if self.opening.is_none() {
             let Some(file) = self.waiting.pop_front() else { return Ok(None) };
-            let path = file.path;
+            let path = file.path.clone();
             let open = move || Ok(AudioReader::open(&path)?);
             let feed = Feed::start(&file.name, self.cutting, open).map_err(CaptureError::ends_stream)?;
-            self.opening = Some((file.name, feed));
+            self.opening = Some((file, feed));
         }
         let Some((_, feed)) = &mut self.opening else { return Ok(None) };
         let opened = feed.opened().await;
-        let Some((name, feed)) = self.opening.take() else { return Ok(None) };
+        let Some((file, feed)) = self.opening.take() else { return Ok(None) };
         let spec = opened.map_err(CaptureError::ends_stream)?;
         let manner = Manner {
-            name,
+            name: file.name,
             cutting: self.cutting,
             live: self.realtime,
             pace: self.realtime.then(|| Arc::clone(&context.clock)),
             wall: None,
+            file: Some(file.path),
             once: false,
             notice: self.notice.take(),
         };

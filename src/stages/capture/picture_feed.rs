@@ -35,6 +35,7 @@ enum Fed {
 #[derive(Debug)]
 pub(super) struct PictureFeed {
     name: String,
+    path: PathBuf,
     receiver: mpsc::Receiver<Fed>,
 }
 
@@ -47,7 +48,7 @@ impl PictureFeed {
         limits: PictureLimits,
     ) -> Result<PictureFeed, CaptureError> {
         let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
-        let stream = name.to_owned();
+        let (stream, file) = (name.to_owned(), path.clone());
         std::thread::Builder::new()
             .name("percept/reader".into())
             .spawn(move || {
@@ -58,7 +59,7 @@ impl PictureFeed {
                 drop(sender.blocking_send(Fed::End(result)));
             })
             .map_err(|source| CaptureError::Thread { name: name.to_owned(), source })?;
-        Ok(PictureFeed { name: name.to_owned(), receiver })
+        Ok(PictureFeed { name: name.to_owned(), path: file, receiver })
     }
 
     /// The next picture; `None` after the last one, and then it is not called again. Cancel safe.
@@ -132,6 +133,7 @@ impl Source for PictureStream {
             group: None,
             live: false,
             wall: None,
+            file: Some(self.feed.path.clone()),
             formats: vec![self.format.clone()],
             seconds: None,
         }

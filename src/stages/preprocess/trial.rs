@@ -20,6 +20,7 @@ impl Trial {
             live: false,
             zero: ClockInstant::default(),
             wall: None,
+            file: None,
         };
         Ok(Trial { solo: Solo::open(blueprint, stream, vec![format])? })
     }

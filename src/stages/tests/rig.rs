@@ -64,6 +64,7 @@ impl Rig {
                 live: false,
                 zero: ClockInstant::default(),
                 wall: None,
+                file: None,
             };
             let Opened { state, outputs } = stage.open(&info, inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
             let starts = vec![Timestamp::MIN; outputs.len()];

@@ -48,6 +48,7 @@ async fn a_folder_is_a_stream_a_file_and_bad_files_fail_alone() {
             assert_eq!(times(stream), [(0, 0)]);
             assert_eq!(stream.drafts[0].payload.image().unwrap(), expected);
             assert_eq!((stream.info.live, stream.error.as_deref()), (false, None));
+            assert_eq!(stream.info.file, Some(folder.path().join(&stream.info.name)));
         }
         let notice = "1 file was left out, as its name does not look like a picture: 1 .txt";
         assert_eq!(streams[0].told(), [(EventKind::Notice, notice)]);

@@ -118,6 +118,27 @@ fn photos_are_told_as_the_reference_tells_them() {
 }
 
 #[test]
+fn photos_are_sorted_into_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(root().join("pipelines/photos.yaml")).unwrap();
+    let text = text.replace("../", &format!("{}/", root().display())).replace("# - sink: folder", "  - sink: folder");
+    let text = text.replace("#   path: sorted", "    path: sorted");
+    let file = folder.path().join("sort.yaml");
+    fs::write(&file, text).unwrap();
+    // Paths as a user gives them are seen from the current folder, not from the pipeline's.
+    for input in [vec![], vec!["--input", "examples/photos"]] {
+        let (code, _, stderr) =
+            run(percept().arg("run").arg(&file).args(["--set", "efficientnet-lite0.backend=engine"]).args(input));
+        assert_eq!(code, 0, "{stderr}");
+        for (photo, label) in [("astronaut.png", "bobsled"), ("chelsea.png", "tiger cat"), ("coffee.png", "espresso")] {
+            let sorted = fs::read(folder.path().join("sorted").join(label).join(photo)).unwrap();
+            assert!(sorted == fs::read(root().join("examples/photos").join(photo)).unwrap(), "{photo}");
+        }
+        assert_eq!(fs::read_dir(folder.path().join("sorted")).unwrap().count(), 3, "nothing else, and nothing twice");
+    }
+}
+
+#[test]
 fn a_folder_of_photos_may_hold_other_files() {
     let folder = tempfile::tempdir().unwrap();
     let holiday = folder.path().join("holiday");

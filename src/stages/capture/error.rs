@@ -18,6 +18,12 @@ pub enum CaptureError {
     /// A picture cannot be read.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// An animation of no frames.
+    #[error("{name}: expected at least one picture in the file, found an animation without any; make it again")]
+    NoPicture {
+        /// The stream.
+        name: String,
+    },
     /// Pixels that make no picture.
     #[error("{name}: {source}")]
     Pixels {

@@ -191,28 +191,23 @@ struct Files {
 
 impl Files {
     async fn next(&mut self) -> Result<Option<Box<dyn Source>>, StageError> {
-        loop {
-            while self.opening.len() < self.ahead {
-                let Some(file) = self.waiting.pop_front() else { break };
-                match PictureFeed::start(&file.name, file.path.clone(), self.pixels, self.limits) {
-                    Ok(feed) => self.opening.push_back(feed),
-                    Err(error) if self.opening.is_empty() => return Err(error.ends_stream()),
-                    // No thread for it now: those at work will have ended when it is its turn.
-                    Err(_) => {
-                        self.waiting.push_front(file);
-                        break;
-                    }
+        while self.opening.len() < self.ahead {
+            let Some(file) = self.waiting.pop_front() else { break };
+            match PictureFeed::start(&file.name, file.path.clone(), self.pixels, self.limits) {
+                Ok(feed) => self.opening.push_back(feed),
+                Err(error) if self.opening.is_empty() => return Err(error.ends_stream()),
+                // No thread for it now: those at work will have ended when it is its turn.
+                Err(_) => {
+                    self.waiting.push_front(file);
+                    break;
                 }
             }
-            let Some(feed) = self.opening.front_mut() else { return Ok(None) };
-            let first = feed.next().await;
-            let Some(feed) = self.opening.pop_front() else { return Ok(None) };
-            match first.map_err(CaptureError::ends_stream)? {
-                Some(first) => return Ok(Some(Box::new(PictureStream::new(feed, first, self.notice.take())))),
-                // An animation without a picture.
-                None => {}
-            }
         }
+        let Some(feed) = self.opening.front_mut() else { return Ok(None) };
+        let first = feed.first().await;
+        let Some(feed) = self.opening.pop_front() else { return Ok(None) };
+        let first = first.map_err(CaptureError::ends_stream)?;
+        Ok(Some(Box::new(PictureStream::new(feed, first, self.notice.take()))))
     }
 }
 

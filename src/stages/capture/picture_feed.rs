@@ -62,6 +62,11 @@ impl PictureFeed {
         Ok(PictureFeed { name: name.to_owned(), path: file, receiver })
     }
 
+    /// The first picture, which every stream has. Cancel safe.
+    pub(super) async fn first(&mut self) -> Result<Frame, CaptureError> {
+        self.next().await?.ok_or_else(|| CaptureError::NoPicture { name: self.name.clone() })
+    }
+
     /// The next picture; `None` after the last one, and then it is not called again. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, CaptureError> {
         match self.receiver.recv().await {

@@ -106,6 +106,45 @@ async fn animations_are_packets_at_their_times() {
     }
 }
 
+/// A GIF whose frames are shown for so many milliseconds each.
+fn gif(delays_ms: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = ::image::codecs::gif::GifEncoder::new(&mut bytes);
+    for delay in delays_ms {
+        let delay = ::image::Delay::from_numer_denom_ms(*delay, 1);
+        encoder.encode_frame(::image::Frame::from_parts(::image::RgbaImage::new(3, 2), 0, 0, delay)).unwrap();
+    }
+    drop(encoder);
+    bytes
+}
+
+#[tokio::test]
+async fn delays_become_starts_and_durations() {
+    let folder = tempfile::tempdir().unwrap();
+    for (delays, expected) in [
+        (&[0u32, 250, 20][..], &[(0, 100), (100, 250), (350, 20)][..]),
+        (&[40, 40, 40], &[(0, 40), (40, 40), (80, 40)]),
+        (&[500], &[(0, 500)]),
+    ] {
+        std::fs::write(folder.path().join("a.gif"), gif(delays)).unwrap();
+        let (streams, errors) = trial::run(&Images::new("a.gif").base(folder.path())).await;
+        assert_eq!((streams.len(), errors.len()), (1, 0), "{errors:?}");
+        assert_eq!(times(&streams[0]), expected, "{delays:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_animation_that_breaks_off_gives_what_it_has_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = gif(&[100, 100, 100]);
+    std::fs::write(folder.path().join("a.gif"), &whole[..whole.len() - 8]).unwrap();
+    let (streams, errors) = trial::run(&Images::new("a.gif").base(folder.path())).await;
+    assert_eq!((streams.len(), errors.len()), (1, 0), "{errors:?}");
+    assert_eq!(times(&streams[0]), [(0, 100), (100, 100)]);
+    let error = streams[0].error.as_deref().unwrap_or_default();
+    assert!(error.contains("a.gif") && error.contains("GIF"), "{error}");
+}
+
 #[tokio::test]
 async fn a_picture_over_the_limit_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -443,6 +443,7 @@ mod tests {
             live: false,
             zero: ClockInstant::default(),
             wall: None,
+            file: None,
         };
         let blueprint = decoder(TopK { activation: Activation::None, ..TopK::default() }, "cat\ndog\n");
         let mut solo = Solo::open(&blueprint, info, vec![Format::ANY_TENSOR]).unwrap();

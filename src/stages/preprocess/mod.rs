@@ -20,8 +20,8 @@ mod sound;
 #[cfg(test)]
 mod trial;
 
-pub use error::PreprocessError;
 pub use crop::Crop;
+pub use error::PreprocessError;
 pub use frame::Frame;
 pub use grayscale::Grayscale;
 pub use log_mel::LogMel;

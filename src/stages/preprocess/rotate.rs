@@ -11,7 +11,7 @@ use super::picture::{self, IMAGE, Pictures};
 use super::sound::mirrored;
 use crate::config::{Fault, Faults};
 use crate::dsp;
-use crate::dsp::picture::{Quarters, quarter_turn};
+use crate::dsp::picture::{Quarters, Turned, quarter_turn};
 use crate::media::{Format, Image, StreamInfo};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
@@ -144,7 +144,7 @@ impl Stage for RotateStage {
 
 fn turned(rotate: &Rotate, image: &Image) -> Result<Image, PreprocessError> {
     let (view, mut pixels) = (picture::view(image)?, Vec::new());
-    let ((width, height), map) = match *rotate {
+    let Turned { width, height, output_to_input } = match *rotate {
         Rotate::Quarters(quarters) => quarter_turn(&view, quarters, &mut pixels),
         Rotate::Degrees { degrees, expand, ground } => {
             let ground = picture::colour(ground, image.format());
@@ -153,7 +153,7 @@ fn turned(rotate: &Rotate, image: &Image) -> Result<Image, PreprocessError> {
     };
     // Sides of pictures fit; one that does not makes a picture of no size, which is refused.
     let side = |length: usize| u32::try_from(length).unwrap_or(0);
-    picture::made_from(image, pixels, (side(width), side(height)), image.format(), map)
+    picture::made_from(image, pixels, (side(width), side(height)), image.format(), output_to_input)
 }
 
 #[cfg(test)]

@@ -293,7 +293,9 @@ impl Trainer {
                 None => None,
             };
             let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
-            self.training.observe(watched);
+            if watched.is_finite() {
+                self.training.observe(watched);
+            }
             let state = self.training.state();
             let what = match watched.is_finite() {
                 true => not_finite(&state).find(|name| !self.infinite.contains(*name)).map(|name| format!("`{name}`")),

@@ -13,6 +13,8 @@ use crate::tensor::{DType, Tensor};
 pub struct Confusion {
     classes: usize,
     counts: Vec<u64>,
+    /// How often the answer to each class was none of the classes.
+    others: Vec<u64>,
     /// How often the right class was among the `k` best, for the `k` asked for.
     top_k: Vec<(usize, u64)>,
 }
@@ -20,29 +22,41 @@ pub struct Confusion {
 impl Confusion {
     /// An empty table; `top_k` lists the `k` for which [`top_k`](Confusion::top_k) will be known.
     pub fn new(classes: usize, top_k: &[usize]) -> Self {
-        Confusion { classes, counts: vec![0; classes * classes], top_k: top_k.iter().map(|k| (*k, 0)).collect() }
+        let top_k = top_k.iter().map(|k| (*k, 0)).collect();
+        Confusion { classes, counts: vec![0; classes * classes], others: vec![0; classes], top_k }
     }
 
-    /// Adds a batch: scores `[N, C]` or `[N, C, d…]` of f32 or f64, and right classes `[N]` or `[N, d…]`. Negative
-    /// classes and classes beyond `C` are left out. With two classes and one score, class 1 is a score above zero.
+    /// Adds a batch: scores `[N, C]` or `[N, C, d…]` of f32 or f64, and right classes `[N]` or `[N, d…]` of i64; nothing
+    /// when the shapes are others. With two classes and one score, class 1 is a score above zero, and `[N, 1]` may stand
+    /// for `[N]`.
+    ///
+    /// Right classes that are negative or none of the table's are left out. An answer that is none of them is wrong, and
+    /// so is one where all scores are NaN, which is never the best.
     pub fn add(&mut self, scores: &Tensor, right: &Tensor) {
-        let (Some(scores_wide), Ok(right)) = (wide(scores), right.as_slice::<i64>()) else { return };
-        let shape = scores.shape();
-        let (rows, classes) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(1));
-        let inner: usize = shape.iter().skip(2).product();
+        let (Some(scores_wide), Ok(right_classes)) = (wide(scores), right.as_slice::<i64>()) else { return };
+        let [rows, classes, rest @ ..] = scores.shape() else { return };
+        let (rows, classes, inner) = (*rows, *classes, rest.iter().product::<usize>());
+        let single = classes == 1 && self.classes == 2;
+        let one_each = right.shape().split_first().is_some_and(|(first, others)| *first == rows && others == rest);
+        if !one_each && !(single && right.shape() == scores.shape()) {
+            return;
+        }
         for row in 0..rows {
             for position in 0..inner {
-                let Some(right) = right.get(row * inner + position) else { continue };
+                let Some(right) = right_classes.get(row * inner + position) else { continue };
                 let Some(right) = usize::try_from(*right).ok().filter(|right| *right < self.classes) else { continue };
                 let score = |class: usize| scores_wide[(row * classes + class) * inner + position];
-                if classes == 1 && self.classes == 2 {
-                    self.counts[right * 2 + usize::from(score(0) > 0.0)] += 1;
+                if single {
+                    let said = (!score(0).is_nan()).then(|| usize::from(score(0) > 0.0));
+                    self.count_answer(right, said);
                     continue;
                 }
-                // The first of equals, as everywhere; NaN is never the best.
-                let best = (0..classes).fold(0, |best, class| if score(class) > score(best) { class } else { best });
-                if best < self.classes {
-                    self.counts[right * self.classes + best] += 1;
+                // The first of equals, as everywhere.
+                let numbers = (0..classes).filter(|class| !score(*class).is_nan());
+                let best = numbers.reduce(|best, class| if score(class) > score(best) { class } else { best });
+                self.count_answer(right, best);
+                if right >= classes || score(right).is_nan() {
+                    continue;
                 }
                 let better = (0..classes).filter(|class| score(*class) > score(right)).count();
                 for (k, count) in &mut self.top_k {
@@ -52,14 +66,24 @@ impl Confusion {
         }
     }
 
+    fn count_answer(&mut self, right: usize, said: Option<usize>) {
+        match said.filter(|said| *said < self.classes) {
+            Some(said) => self.counts[right * self.classes + said] += 1,
+            None => self.others[right] += 1,
+        }
+    }
+
     /// How many answers were counted.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().chain(&self.others).sum()
     }
 
     /// How often `said` was given where `right` was right.
     pub fn count(&self, right: usize, said: usize) -> u64 {
-        self.counts.get(right * self.classes + said).copied().unwrap_or(0)
+        match said < self.classes {
+            true => self.counts.get(right * self.classes + said).copied().unwrap_or(0),
+            false => 0,
+        }
     }
 
     /// The share of right answers; 0 of none.
@@ -87,7 +111,7 @@ impl Confusion {
             .filter_map(|class| {
                 let hits = self.count(class, class) as f64;
                 let said: u64 = classes.clone().map(|right| self.count(right, class)).sum();
-                let occurs: u64 = classes.clone().map(|said| self.count(class, said)).sum();
+                let occurs = classes.clone().map(|said| self.count(class, said)).sum::<u64>() + self.others[class];
                 (said + occurs > 0).then(|| 2.0 * hits / (said + occurs) as f64)
             })
             .collect();
@@ -101,8 +125,8 @@ impl Confusion {
         self.classes
     }
 
-    /// A table: rows are right classes, columns what was said. Rows begin with the name of their class, where it is
-    /// among `labels`, columns with its number.
+    /// A table: rows are right classes, columns what was said; the last column is what was none of the classes, where
+    /// that was said. Rows begin with the name of their class, where it is among `labels`, columns with its number.
     pub fn table(&self, labels: &[String]) -> String {
         let name = |class: usize| match labels.get(class) {
             Some(label) => format!("{class} {label}"),
@@ -110,12 +134,19 @@ impl Confusion {
         };
         let names: Vec<String> = (0..self.classes).map(name).collect();
         let first = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
-        let width = self.counts.iter().max().map_or(1, |most| most.to_string().len()).max(4);
+        let width = self.counts.iter().chain(&self.others).max().map_or(1, |most| most.to_string().len()).max(4);
         let mut table = format!("{:>first$}", "right");
         (0..self.classes).for_each(|class| table.push_str(&format!(" {class:>width$}")));
+        let others = self.others.iter().any(|count| *count > 0);
+        if others {
+            table.push_str(&format!(" {:>width$}", "none"));
+        }
         for (right, name) in names.iter().enumerate() {
             table.push_str(&format!("\n{name:>first$}"));
             (0..self.classes).for_each(|said| table.push_str(&format!(" {:>width$}", self.count(right, said))));
+            if others {
+                table.push_str(&format!(" {:>width$}", self.others[right]));
+            }
         }
         table
     }
@@ -208,7 +239,62 @@ mod tests {
         let mut confusion = Confusion::new(2, &[]);
         confusion
             .add(&Tensor::new(vec![3, 1], vec![2.0f64, -1.0, f64::NAN]).unwrap(), &Tensor::from_vec(vec![1i64, 1, 0]));
-        assert_eq!((confusion.count(1, 1), confusion.count(1, 0), confusion.count(0, 0)), (1, 1, 1));
+        assert_eq!((confusion.count(1, 1), confusion.count(1, 0), confusion.count(0, 0)), (1, 1, 0));
+        assert_eq!(confusion.total(), 3, "NaN is no answer");
+    }
+
+    #[test]
+    fn answers_beyond_the_classes_and_nan_are_wrong() {
+        let nan = f32::NAN;
+        // The classes known, the scores of one sample, the right class, the class said, and whether it is a hit of top 2.
+        for (classes, scores, right, said, hit) in [
+            (2, vec![0.1, 0.2, 0.9], 1, None, true),
+            (2, vec![0.1, 0.2, 0.9], 0, None, false),
+            (4, vec![0.5, 0.2], 3, Some(0), false),
+            (3, vec![nan, 0.2, 0.1], 1, Some(1), true),
+            (3, vec![nan, 0.2, 0.1], 0, Some(1), false),
+            (3, vec![0.3, nan, 0.1], 2, Some(0), true),
+            (3, vec![nan, nan, nan], 0, None, false),
+            (3, vec![f32::NEG_INFINITY, nan, f32::NEG_INFINITY], 0, Some(0), true),
+        ] {
+            let mut confusion = Confusion::new(classes, &[2]);
+            let shown = format!("{scores:?} {right}");
+            confusion.add(&Tensor::new(vec![1, scores.len()], scores).unwrap(), &Tensor::from_vec(vec![right]));
+            assert_eq!(confusion.total(), 1, "{shown}");
+            let found = (0..classes).find(|said| confusion.count(right as usize, *said) == 1);
+            assert_eq!(found, said, "{shown}");
+            assert_eq!(confusion.accuracy(), f64::from(u8::from(said == Some(right as usize))), "{shown}");
+            assert_eq!(confusion.top_k(2), Some(f64::from(u8::from(hit))), "{shown}");
+        }
+        let mut confusion = Confusion::new(2, &[]);
+        confusion.add(&Tensor::new(vec![1, 2], vec![0.0f32, 1.0]).unwrap(), &Tensor::from_vec(vec![1i64]));
+        confusion.add(&Tensor::new(vec![1, 3], vec![0.0f32, 0.0, 1.0]).unwrap(), &Tensor::from_vec(vec![1i64]));
+        // Class 1: 1 hit, said 1, occurs 2.
+        assert_eq!((confusion.accuracy(), confusion.f1()), (0.5, 2.0 / 3.0));
+        assert_eq!(confusion.to_string().lines().last().unwrap(), "       1    0    1    1");
+    }
+
+    #[test]
+    fn shapes_that_do_not_belong_together_count_nothing() {
+        for (scores, right) in [
+            (vec![2, 4, 3], vec![2, 5]),
+            (vec![2, 4, 3], vec![2, 4]),
+            (vec![2, 3], vec![3]),
+            (vec![2, 3], vec![2, 3]),
+            (vec![2, 3, 4], vec![2]),
+            (vec![0, 3], vec![2]),
+            (vec![], vec![]),
+            (vec![3], vec![3]),
+            (vec![2, 0], vec![2]),
+        ] {
+            let count = |shape: &[usize]| shape.iter().product::<usize>();
+            let mut confusion = Confusion::new(3, &[1]);
+            let shown = format!("{scores:?} {right:?}");
+            let right = Tensor::new(right.clone(), vec![2i64; count(&right)]).unwrap();
+            confusion.add(&Tensor::new(scores.clone(), vec![0.5f32; count(&scores)]).unwrap(), &right);
+            let expected = if scores == [2, 0] { 2 } else { 0 };
+            assert_eq!((confusion.total(), confusion.accuracy()), (expected, 0.0), "{shown}");
+        }
     }
 
     #[test]

@@ -166,6 +166,8 @@ pub struct Evaluation {
     pub labels: Vec<String>,
     /// How many samples were measured.
     pub samples: usize,
+    /// The bad samples that were left out: their numbers, and what is wrong with them.
+    pub bad: Vec<(usize, String)>,
 }
 
 impl fmt::Display for Evaluation {
@@ -243,21 +245,21 @@ impl Trainer {
         let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
         let notes = checkpoint.notes.get("training").ok_or_else(|| fault("it says nothing of a training".into()))?;
         let notes: Notes = serde_json::from_str(notes).map_err(|error| fault(error.to_string()))?;
-        let part = |prefix: &str, steps: u64, plateau: &Plateau| TrainingState {
+        let part = |prefix: &str, steps: u64, waiting: u64, plateau: &Plateau| TrainingState {
             tensors: checkpoint
                 .tensors
                 .iter()
                 .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
                 .collect(),
             steps,
-            waiting: 0,
+            waiting,
             plateau: plateau.clone(),
         };
-        self.training.restore(&part("now.", notes.steps, &notes.plateau))?;
+        self.training.restore(&part("now.", notes.steps, notes.waiting, &notes.plateau))?;
         let epochs = notes.history.len() as u64;
         self.best = notes.best.map(|best| {
             let prefix = if best.epoch == epochs { "now." } else { "best." };
-            Best { epoch: best.epoch, loss: best.loss, state: part(prefix, best.steps, &best.plateau) }
+            Best { epoch: best.epoch, loss: best.loss, state: part(prefix, best.steps, best.waiting, &best.plateau) }
         });
         self.last = (self.validation.is_none() && epochs > 0).then(|| self.training.state());
         self.history = notes.history;
@@ -291,7 +293,9 @@ impl Trainer {
                 None => None,
             };
             let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
-            self.training.observe(watched);
+            if watched.is_finite() {
+                self.training.observe(watched);
+            }
             let state = self.training.state();
             let what = match watched.is_finite() {
                 true => not_finite(&state).find(|name| !self.infinite.contains(*name)).map(|name| format!("`{name}`")),
@@ -461,7 +465,7 @@ impl Trainer {
                 }
             }
         }
-        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, texts, labels, samples })
+        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, texts, labels, samples, bad: Vec::new() })
     }
 
     /// The validation data; without, those it is trained on.
@@ -482,6 +486,7 @@ impl Trainer {
         }
         let notes = Notes {
             steps: state.steps,
+            waiting: state.waiting,
             plateau: state.plateau.clone(),
             history: self.history.clone(),
             bad: self.bad,
@@ -489,6 +494,7 @@ impl Trainer {
                 epoch: best.epoch,
                 loss: best.loss,
                 steps: best.state.steps,
+                waiting: best.state.waiting,
                 plateau: best.state.plateau.clone(),
             }),
         };
@@ -532,6 +538,9 @@ fn not_finite(state: &TrainingState) -> impl Iterator<Item = &str> {
 #[derive(Serialize, Deserialize)]
 struct Notes {
     steps: u64,
+    /// Gradients that wait; their sums are among the tensors.
+    #[serde(default)]
+    waiting: u64,
     plateau: Plateau,
     history: Vec<Epoch>,
     bad: usize,
@@ -543,5 +552,7 @@ struct BestNotes {
     epoch: u64,
     loss: f64,
     steps: u64,
+    #[serde(default)]
+    waiting: u64,
     plateau: Plateau,
 }

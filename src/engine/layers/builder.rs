@@ -79,6 +79,8 @@ pub struct Builder {
     again: bool,
     random: Pcg64,
     counts: HashMap<String, usize>,
+    /// What values are called since they have become outputs.
+    renamed: HashMap<Arc<str>, String>,
 }
 
 impl Builder {
@@ -91,6 +93,7 @@ impl Builder {
             again: false,
             random: Pcg64::new(u128::from(seed), STREAM),
             counts: HashMap::new(),
+            renamed: HashMap::new(),
         }
     }
 
@@ -224,7 +227,7 @@ impl Builder {
         let names: Result<Vec<Arc<str>>, EngineError> =
             (0..outputs).map(|_| self.numbered(&op_type.to_lowercase())).collect();
         let names = names?;
-        let input_names = inputs.iter().map(|input| input.map_or("", |input| &input.name).to_owned());
+        let input_names = inputs.iter().map(|input| input.map_or("", |input| self.name_of(input)).to_owned());
         let mut node = Node::new(op_type, input_names, names.iter().map(|name| name.to_string()));
         node.name = names.first().map_or_else(String::new, |name| name.to_string());
         for (name, value) in attributes {
@@ -256,7 +259,12 @@ impl Builder {
         Ok(names.into_iter().zip(kinds).map(|(name, kind)| Some(Value { name, kind })).collect())
     }
 
-    /// Makes `value` an output, called `name`.
+    /// What `value` is called now.
+    fn name_of<'a>(&'a self, value: &'a Value) -> &'a str {
+        self.renamed.get(&value.name).map_or(&*value.name, String::as_str)
+    }
+
+    /// Makes `value` an output, called `name`. Layers may go on to read it.
     pub fn output(&mut self, name: &str, value: &Value) -> Result<(), EngineError> {
         let known =
             self.graph.nodes.iter_mut().rev().find(|node| node.outputs.iter().any(|output| **output == *value.name));
@@ -273,6 +281,7 @@ impl Builder {
                     }
                 }
                 self.counts.insert(name.to_owned(), 0);
+                self.renamed.insert(value.name.clone(), name.to_owned());
                 self.graph.outputs.push(ValueInfo::tensor(name, value.kind.dtype, value.kind.shape.clone()));
                 Ok(())
             }

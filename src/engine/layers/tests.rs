@@ -37,6 +37,27 @@ fn input(entry: &LayerEntry, sizes: &[usize], dtype: DType) -> Tensor {
 }
 
 #[test]
+fn a_value_is_of_use_after_it_has_become_an_output() {
+    let mut graph = Builder::new("outputs", 1);
+    let x = graph.input("x", DType::F32, &[Some(2)]).unwrap();
+    let first = graph.tanh(&x).unwrap();
+    let before = graph.relu(&first).unwrap();
+    graph.output("first", &first).unwrap();
+    let after = graph.relu(&first).unwrap();
+    graph.output("before", &before).unwrap();
+    graph.output("after", &after).unwrap();
+    let error = graph.output("again", &first).unwrap_err().to_string();
+    assert!(error.contains("an output already"), "{error}");
+    let mut network = Network::new(&graph.finish()).unwrap();
+    let outputs = network.run(&[("x", &Tensor::from_vec(vec![1.0f32, -1.0]))]).unwrap();
+    let y = 1f32.tanh();
+    let values: Vec<&[f32]> = outputs.iter().map(|output| output.as_slice().unwrap()).collect();
+    for (value, expected) in values.iter().zip([[y, -y], [y, 0.0], [y, 0.0]]) {
+        assert!(value.iter().zip(expected).all(|(value, expected)| (value - expected).abs() < 1e-6), "{values:?}");
+    }
+}
+
+#[test]
 fn every_layer_is_listed_with_its_name_and_summary() {
     assert!(LAYERS.is_sorted_by_key(|entry| entry.name));
     for entry in LAYERS {

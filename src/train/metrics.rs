@@ -248,7 +248,7 @@ mod tests {
         let nan = f32::NAN;
         // The classes known, the scores of one sample, the right class, the class said, and whether it is a hit of top 2.
         for (classes, scores, right, said, hit) in [
-            (2, vec![0.1, 0.2, 0.9], 1, None, true),
+            (2, vec![0.1, 0.2, 0.9], 1i64, None, true),
             (2, vec![0.1, 0.2, 0.9], 0, None, false),
             (4, vec![0.5, 0.2], 3, Some(0), false),
             (3, vec![nan, 0.2, 0.1], 1, Some(1), true),

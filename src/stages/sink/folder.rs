@@ -2,8 +2,8 @@
 //!
 //! For sorting photos and recordings: behind a decoder that gives labels, every stream that was read from a file is copied
 //! (or hard linked) into `path/LABEL/`. A file with several results, such as an animation, goes to the label with the
-//! largest sum of scores. Files are placed when their stream ends, so one that could not be read to its end stays where it
-//! is, and only there.
+//! largest sum of scores. Files are placed when their stream ends; one that gave no result stays where it is, and only there,
+//! and one that broke off is placed by what was seen of it.
 //!
 //! Nothing is ever overwritten or moved: where the name is taken by another file the copy gets a number (`cat-2.png`);
 //! where it is taken by the same content, it is there already. So a run can be repeated.

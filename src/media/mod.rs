@@ -18,7 +18,7 @@ pub use affine::Affine;
 pub use audio::{Audio, AudioError};
 pub use format::{Format, FormatMismatch};
 pub use image::{Image, ImageError, PixelFormat, Place};
-pub use labels::{Label, Labels};
+pub use labels::{Classes, Label, Labels};
 pub use packet::{Flags, Origin, Packet};
 pub use payload::{Custom, CustomPayload, Payload, PayloadMismatch};
 pub use regions::{Keypoint, Mask, Point, Rect, Region, Regions};

@@ -1,6 +1,6 @@
 //! The packet: a payload with its place in a stream.
 
-use super::{Payload, StreamId};
+use super::{Classes, Payload, StreamId};
 use crate::units::{TimeSpan, Timestamp};
 
 /// Which packet of the capture a packet goes back to, so that what fanned out can be joined again.
@@ -50,6 +50,8 @@ pub struct Packet {
     pub revision: u32,
     /// The version of the weights that made it; 0 where no trained weights took part.
     pub weights: u32,
+    /// The names of the classes that its scores are of, where they came with those weights.
+    pub classes: Option<Classes>,
 }
 
 impl Packet {
@@ -65,6 +67,7 @@ impl Packet {
             flags: Flags::default(),
             revision: 0,
             weights: 0,
+            classes: None,
         }
     }
 

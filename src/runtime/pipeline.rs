@@ -10,6 +10,7 @@ use crate::pipeline::{Builder, LinkSettings, PipelineFile, Plan, PlannedLink, Pl
 use crate::stage::{Blueprint, Registry, Role, Settings};
 use crate::stages::REGISTRY;
 use crate::stages::capture::push::{PushHandle, PushInlet};
+use crate::stages::model::onnx::LiveModel;
 use crate::stages::sink::collect::{Collect, Collected, Hub};
 
 /// A pipeline that was found without fault and can be started.
@@ -75,6 +76,18 @@ impl Pipeline {
         inlet.map(|inlet| inlet.handle()).ok_or_else(|| {
             Fault::error("not-a-push", format!("stage `{id}` takes nothing from a program"))
                 .expected("a `capture: push`")
+                .found(format!("a {}: {}", self.plan.stages[stage].role, self.plan.stages[stage].kind))
+                .into()
+        })
+    }
+
+    /// The model of the stage `id`, a `model` of kind `onnx`: which version serves, and how another takes its place while
+    /// the pipeline runs. It stays good after [`start`](Self::start).
+    pub fn model(&self, id: &str) -> Result<Arc<LiveModel>, Faults> {
+        let stage = self.stage(id)?;
+        self.plan.stages[stage].blueprint.handle().and_then(downcast::<LiveModel>).ok_or_else(|| {
+            Fault::error("not-a-live-model", format!("what stage `{id}` runs cannot be exchanged"))
+                .expected("a `model` with one graph")
                 .found(format!("a {}: {}", self.plan.stages[stage].role, self.plan.stages[stage].kind))
                 .into()
         })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::media::{Flags, Payload, StreamInfo};
+use crate::media::{Classes, Flags, Payload, StreamInfo};
 use crate::units::{TimeSpan, Timestamp};
 
 /// The place of a port in its stage's contract.
@@ -23,12 +23,14 @@ pub struct Draft {
     pub revision: u32,
     /// The version of the weights that made it.
     pub weights: u32,
+    /// The names of the classes that its scores are of, where they came with those weights.
+    pub classes: Option<Classes>,
 }
 
 impl Draft {
     /// A final packet without flags.
     pub fn new(start: Timestamp, duration: TimeSpan, payload: impl Into<Payload>) -> Self {
-        Draft { payload: payload.into(), start, duration, flags: Flags::default(), revision: 0, weights: 0 }
+        Draft { payload: payload.into(), start, duration, flags: Flags::default(), revision: 0, weights: 0, classes: None }
     }
 
     /// Marks it as a partial result.

@@ -81,6 +81,11 @@ impl Tokens {
         Tokens(self.0.iter().map(|token| Arc::from(token.replace(mark, " "))).collect())
     }
 
+    /// These tokens.
+    pub fn from_names(names: &[Arc<str>]) -> Self {
+        Tokens(names.into())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::{Tokens, TokensError};
 use crate::config::Faults;
-use crate::media::{Format, Label, Labels, StreamInfo};
+use crate::media::{Classes, Format, Label, Labels, Packet, StreamInfo};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Draft, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable,
     Stage, StageError,
@@ -45,7 +45,7 @@ pub struct TopK {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: f32,
     /// File of the classes' names in the order of the model's outputs, one a line (or `NAME NUMBER` on every line).
-    /// Without it a class has its number only.
+    /// Without it a class has its number only. Names that come with the scores, from a model that learns, go before.
     pub labels: Option<PathBuf>,
     /// Where names are paths: how many of their parts count. Without it, all.
     #[schemars(range(min = 1, max = 100))]
@@ -168,6 +168,8 @@ pub struct TopKDecoder {
     settings: TopK,
     labels: Option<Tokens>,
     groups: Option<Groups>,
+    /// The names that came with the scores last.
+    came: Option<Classes>,
 }
 
 /// Classes that are put together.
@@ -196,7 +198,16 @@ impl TopKDecoder {
             let groups: Arc<[usize]> = (0..labels.len()).map(group).collect();
             Groups { of: groups, names: names.into() }
         });
-        TopKDecoder { settings, labels, groups }
+        TopKDecoder { settings, labels, groups, came: None }
+    }
+
+    /// Goes over to the names that came with the scores, where some did.
+    fn renamed(&mut self, packet: &Packet) {
+        let Some(classes) = &packet.classes else { return };
+        if !self.came.as_ref().is_some_and(|known| known.same(classes)) {
+            let renamed = TopKDecoder::new(self.settings.clone(), Some(Tokens::from_names(classes.names())));
+            *self = TopKDecoder { came: Some(classes.clone()), ..renamed };
+        }
     }
 
     /// How many classes there are, when the labels say it.
@@ -337,6 +348,7 @@ impl Stage for TopKDecoder {
             [classes] | [1, classes] => Some(classes),
             _ => None,
         };
+        self.renamed(packet);
         let fits = classes.is_some_and(|classes| classes > 0 && self.classes().is_none_or(|known| known == classes));
         if !fits {
             let found = tensor.shape().to_vec();
@@ -359,7 +371,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Source, parse};
-    use crate::media::{Packet, StreamId};
+    use crate::media::StreamId;
     use crate::stage::{Settings, Solo};
     use crate::tensor::Tensor;
     use crate::units::{ClockInstant, TimeSpan};

@@ -31,6 +31,12 @@
 //! where the card says that this changes nothing (`batch: exact`). Items of different shapes run apart. When such a
 //! call fails, each is run alone, so that an error is that of its own stream.
 //!
+//! # Another model while it runs
+//!
+//! What a program does through [`LiveModel`], and a learner does by itself, is to bring another model of the same ports.
+//! It is opened and tried beside the stream, adopted between two calls, and each packet says which version made it.
+//! States are carried over. A model that does not fit is refused, and the old one goes on.
+//!
 //! # Errors
 //!
 //! A packet or window that does not fit, a run that fails and one that is cancelled are skipped: a failed run gives no
@@ -45,24 +51,27 @@ mod constant;
 mod facts;
 mod formats;
 mod jobs;
+mod live;
 mod run;
 #[cfg(test)]
 mod tests;
 mod windows;
 
+use std::any::Any;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::binding::Binding;
 pub use self::config::{BatchConfig, OnnxConfig};
 pub use self::jobs::{JobError, StreamState};
+pub use self::live::{LiveModel, SwapError};
 pub use self::run::RunError;
 use self::run::{Given, Taken};
 use super::files::ModelFiles;
 use super::graph::Graph;
 use super::session::{self, Runtime};
 use crate::config::{Fault, Faults};
-use crate::inference::{InferenceError, Session};
+use crate::inference::{self, InferenceError, Session, Snapshot};
 use crate::media::{Format, StreamInfo};
 use crate::stage::{
     Blueprint, Canceller, Contract, ContractFault, Input, Item, Kind, Opened, Output, ReadContext, Resolve, Role,
@@ -99,7 +108,9 @@ impl Resolve for OnnxConfig {
             Ok((graph, binding))
         });
         match (runtime, found) {
-            (Ok(runtime), Ok((graph, binding))) => Ok(Box::new(Onnx { binding: Arc::new(binding), graph, runtime })),
+            (Ok(runtime), Ok((graph, binding))) => {
+                Ok(Box::new(Onnx { live: Arc::new(LiveModel::new(Arc::new(binding), graph, runtime)) }))
+            }
             (runtime, found) => Err(runtime.err().into_iter().chain(found.err().into_iter().flatten()).collect()),
         }
     }
@@ -108,34 +119,41 @@ impl Resolve for OnnxConfig {
 /// A graph bound to the stage's ports, not yet loaded.
 #[derive(Debug)]
 struct Onnx {
-    binding: Arc<Binding>,
-    graph: Graph,
-    runtime: Runtime,
+    live: Arc<LiveModel>,
 }
 
 impl Blueprint for Onnx {
     fn contract(&self) -> Contract {
-        self.binding.contract()
+        self.live.binding().contract()
     }
 
     fn outputs(&self, inputs: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
-        self.binding.formats(inputs)
+        self.live.binding().formats(inputs)
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        let session = self.runtime.open(&self.graph).map_err(StageError::fatal)?;
-        Ok(Runnable::stage(OnnxStage { binding: self.binding.clone(), session }))
+        let (session, serving) = self.live.begin().map_err(StageError::fatal)?;
+        let canceller = Arc::new(Mutex::new(session.canceller()));
+        Ok(Runnable::stage(OnnxStage { live: self.live.clone(), session, serving, canceller }))
     }
 
     fn probe(&self) -> Vec<Fault> {
-        self.runtime.probe(&[&self.graph])
+        self.live.probe()
+    }
+
+    fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.live.clone())
     }
 }
 
 /// A loaded graph.
 struct OnnxStage {
-    binding: Arc<Binding>,
+    live: Arc<LiveModel>,
     session: Box<dyn Session>,
+    /// What `session` is.
+    serving: Arc<Snapshot>,
+    /// Cancels the session that serves now.
+    canceller: Arc<Mutex<inference::Canceller>>,
 }
 
 /// A stream in a call: its state, and where results go.
@@ -154,19 +172,28 @@ impl Work<'_> {
 }
 
 impl OnnxStage {
+    /// Goes over to the newest model that was offered.
+    fn adopt(&mut self) {
+        if let Some(newest) = self.live.exchange().take(self.serving.version, &mut self.session) {
+            self.serving = newest;
+            *self.canceller.lock().unwrap_or_else(PoisonError::into_inner) = self.session.canceller();
+        }
+        session::allow_runs(&*self.session);
+    }
+
     /// Runs all that wait, round by round: the next job of each stream, those that join in one call.
     fn run_all(&mut self, streams: &mut [Work<'_>]) {
         loop {
             for stream in &mut *streams {
-                stream.state.begin(&self.binding);
+                stream.state.begin(self.live.binding());
             }
             let mut groups: Vec<Vec<usize>> = Vec::new();
             for (place, stream) in streams.iter().enumerate() {
                 let Some(given) = stream.given() else { continue };
                 let joins = |group: &&mut Vec<usize>| {
                     let first = group.first().and_then(|&first| streams[first].given());
-                    group.len() < self.binding.batch.max
-                        && first.is_some_and(|first| self.binding.joins(&first, &given))
+                    group.len() < self.live.binding().batch.max
+                        && first.is_some_and(|first| self.live.binding().joins(&first, &given))
                 };
                 match groups.iter_mut().find(joins) {
                     Some(group) => group.push(place),
@@ -185,11 +212,11 @@ impl OnnxStage {
     /// Runs the jobs at the front of these streams, which join each other, in one call; each alone if that fails.
     fn run(&mut self, streams: &mut [Work<'_>], group: &[usize]) {
         let given: Vec<Given<'_>> = group.iter().filter_map(|&place| streams[place].given()).collect();
-        match self.binding.run(&mut *self.session, &given) {
+        match self.live.binding().run(&mut *self.session, &given) {
             Ok(taken) => {
                 for (&place, Taken { outputs, states }) in group.iter().zip(taken) {
                     let stream = &mut streams[place];
-                    stream.state.settle(outputs, states, stream.out);
+                    stream.state.settle(outputs, states, &self.serving, stream.out);
                 }
             }
             Err(error) => match group {
@@ -217,7 +244,7 @@ impl Stage for OnnxStage {
     type State = StreamState;
 
     fn open(&mut self, _: &StreamInfo, inputs: &[Format]) -> Result<Opened<StreamState>, StageError> {
-        let outputs = self.binding.formats(inputs).map_err(|faults| {
+        let outputs = self.live.binding().formats(inputs).map_err(|faults| {
             let text = |fault: &ContractFault| {
                 let help = fault.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
                 format!("port `{}`: expected {}, found {}{help}", fault.port, fault.expected, fault.found)
@@ -225,7 +252,7 @@ impl Stage for OnnxStage {
             let text: Vec<_> = faults.iter().map(text).collect();
             StageError::end_stream(Box::<dyn Error + Send + Sync>::from(text.join("; ")))
         })?;
-        Ok(Opened { state: StreamState::new(&self.binding), outputs })
+        Ok(Opened { state: StreamState::new(self.live.binding()), outputs })
     }
 
     fn process(&mut self, state: &mut StreamState, input: Input, out: &mut Output) -> Result<(), StageError> {
@@ -236,11 +263,11 @@ impl Stage for OnnxStage {
     }
 
     fn process_batch(&mut self, items: &mut [Item<'_, StreamState>]) {
-        session::allow_runs(&*self.session);
+        self.adopt();
         let mut streams: Vec<Work<'_>> = items
             .iter_mut()
             .map(|item| {
-                item.result = self.binding.take(item.state, item.input.clone(), item.out);
+                item.result = self.live.binding().take(item.state, item.input.clone(), item.out);
                 Work { state: item.state, out: item.out, result: &mut item.result }
             })
             .collect();
@@ -248,8 +275,8 @@ impl Stage for OnnxStage {
     }
 
     fn flush(&mut self, state: &mut StreamState, out: &mut Output) -> Result<(), StageError> {
-        session::allow_runs(&*self.session);
-        let mut result = self.binding.take_rest(state, out);
+        self.adopt();
+        let mut result = self.live.binding().take_rest(state, out);
         self.run_all(&mut [Work { state, out, result: &mut result }]);
         result
     }
@@ -259,6 +286,7 @@ impl Stage for OnnxStage {
     }
 
     fn canceller(&self) -> Option<Canceller> {
-        Some(session::canceller(&*self.session))
+        let serving = self.canceller.clone();
+        Some(Canceller::new(move || serving.lock().unwrap_or_else(PoisonError::into_inner).cancel()))
     }
 }

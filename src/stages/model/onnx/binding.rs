@@ -35,6 +35,8 @@ pub struct Binding {
     pub channels: Option<u16>,
     /// Several streams in one call.
     pub batch: BatchPolicy,
+    /// Whether another version may have another number of classes, the last size of every output.
+    pub open_classes: bool,
 }
 
 /// An input of the graph that packets fill.
@@ -143,6 +145,7 @@ impl Binding {
             rate,
             channels,
             batch: BatchPolicy::ALONE,
+            open_classes: config.open_classes,
         };
         binding.batch = binder.batch(&binding);
         binder.faults.into_result(binding).map(|(binding, _)| binding)

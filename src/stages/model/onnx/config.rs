@@ -70,6 +70,10 @@ pub struct OnnxConfig {
     /// input's first one, else the first.
     #[serde(default)]
     pub batch_axis: BTreeMap<String, Option<usize>>,
+    /// Whether another version of the model, brought while it runs, may have another number of classes: the last size of
+    /// every output. Then check sees that whoever reads them can live with that. Default: false.
+    #[serde(default)]
+    pub open_classes: bool,
     /// Providers, threads and what each provider may be told.
     #[serde(flatten)]
     pub session: SessionOptions,

@@ -47,6 +47,7 @@ impl Binding {
                 }
                 _ => SymbolicShape::Unranked,
             };
+            let shape = if self.open_classes { super::live::open(&shape) } else { shape };
             Format::Tensor { dtype: Some(carried.port.dtype), shape }
         };
         Ok(self.outputs.iter().map(output).collect())

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::binding::{Binding, DataInput};
 use super::run::States;
 use super::windows::{Step, Window, Windower};
-use crate::inference::InferenceError;
+use crate::inference::{InferenceError, Snapshot};
 use crate::media::{Audio, Flags, Format, Packet, Payload};
 use crate::stage::{Draft, EventKind, Input, Output, PortIndex, StageError};
 use crate::tensor::{Buffer, Tensor, TensorData, TensorError};
@@ -134,8 +134,8 @@ impl StreamState {
         }
     }
 
-    /// Takes the results of the job at the front: the next states, and what goes out.
-    pub fn settle(&mut self, outputs: Vec<Tensor>, states: States, out: &mut Output) {
+    /// Takes the results of the job at the front, made `by` this version: the next states, and what goes out.
+    pub fn settle(&mut self, outputs: Vec<Tensor>, states: States, by: &Snapshot, out: &mut Output) {
         let Some(job) = self.jobs.pop_front() else { return };
         // A partial result is replaced by a later one, which begins where this one began.
         if !job.flags.partial {
@@ -146,6 +146,8 @@ impl StreamState {
             let mut draft = Draft::new(job.start, job.duration, tensor);
             draft.flags = flags;
             draft.revision = job.revision;
+            draft.weights = by.version;
+            draft.classes = by.classes.clone();
             out.emit(port, draft);
         }
     }

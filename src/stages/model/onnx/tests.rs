@@ -639,8 +639,10 @@ fn a_failure_in_a_batch_is_its_own_streams() {
         let files = ModelFiles::find(context).unwrap();
         let graph = Graph::read(&files, files.graph_role()).unwrap();
         let binding = Arc::new(Binding::new(&config, &graph, &files, context).unwrap());
-        let session = Runtime::read(context, config.session).unwrap().open(&graph).unwrap();
-        OnnxStage { binding, session: Box::new(Fussy(session)) }
+        let live = LiveModel::new(binding, graph, Runtime::read(context, config.session).unwrap());
+        let (session, serving) = live.begin().unwrap();
+        let canceller = Arc::new(Mutex::new(session.canceller()));
+        OnnxStage { live: Arc::new(live), session: Box::new(Fussy(session)), serving, canceller }
     });
     let Runnable::Stage(mut stage) = Runnable::stage(onnx) else { panic!() };
     let states = (0..3).map(|_| stage.open(&info(), &[Format::ANY_TENSOR]).unwrap().state).collect();

@@ -1,0 +1,370 @@
+//! A model stage from outside while it runs: which version serves, and how another takes its place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::super::graph::Graph;
+use super::super::session::{Runtime, SessionError};
+use super::binding::Binding;
+use super::run::{Given, RunError};
+use crate::config::Fault;
+use crate::inference::{Exchange, Session, Snapshot};
+use crate::media::Classes;
+use crate::tensor::{Dim, SymbolicShape, Tensor, TensorError};
+
+/// The largest input that a trial run is made for, in elements.
+const MAX_TRIAL_ELEMENTS: usize = 1 << 24;
+
+/// A model that is, or will be, served by a stage, for those who change it while it runs.
+#[derive(Debug)]
+pub struct LiveModel {
+    binding: Arc<Binding>,
+    graph: Graph,
+    runtime: Runtime,
+    exchange: Exchange,
+}
+
+/// Why a model cannot take the place of the one that serves; that one goes on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SwapError {
+    /// It cannot be opened, or has other ports.
+    #[error("{} cannot take the place of model `{model}`: {source}", path.display())]
+    Session {
+        /// The file.
+        path: PathBuf,
+        /// The model that serves.
+        model: String,
+        /// Why.
+        source: SessionError,
+    },
+    /// It has other ports than the one that serves.
+    #[error(
+        "{} cannot take the place of model `{model}`: {difference}; a model that is exchanged while it runs must take \
+         and give the same tensors{}", path.display(), if *open { "" } else {
+        "; only with `open_classes: true` may it have another number of classes" }
+    )]
+    Ports {
+        /// The file.
+        path: PathBuf,
+        /// The model that serves.
+        model: String,
+        /// The first difference.
+        difference: String,
+        /// Whether the number of classes may change.
+        open: bool,
+    },
+    /// It failed on a run of zeros.
+    #[error("{} cannot take the place of model `{model}`: it fails on zeros: {source}", path.display())]
+    Trial {
+        /// The file.
+        path: PathBuf,
+        /// The model that serves.
+        model: String,
+        /// Why.
+        source: RunError,
+    },
+    /// The list of its classes is not as long as what it gives.
+    #[error(
+        "{} cannot take the place of model `{model}`: it gives scores for {scores} classes, and {names} names were given",
+        path.display()
+    )]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// The model that serves.
+        model: String,
+        /// Classes that it has.
+        scores: usize,
+        /// Names that were given.
+        names: usize,
+    },
+}
+
+impl LiveModel {
+    /// The model that the pipeline's file names.
+    pub(super) fn new(binding: Arc<Binding>, graph: Graph, runtime: Runtime) -> LiveModel {
+        let first = Snapshot { version: 0, path: graph.path.clone(), classes: None };
+        LiveModel { binding, exchange: Exchange::new(first), graph, runtime }
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.graph.model
+    }
+
+    /// The version that serves; 0 is the file that the pipeline names.
+    pub fn version(&self) -> u32 {
+        self.exchange.adopted()
+    }
+
+    /// The newest version, which the stage adopts before its next packet.
+    pub fn newest(&self) -> Arc<Snapshot> {
+        self.exchange.newest()
+    }
+
+    /// Brings the model in `path`: opens it, sees that it fits, tries it on zeros, and offers it to the stage, which
+    /// adopts it between two packets. `classes` are the names of what it tells apart, where they are others than before.
+    ///
+    /// Gives its version. Blocks as long as it takes to open the model; the stream goes on meanwhile. When it fails the
+    /// old one goes on.
+    pub fn swap(&self, path: &Path, classes: Option<Classes>) -> Result<u32, SwapError> {
+        let (at, model) = (|| path.to_owned(), || self.graph.model.clone());
+        let ports = |difference: String| SwapError::Ports {
+            path: at(),
+            model: model(),
+            difference,
+            open: self.binding.open_classes,
+        };
+        let graph = Graph { path: path.to_owned(), ..self.expected() };
+        let mut session = self.runtime.open(&graph).map_err(|source| match source {
+            SessionError::Ports { difference, .. } => ports(difference),
+            source => SwapError::Session { path: at(), model: model(), source },
+        })?;
+        let trial = self.trial(&mut *session);
+        let scores = trial.map_err(|source| SwapError::Trial { path: at(), model: model(), source })?;
+        if let (Some(classes), Some(scores)) = (&classes, scores)
+            && classes.names().len() != scores
+        {
+            return Err(SwapError::Classes { path: at(), model: model(), scores, names: classes.names().len() });
+        }
+        Ok(self.exchange.offer(path.to_owned(), classes, session))
+    }
+
+    pub(super) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// A session on the newest version, for a stage that is built. Where that one cannot be opened any more, on the
+    /// pipeline's file.
+    pub(super) fn begin(&self) -> Result<(Box<dyn Session>, Arc<Snapshot>), SessionError> {
+        let newest = self.exchange.begin();
+        if newest.path == self.graph.path {
+            return Ok((self.runtime.open(&self.graph)?, newest));
+        }
+        match self.runtime.open(&Graph { path: newest.path.clone(), ..self.expected() }) {
+            Ok(session) => Ok((session, newest)),
+            Err(error) => {
+                let (version, model) = (newest.version, &self.graph.model);
+                tracing::warn!(model, version, %error, "the version cannot be opened any more; the first one serves");
+                let session = self.runtime.open(&self.graph)?;
+                self.exchange.offer(self.graph.path.clone(), None, self.runtime.open(&self.graph)?);
+                Ok((session, self.exchange.begin()))
+            }
+        }
+    }
+
+    pub(super) fn probe(&self) -> Vec<Fault> {
+        self.runtime.probe(&[&self.graph])
+    }
+
+    /// The ports that another model must have.
+    fn expected(&self) -> Graph {
+        let mut graph = self.graph.clone();
+        if self.binding.open_classes {
+            for carried in &self.binding.outputs {
+                for port in graph.outputs.iter_mut().filter(|port| port.name == carried.port.name) {
+                    port.shape = open(&port.shape);
+                }
+            }
+        }
+        graph
+    }
+
+    /// Runs it once on zeros, where the size of every input is known but for the batch. Gives the number of classes, the
+    /// last size of the first output.
+    fn trial(&self, session: &mut dyn Session) -> Result<Option<usize>, RunError> {
+        let zeros = self.binding.inputs.iter().map(|input| {
+            let dims = input.port.shape.dims()?.iter().enumerate();
+            let size = |(axis, dim): (usize, &Dim)| dim.known().or((Some(axis) == input.batch_axis).then_some(1));
+            let shape = dims.map(size).collect::<Option<Vec<usize>>>()?;
+            let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
+            (elements <= MAX_TRIAL_ELEMENTS).then(|| Tensor::zeros(input.port.dtype, shape))
+        });
+        let Some(zeros) = zeros.collect::<Option<Result<Vec<Tensor>, TensorError>>>() else { return Ok(None) };
+        let inputs = zeros.map_err(|source| RunError::Tensor { model: self.graph.model.clone(), source })?;
+        let states = self.binding.first_states();
+        let taken = self.binding.run(session, &[Given { inputs: &inputs, states: &states, added: false }])?;
+        let first = taken.first().and_then(|taken| taken.outputs.first());
+        Ok(first.and_then(|output| output.shape().last().copied()))
+    }
+}
+
+/// The shape with any number of classes, its last size.
+pub(super) fn open(shape: &SymbolicShape) -> SymbolicShape {
+    match shape.dims() {
+        None | Some([]) => shape.clone(),
+        Some([before @ .., _]) => SymbolicShape::Ranked(before.iter().cloned().chain([Dim::Any]).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Bench, small_model};
+    use super::super::KIND;
+    use super::*;
+    use crate::media::{Format, Packet, StreamId, StreamInfo};
+    use crate::onnx::{Model, ValueInfo};
+    use crate::stage::{Blueprint, Solo};
+    use crate::units::{ClockInstant, TimeSpan, Timestamp};
+
+    fn info() -> StreamInfo {
+        StreamInfo {
+            id: StreamId(0),
+            name: "test".into(),
+            group: "test".into(),
+            live: true,
+            zero: ClockInstant::default(),
+            wall: None,
+            file: None,
+        }
+    }
+
+    /// A pipeline's folder with `name` and what `change` makes of it, `other.onnx`.
+    fn bench(name: &str, change: impl FnOnce(&mut Model)) -> (Bench, Arc<dyn Blueprint>, PathBuf) {
+        let bench = Bench::new();
+        bench.write(name, std::fs::read(small_model(name)).unwrap());
+        let mut model = Model::load(&small_model(name)).unwrap();
+        change(&mut model);
+        let other = bench.path("other.onnx");
+        model.save(&other).unwrap();
+        let state = if name == "accumulate.onnx" { "state: {state: stateN}\n" } else { "" };
+        let stage = Arc::from(bench.read(&KIND, &format!("model: {name}\nbackend: engine\n{state}")).unwrap());
+        (bench, stage, other)
+    }
+
+    fn live(stage: &Arc<dyn Blueprint>) -> Arc<LiveModel> {
+        stage.handle().unwrap().downcast().unwrap()
+    }
+
+    fn push(solo: &mut Solo, at: i64, values: [f32; 4]) -> (u32, Vec<f32>) {
+        let tensor = Tensor::new(vec![4], values.to_vec()).unwrap();
+        let packet = Packet::new(StreamId(0), Timestamp::from_nanos(at), TimeSpan::ZERO, tensor);
+        let found = solo.push(0, packet).unwrap();
+        let (_, packet) = found.first().unwrap();
+        (packet.weights, packet.payload.tensor().unwrap().as_slice().unwrap().to_vec())
+    }
+
+    fn op(from: &'static str, to: &'static str) -> impl Fn(&mut Model) {
+        move |model: &mut Model| {
+            let nodes = model.graph.nodes.iter_mut();
+            let changed = nodes.filter(|node| node.op_type == from).map(|node| node.op_type = to.into()).count();
+            assert_ne!(changed, 0);
+        }
+    }
+
+    #[test]
+    fn another_model_is_adopted_between_two_packets() {
+        let (_bench, stage, other) = bench("relu.onnx", op("Relu", "Neg"));
+        let live = live(&stage);
+        let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        let x = [-1.0, 2.0, -3.0, 4.0];
+        assert_eq!(push(&mut solo, 0, x), (0, vec![0.0, 2.0, 0.0, 4.0]));
+        assert_eq!((live.swap(&other, None).unwrap(), live.version()), (1, 0));
+        assert_eq!(push(&mut solo, 1, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
+        assert_eq!((live.version(), &live.newest().path), (1, &other));
+        // A stage that is built anew goes on with it.
+        let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        assert_eq!(push(&mut anew, 2, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
+        // And with the first one when its file is gone: a version of its own.
+        std::fs::remove_file(&other).unwrap();
+        let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        assert_eq!(push(&mut anew, 2, x), (2, vec![0.0, 2.0, 0.0, 4.0]));
+    }
+
+    #[test]
+    fn states_are_carried_over() {
+        let (_bench, stage, other) = bench("accumulate.onnx", |_| {});
+        let mut alone = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        let expected: Vec<_> = (0..3).map(|at| push(&mut alone, at, [1.0; 4]).1).collect();
+        assert!(expected[0] != expected[1] && expected[1] != expected[2]);
+        let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        for (at, expected) in (0..).zip(expected) {
+            assert_eq!(push(&mut solo, at, [1.0; 4]), (at as u32, expected));
+            live(&stage).swap(&other, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_the_old_one_goes_on() {
+        fn renamed(model: &mut Model) {
+            let input = model.graph.inputs.first_mut().unwrap();
+            let name = std::mem::replace(&mut input.name, "z".into());
+            let inputs = model.graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
+            inputs.filter(|input| **input == name).for_each(|input| *input = "z".into());
+        }
+        fn wider(model: &mut Model) {
+            let wide = |value: &mut ValueInfo| value.shape = SymbolicShape::Ranked(vec![Dim::Known(1), Dim::Known(5)]);
+            model.graph.inputs.iter_mut().for_each(wide);
+            model.graph.outputs.iter_mut().for_each(wide);
+        }
+        type Change = fn(&mut Model);
+        let table: [(Change, &str); 3] = [
+            (renamed, "input `x`: expected f32 [1, 4], found no such port"),
+            (wider, "input `x`: expected f32 [1, 4], found f32 [1, 5]"),
+            (|model| model.graph.nodes.iter_mut().for_each(|node| node.op_type = "Rleu".into()), "Rleu"),
+        ];
+        for (change, says) in table {
+            let (bench, stage, other) = bench("relu.onnx", change);
+            let live = live(&stage);
+            let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+            let error = live.swap(&other, None).unwrap_err().to_string();
+            assert!(error.contains("other.onnx cannot take the place of model `relu.onnx`"), "{error}");
+            assert!(error.contains(says), "{error}");
+            let half = bench.write("half.onnx", &std::fs::read(&other).unwrap()[..20]);
+            assert!(matches!(live.swap(&half, None), Err(SwapError::Session { .. })));
+            assert!(matches!(live.swap(&bench.path("none.onnx"), None), Err(SwapError::Session { .. })));
+            let names = Classes::new(["a".into(), "b".into()]);
+            let error = live.swap(&bench.path("relu.onnx"), Some(names)).unwrap_err().to_string();
+            assert!(error.contains("scores for 4 classes, and 2 names were given"), "{error}");
+            assert_eq!(push(&mut solo, 0, [-1.0, 2.0, -3.0, 4.0]), (0, vec![0.0, 2.0, 0.0, 4.0]));
+            assert_eq!((live.version(), live.newest().version), (0, 0));
+        }
+    }
+
+    #[test]
+    fn open_classes_may_be_more() {
+        use crate::engine::{Builder, Dense};
+        let bench = Bench::new();
+        let save = |classes: usize| {
+            let mut graph = Builder::new("head", 1);
+            let x = graph.input("x", crate::tensor::DType::F32, &[None, Some(4)]).unwrap();
+            let y = Dense::new("out", classes).apply(&mut graph, &x).unwrap();
+            graph.output("y", &y).unwrap();
+            let path = bench.path(&format!("{classes}.onnx"));
+            graph.finish().save(&path).unwrap();
+            path
+        };
+        save(3);
+        let four = save(4);
+        for (open, closed_says) in [(false, Some("may it have another number of classes")), (true, None)] {
+            let yaml = format!("model: 3.onnx\nbackend: engine\nopen_classes: {open}\n");
+            let stage: Arc<dyn Blueprint> = Arc::from(bench.read(&KIND, &yaml).unwrap());
+            let shape = SymbolicShape::Ranked(vec![Dim::Known(4)]);
+            let formats = stage.outputs(&[Format::Tensor { dtype: None, shape }]).unwrap();
+            assert_eq!(formats[0].to_string(), if open { "tensor f32 [?]" } else { "tensor f32 [3]" });
+            let live = live(&stage);
+            let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+            assert_eq!(push(&mut solo, 0, [1.0; 4]).1.len(), 3);
+            let names = Classes::new(["a", "b", "c", "d"].map(Into::into));
+            let swapped = live.swap(&four, Some(names.clone()));
+            match closed_says {
+                Some(says) => assert!(swapped.unwrap_err().to_string().contains(says)),
+                None => {
+                    assert_eq!(swapped.unwrap(), 1);
+                    let tensor = Tensor::new(vec![4], vec![1.0f32; 4]).unwrap();
+                    let packet = Packet::new(StreamId(0), Timestamp::from_nanos(1), TimeSpan::ZERO, tensor);
+                    let (_, packet) = solo.push(0, packet).unwrap().remove(0);
+                    assert_eq!(packet.payload.tensor().unwrap().shape(), [4]);
+                    assert!(packet.classes.unwrap().same(&names));
+                }
+            }
+        }
+    }
+}

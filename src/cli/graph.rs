@@ -55,6 +55,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 /// The role and kind of a stage; the kind only where the id does not say it.
 pub(super) fn role(plan: &Plan, stage: usize) -> String {
     let planned = &plan.stages[stage];
+    if let Some((owner, gives)) = planned.owner {
+        return format!("{gives} → {}", plan.stages[owner].id);
+    }
     match *planned.id == *planned.kind {
         true => planned.role.to_string(),
         false => format!("{}: {}", planned.role, planned.kind),
@@ -123,6 +126,9 @@ fn mermaid(plan: &Plan) -> String {
         let words = if words.is_empty() { String::new() } else { format!("|\"{}\"|", words.join("<br>")) };
         let _ = writeln!(text, "    s{} {arrow}{words} s{}", link.from.0, link.to.0);
     }
+    for (place, owner, gives) in companions(plan) {
+        let _ = writeln!(text, "    s{place} -.->|\"{gives}\"| s{owner}");
+    }
     text
 }
 
@@ -139,8 +145,19 @@ fn dot(plan: &Plan) -> String {
         let style = if link.settings.feedback { ", style=dashed, constraint=false" } else { "" };
         let _ = writeln!(text, "    s{} -> s{} [label=\"{}\"{style}];", link.from.0, link.to.0, words.join("\\n"));
     }
+    for (place, owner, gives) in companions(plan) {
+        let _ = writeln!(text, "    s{place} -> s{owner} [label=\"{gives}\", style=dashed, constraint=false];");
+    }
     text.push_str("}\n");
     text
+}
+
+/// Each companion, its owner, and what it gives to it other than by packets.
+fn companions(plan: &Plan) -> impl Iterator<Item = (usize, usize, &'static str)> {
+    plan.stages.iter().enumerate().filter_map(|(place, stage)| {
+        let (owner, gives) = stage.owner?;
+        Some((place, owner, gives))
+    })
 }
 
 #[cfg(test)]
@@ -178,7 +195,7 @@ pub(super) mod tests {
             let contract = inputs.iter().fold(Contract::new(), |contract, input| contract.input(*input, Format::Any));
             let contract = outputs.iter().fold(contract, |contract, (name, _)| contract.output(*name));
             let blueprint = Arc::new(Shown(contract.clone()));
-            PlannedStage { id: (*id).into(), role: *role, kind: (*kind).to_owned(), blueprint, contract }
+            PlannedStage { id: (*id).into(), role: *role, kind: (*kind).to_owned(), blueprint, contract, owner: None }
         });
         let link = |&(from, output, to, input): &(usize, usize, usize, usize)| PlannedLink {
             from: (from, output),

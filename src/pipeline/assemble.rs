@@ -4,22 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::plan::{Plan, PlannedLink, PlannedStage};
-use super::spec::{LinkRequest, StageSpec};
+use super::spec::{COMPANION_LINK, LinkRequest, StageSpec};
 use crate::config::{self, Fault, Faults};
 use crate::media::Format;
-use crate::stage::{Contract, PortIndex, Role, Settings};
+use crate::stage::{Companion, CompanionSource, Contract, PortIndex, Role, Settings};
 
 /// A plan, or every fault that stands in its way. Faults that are only warnings come with the plan.
 pub(super) fn assemble(
     name: Arc<str>,
     memory_bytes: usize,
     settings: Settings,
-    stages: Vec<StageSpec>,
+    mut stages: Vec<StageSpec>,
     mut faults: Faults,
 ) -> Result<(Plan, Faults), Faults> {
+    let own = stages.len();
+    let (beside, companions): (Vec<_>, Vec<_>) = (0..own).filter_map(|index| stages[index].companion(index)).unzip();
+    stages.extend(beside);
     let mut assembly = Assembly {
         contracts: stages.iter().map(|stage| stage.blueprint.as_ref().map(|blueprint| blueprint.contract())).collect(),
         stages: &stages,
+        companions: &companions,
         links: Vec::new(),
         origins: Vec::new(),
         faults: Faults::new(),
@@ -36,13 +40,15 @@ pub(super) fn assemble(
     if faults.has_errors() {
         return Err(faults);
     }
-    let planned = stages.iter().zip(contracts).filter_map(|(stage, contract)| {
+    let owner = |index: usize, owner: Option<usize>| Some((owner?, companions.get(index.checked_sub(own)?)?.gives));
+    let planned = stages.iter().zip(contracts).enumerate().filter_map(|(index, (stage, contract))| {
         Some(PlannedStage {
             id: stage.id.clone(),
             role: stage.role,
             kind: stage.kind.clone(),
             blueprint: stage.blueprint.clone()?,
             contract: contract?,
+            owner: owner(index, stage.owner),
         })
     });
     Ok((Plan { name, stages: planned.collect(), links, formats, settings, memory_bytes }, faults))
@@ -50,6 +56,8 @@ pub(super) fn assemble(
 
 struct Assembly<'a> {
     stages: &'a [StageSpec],
+    /// Of the last of them.
+    companions: &'a [Companion],
     /// `None`: the stage's own keys are at fault, so its ports are not known.
     contracts: Vec<Option<Contract>>,
     links: Vec<PlannedLink>,
@@ -88,6 +96,8 @@ impl Assembly<'_> {
     fn wire(&mut self) {
         for index in 0..self.stages.len() {
             match &self.stages[index].from {
+                // Beside its owner, whose links are there already.
+                Some(_) if self.stages[index].owner.is_some() => self.link_companion(index),
                 Some(requests) => {
                     for request in requests {
                         self.link(index, request);
@@ -103,6 +113,13 @@ impl Assembly<'_> {
 
     /// A link that the file asks for.
     fn link(&mut self, index: usize, request: &LinkRequest) {
+        // What a companion writes is named by its owner, as a port of it: `digits.learner`.
+        let whole = request.output.as_ref().map(|output| format!("{}.{output}", request.stage));
+        let companion = self.stages.iter().position(|stage| whole.as_deref() == Some(&*stage.id));
+        let request = &match companion {
+            Some(place) => LinkRequest { stage: self.id(place).to_owned(), output: None, ..request.clone() },
+            None => request.clone(),
+        };
         let Some(from) = self.stages.iter().position(|stage| *stage.id == *request.stage) else {
             let known = self.stages.iter().map(|stage| &*stage.id).filter(|id| *id != self.id(index));
             let meant = config::suggest(&request.stage, known.clone()).map(|meant| format!("did you mean `{meant}`?"));
@@ -184,6 +201,30 @@ impl Assembly<'_> {
             self.faults.push(request.place.put(fault));
         }
         found
+    }
+
+    /// The links of a companion: those of its own, and what its owner reads and writes.
+    fn link_companion(&mut self, index: usize) {
+        for request in self.stages[index].from.iter().flatten() {
+            self.link(index, request);
+        }
+        let first = self.stages.len() - self.companions.len();
+        let (Some(owner), Some(companion)) = (self.stages[index].owner, self.companions.get(index - first)) else {
+            return;
+        };
+        for (port, source) in &companion.reads {
+            let found: Vec<(usize, PortIndex)> = match source {
+                CompanionSource::Named(..) => continue,
+                CompanionSource::Output(output) => vec![(owner, *output)],
+                CompanionSource::Input(input) => {
+                    self.links.iter().filter(|link| link.to == (owner, *input)).map(|link| link.from).collect()
+                }
+            };
+            for from in found {
+                self.links.push(PlannedLink { from, to: (index, *port), settings: COMPANION_LINK });
+                self.origins.push(None);
+            }
+        }
     }
 
     /// A stage without `from` reads from the nearest stage above that writes.

@@ -72,6 +72,7 @@ impl Builder {
             blueprint: Some(blueprint),
             from: None,
             place: Place::default(),
+            owner: None,
         });
         self
     }
@@ -106,17 +107,14 @@ impl Builder {
     /// Lets input `port` (or the only one) of the stage added last read from `source`, with bounds and a policy.
     #[must_use]
     pub fn link(mut self, port: Option<&str>, source: &str, settings: LinkSettings) -> Self {
-        let (stage, output) = match source.split_once('.') {
-            Some((stage, output)) => (stage, Some(output.to_owned())),
-            None => (source, None),
-        };
+        let (stage, output) = spec::split(source);
         if settings.queue == 0 || settings.queue_bytes == 0 {
             let fault = Fault::error("out-of-range", format!("the link from `{source}` has a bound of zero"));
             self.faults.push(fault.expected("at least one packet and one byte"));
         }
         let request = LinkRequest {
             port: port.map(|port| Key::new(port, Span::default())),
-            stage: stage.to_owned(),
+            stage,
             output,
             settings,
             place: Place::default(),

@@ -122,6 +122,7 @@ impl Chain {
             blueprint: Some(blueprint),
             from: None,
             place: self.reader.clone(),
+            owner: None,
         };
         let mut stages = vec![end(SOURCE, Role::Capture, Arc::new(Given(from)))];
         stages.extend(self.stages.iter().cloned());

@@ -86,6 +86,8 @@ pub struct PlannedStage {
     pub blueprint: Arc<dyn Blueprint>,
     /// Its ports and how it runs.
     pub contract: Contract,
+    /// For a companion: the stage that it belongs to, and what it gives to it.
+    pub owner: Option<(usize, &'static str)>,
 }
 
 /// A link of the plan: from an output port to an input port.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::plan::{LinkSettings, Overflow};
 use crate::cards;
 use crate::config::{self, Fault, Faults, Key, Node, Source, Span, Value};
-use crate::stage::{Blueprint, Kind, ReadContext, Registry, Role, Settings};
+use crate::stage::{Blueprint, Companion, CompanionSource, Kind, ReadContext, Registry, Role, Settings};
 
 /// The version of the pipeline format that this build reads.
 pub const FORMAT_VERSION: i64 = 1;
@@ -102,6 +102,55 @@ pub(super) struct StageSpec {
     pub from: Option<Vec<LinkRequest>>,
     /// The value of its role key.
     pub place: Place,
+    /// For a companion: its owner's place in the list.
+    pub owner: Option<usize>,
+}
+
+impl StageSpec {
+    /// The stage that belongs to this one, which is number `index`.
+    pub fn companion(&self, index: usize) -> Option<(StageSpec, Companion)> {
+        let companion = self.blueprint.as_ref()?.companion()?;
+        let named = companion.reads.iter().filter_map(|(port, source)| match source {
+            CompanionSource::Named(stage, place) => {
+                let name = companion.blueprint.contract().inputs.get(*port)?.name.clone();
+                let (stage, output) = split(stage);
+                Some(LinkRequest {
+                    port: Some(Key::new(&name, Span::default())),
+                    stage,
+                    output,
+                    settings: COMPANION_LINK,
+                    place: Place(place.clone()),
+                })
+            }
+            _ => None,
+        });
+        let spec = StageSpec {
+            id: format!("{}.{}", self.id, companion.name).into(),
+            role: self.role,
+            kind: companion.name.to_owned(),
+            blueprint: Some(companion.blueprint.clone()),
+            from: Some(named.collect()),
+            place: self.place.clone(),
+            owner: Some(index),
+        };
+        Some((spec, companion))
+    }
+}
+
+/// The links into a companion.
+pub(super) const COMPANION_LINK: LinkSettings = LinkSettings {
+    queue: 256,
+    queue_bytes: LinkSettings::DEFAULT_QUEUE_BYTES,
+    overflow: Overflow::Block,
+    feedback: false,
+};
+
+/// `stage`, or `stage.port`.
+pub(super) fn split(source: &str) -> (String, Option<String>) {
+    match source.split_once('.') {
+        Some((stage, output)) => (stage.to_owned(), Some(output.to_owned())),
+        None => (source.to_owned(), None),
+    }
 }
 
 /// A pipeline file as read, before it is wired.
@@ -229,7 +278,7 @@ impl StageReader<'_> {
         let from = node.get("from").map(|from| self.from(from));
         // A stage of an unknown kind is wired all the same, so that its neighbours get no faults of its making.
         let Some((kind, _)) = known else {
-            return Some(StageSpec { id, role, kind: kind_name.to_owned(), blueprint: None, from, place });
+            return Some(StageSpec { id, role, kind: kind_name.to_owned(), blueprint: None, from, place, owner: None });
         };
         let context = ReadContext {
             node: &own,
@@ -251,7 +300,7 @@ impl StageReader<'_> {
                 None
             }
         };
-        Some(StageSpec { id, role, kind: kind.name.to_owned(), blueprint, from, place })
+        Some(StageSpec { id, role, kind: kind.name.to_owned(), blueprint, from, place, owner: None })
     }
 
     /// The one key that names the role.
@@ -424,17 +473,8 @@ impl StageReader<'_> {
             }
         };
         let text = name.as_str().unwrap_or_default();
-        let (stage, output) = match text.split_once('.') {
-            Some((stage, output)) => (stage, Some(output.to_owned())),
-            None => (text, None),
-        };
-        links.push(LinkRequest {
-            port: port.cloned(),
-            stage: stage.to_owned(),
-            output,
-            settings,
-            place: Place::of(name, self.source),
-        });
+        let (stage, output) = split(text);
+        links.push(LinkRequest { port: port.cloned(), stage, output, settings, place: Place::of(name, self.source) });
     }
 }
 

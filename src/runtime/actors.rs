@@ -319,9 +319,14 @@ impl PipelineState {
                 history.len() + 1,
                 RESTART_WINDOW.as_seconds()
             );
-            self.left -= 1;
-            self.cancel(myself, Outcome::Failed { reason });
-            return;
+            if shared.plan.owner.is_none() {
+                self.left -= 1;
+                self.cancel(myself, Outcome::Failed { reason });
+                return;
+            }
+            // What it ran beside goes on without it.
+            shared.retire();
+            self.shared.hub.failed(unit.id(), unit.id().clone(), &format!("given up: {reason}"));
         }
         history.push_back(now);
         let back_off = FIRST_BACK_OFF * 2u32.pow(history.len() as u32 - 1);

@@ -121,6 +121,7 @@ impl Pipeline {
             kind: "collect".into(),
             contract: collect.contract(),
             blueprint: Arc::new(collect),
+            owner: None,
         });
         let to = (self.plan.stages.len() - 1, 0);
         self.plan.links.push(PlannedLink { from: (stage, port), to, settings: LinkSettings::default() });

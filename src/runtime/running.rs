@@ -388,6 +388,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> Pi
                     port: link.to.1,
                     settings: link.settings,
                     captures: reach[link.from.0].clone(),
+                    yields: plan.stages[stage].owner.is_some(),
                 })
                 .collect();
             let contract = &plan.stages[stage].contract;
@@ -465,6 +466,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> Pi
             link_names: into(index).map(|(_, link)| plan.link_name(link)).collect(),
             watermarks: needs[index],
             cancelled: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             call_started: AtomicI64::new(0),
             generation: AtomicU64::new(0),
             canceller: Mutex::default(),

@@ -30,7 +30,15 @@ pub struct Draft {
 impl Draft {
     /// A final packet without flags.
     pub fn new(start: Timestamp, duration: TimeSpan, payload: impl Into<Payload>) -> Self {
-        Draft { payload: payload.into(), start, duration, flags: Flags::default(), revision: 0, weights: 0, classes: None }
+        Draft {
+            payload: payload.into(),
+            start,
+            duration,
+            flags: Flags::default(),
+            revision: 0,
+            weights: 0,
+            classes: None,
+        }
     }
 
     /// Marks it as a partial result.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{Capture, Contract, ContractFault, StageError, StageObject};
-use crate::config::{Fault, Faults, Node, Source};
+use super::{Capture, Contract, ContractFault, PortIndex, StageError, StageObject};
+use crate::config::{Fault, Faults, Node, Source, Span};
 use crate::media::Format;
 
 /// The role of a stage: the key that names its kind in a pipeline file.
@@ -108,10 +108,41 @@ pub trait Blueprint: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// The stage that runs beside this one and belongs to it, such as the learner of a model.
+    fn companion(&self) -> Option<Companion> {
+        None
+    }
+
     /// For stages that a program talks to while they run: what it talks through, kept over restarts.
     fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
+}
+
+/// A stage that runs beside another, its owner, and belongs to it: the pipeline adds it to the plan as `OWNER.NAME`.
+///
+/// It reads packets on links of their own that never hold a live stream up: a full one drops its oldest packet.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// Its name, behind the owner's id and a dot; its kind as well.
+    pub name: &'static str,
+    /// How to build it.
+    pub blueprint: Arc<dyn Blueprint>,
+    /// What its input ports read, by their place in its contract.
+    pub reads: Vec<(PortIndex, CompanionSource)>,
+    /// What it gives to its owner, in a word, for pictures of the pipeline.
+    pub gives: &'static str,
+}
+
+/// What an input port of a companion reads.
+#[derive(Clone, Debug)]
+pub enum CompanionSource {
+    /// What this input port of its owner reads.
+    Input(PortIndex),
+    /// What this output port of its owner writes.
+    Output(PortIndex),
+    /// The stage that the file names, as `stage` or `stage.port`, and where it does.
+    Named(String, Option<(Source, Span)>),
 }
 
 /// A built stage, ready to run.

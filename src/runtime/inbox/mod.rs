@@ -62,6 +62,8 @@ pub(crate) struct LinkSpec {
     pub settings: LinkSettings,
     /// The captures whose streams can come through it.
     pub captures: Vec<usize>,
+    /// Whether it never holds a live stream up, whatever its policy: at its bounds the oldest packet is dropped.
+    pub yields: bool,
 }
 
 /// How an inbox treats what comes in.

@@ -102,8 +102,12 @@ impl Inbox {
                     end.book.superseded += removed.len() as u64;
                 }
                 let over = lane.queues[link].is_over(&spec.settings, bytes, free);
+                let overflow = match spec.settings.overflow {
+                    Overflow::Block if spec.yields && lane.live => Overflow::DropOldest,
+                    overflow => overflow,
+                };
                 if over {
-                    match spec.settings.overflow {
+                    match overflow {
                         Overflow::Block if spec.settings.feedback => {
                             self.drop_packet(end, packet);
                             return Ok(());

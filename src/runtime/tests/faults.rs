@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::kit::*;
 use crate::media::Format;
+use crate::pipeline::Overflow;
 use crate::runtime::Outcome;
 use crate::stage::{Contract, Placement, Role, StageError};
 
@@ -98,6 +99,58 @@ fn a_stage_that_fails_again_and_again_ends_the_pipeline_with_the_reason() {
     let Outcome::Failed { reason } = &report.outcome else { panic!("{report:#?}") };
     assert!(reason.contains("middle") && reason.contains("the model is gone"), "{reason}");
     assert!(report.books.imbalances().is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_companion_that_fails_again_and_again_is_given_up_and_the_stream_goes_on() {
+    for (every, packets) in [(None, 5_000), (Some(Duration::from_millis(1)), 1_000)] {
+        let seen = Seen::default();
+        let fails = Made::new(Contract::new().input("in", Format::Any), |_, _, _, _| panic!("no learning today"));
+        let builds = fails.builds.clone();
+        let mut planner = Planner::new()
+            .stage("count", Role::Capture, Count { streams: 2, packets, every })
+            .stage("model", Role::Model, pass())
+            .stage("sink", Role::Sink, collect(&seen))
+            .stage("model.learner", Role::Model, fails)
+            .link(0, 1, 0)
+            .link(1, 2, 0)
+            .link(0, 3, 0);
+        planner.plan.stages[3].owner = Some((1, "weights"));
+        let report = planner.run();
+        assert_eq!(report.outcome, Outcome::Finished, "{report:#?}");
+        assert!(report.books.imbalances().is_empty(), "{report:#?}");
+        let seen = seen.lock().unwrap();
+        assert_eq!((&seen["s0"], &seen["s1"]), (&up_to(packets), &up_to(packets)));
+        assert_eq!((builds.load(Ordering::SeqCst), report.books.stages[3].lost), (6, 6));
+        assert_eq!(report.failures.len(), 1);
+        assert!(report.failures[0].why.contains("given up: stage model.learner failed 6 times"), "{report:#?}");
+        assert!(!report.is_clean());
+    }
+}
+
+#[test]
+fn a_slow_companion_holds_no_live_stream_up() {
+    for (every, dropped) in [(Some(Duration::from_millis(1)), true), (None, false)] {
+        let seen = Seen::default();
+        let slow = Made::new(Contract::new().input("in", Format::Any), |_, _, _, _| {
+            std::thread::sleep(Duration::from_millis(10));
+            Ok(())
+        });
+        let mut planner = Planner::new()
+            .stage("count", Role::Capture, Count { streams: 1, packets: 100, every })
+            .stage("model", Role::Model, pass())
+            .stage("sink", Role::Sink, collect(&seen))
+            .stage("model.learner", Role::Model, slow)
+            .link(0, 1, 0)
+            .link(1, 2, 0)
+            .link_with(0, 3, 0, settings(8, Overflow::Block));
+        planner.plan.stages[3].owner = Some((1, "weights"));
+        let report = planner.run();
+        assert!(report.is_clean(), "what it drops is planned: {report:#?}");
+        assert_eq!(seen.lock().unwrap()["s0"], up_to(100));
+        assert_eq!(report.books.links[2].dropped > 0, dropped, "{report:#?}");
+        assert_eq!(report.books.links[0].dropped + report.books.links[1].dropped, 0);
+    }
 }
 
 #[test]

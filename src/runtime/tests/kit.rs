@@ -233,7 +233,14 @@ impl Planner {
     pub fn stage(mut self, id: &str, role: Role, blueprint: impl Blueprint + 'static) -> Self {
         let contract = blueprint.contract();
         let blueprint = Arc::new(blueprint);
-        self.plan.stages.push(PlannedStage { id: id.into(), role, kind: id.to_owned(), blueprint, contract });
+        self.plan.stages.push(PlannedStage {
+            id: id.into(),
+            role,
+            kind: id.to_owned(),
+            blueprint,
+            contract,
+            owner: None,
+        });
         self
     }
 

@@ -7,17 +7,20 @@
 
 mod calls;
 mod lent;
+mod retired;
 mod shared;
 mod text;
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use self::calls::call;
 use self::lent::{LentStreams, Notice, Outcome};
+use self::retired::Retired;
 use self::shared::StreamEntry;
 pub(crate) use self::shared::{Core, StageShared};
 pub(crate) use self::text::{chain, panic_text};
@@ -54,7 +57,10 @@ enum Wake {
 
 /// Runs one generation of a stage's worker to its end.
 pub(crate) async fn run(shared: Arc<StageShared>, generation: u64) -> Exit {
-    let built = catch_unwind(AssertUnwindSafe(|| shared.plan.blueprint.build()));
+    let built = catch_unwind(AssertUnwindSafe(|| match shared.retired.load(Ordering::Acquire) {
+        true => Ok(Runnable::stage(Retired { outputs: shared.plan.contract.outputs.len() })),
+        false => shared.plan.blueprint.build(),
+    }));
     let mut stage = match built {
         Ok(Ok(Runnable::Stage(stage))) => stage,
         Ok(Ok(Runnable::Capture(_))) => return Exit::Crashed("a capture stands where a stage was planned".into()),

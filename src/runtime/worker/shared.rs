@@ -38,6 +38,8 @@ pub(crate) struct StageShared {
     /// Whether somebody downstream needs watermarks.
     pub watermarks: bool,
     pub cancelled: AtomicBool,
+    /// For a companion that failed too often: it is given up, and what comes to it is let go.
+    pub retired: AtomicBool,
     /// When the call under way began, on the watch; 0 when none is.
     pub call_started: AtomicI64,
     /// The present generation, for a look without the lock.
@@ -112,6 +114,13 @@ impl StageShared {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Gives the stage up, which must not run now: its next generation takes what comes and does nothing.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        // The states are of the stage that is gone; its successor makes its own.
+        self.lock().streams.values_mut().for_each(|entry| entry.state = None);
     }
 
     /// Says, where it is a sink, that it takes nothing more of a stream.

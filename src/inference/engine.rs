@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::{
-    Backend, Cancel, Canceller, InferenceError, Metadata, Port, PortRole, Provider, Session, SessionOptions, Value,
-    check,
+    Backend, Cancel, Canceller, InferenceError, Metadata, ModelSource, Port, PortRole, Provider, Session,
+    SessionOptions, Value, check,
 };
 use crate::engine::{EngineError, Network, Stop};
 use crate::onnx::{Model, OnnxError, ValueInfo};
@@ -37,7 +37,16 @@ impl EngineSession {
         options: &SessionOptions,
         pool_threads: Option<NonZeroUsize>,
     ) -> Result<EngineSession, InferenceError> {
-        let model = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        EngineSession::open_from(&path.into(), options, pool_threads)
+    }
+
+    /// The same for a model from anywhere.
+    pub fn open_from(
+        source: &ModelSource,
+        options: &SessionOptions,
+        pool_threads: Option<NonZeroUsize>,
+    ) -> Result<EngineSession, InferenceError> {
+        let (model, path) = (source.name(), source.path());
         match options.providers.first() {
             None => return Err(InferenceError::NoProvider { model }),
             Some(Provider::Cpu) => {}
@@ -53,7 +62,11 @@ impl EngineSession {
                 });
             }
         }
-        let file = Model::load(path).map_err(|error| not_read(path, error))?;
+        let file = match source {
+            ModelSource::File(path) => Model::load(path),
+            ModelSource::Memory { bytes, .. } => Model::decode(bytes, None),
+        };
+        let file = file.map_err(|error| not_read(source, error))?;
         let refused =
             |error: EngineError| InferenceError::EngineRefused { path: path.to_owned(), reason: error.to_string() };
         let mut network = Network::new(&file).map_err(refused)?;
@@ -153,8 +166,9 @@ impl Session for EngineSession {
     }
 }
 
-fn not_read(path: &Path, error: OnnxError) -> InferenceError {
-    if let Ok(false) = path.try_exists() {
+fn not_read(source: &ModelSource, error: OnnxError) -> InferenceError {
+    let path = source.path();
+    if let (ModelSource::File(_), Ok(false)) = (source, path.try_exists()) {
         return InferenceError::ModelMissing { path: path.to_owned() };
     }
     // The message names the path already.

@@ -7,11 +7,10 @@
 //! that.
 
 use std::mem;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Session;
+use super::{ModelSource, Session};
 use crate::media::Classes;
 
 /// One version of what a stage serves with.
@@ -20,8 +19,8 @@ pub struct Snapshot {
     /// Its number. Numbers grow with each offer, whatever it holds: a step back has a new number as well. 0 is the file
     /// that the pipeline names.
     pub version: u32,
-    /// The model's file.
-    pub path: PathBuf,
+    /// The model.
+    pub source: ModelSource,
     /// The names of its classes, where they are its own and not those of the pipeline's file.
     pub classes: Option<Classes>,
 }
@@ -62,12 +61,12 @@ impl Exchange {
         self.adopted.load(Ordering::Acquire)
     }
 
-    /// Offers a session on the model in `path`, and gives its version. An earlier offer that was not taken yet never
+    /// Offers a session on the model of `source`, and gives its version. An earlier offer that was not taken yet never
     /// will be.
-    pub fn offer(&self, path: PathBuf, classes: Option<Classes>, session: Box<dyn Session>) -> u32 {
+    pub fn offer(&self, source: ModelSource, classes: Option<Classes>, session: Box<dyn Session>) -> u32 {
         let mut inner = self.inner();
         let version = inner.newest.version.saturating_add(1);
-        inner.newest = Arc::new(Snapshot { version, path, classes });
+        inner.newest = Arc::new(Snapshot { version, source, classes });
         let superseded = inner.ready.replace(session);
         let retired = mem::take(&mut inner.retired);
         self.offered.store(version, Ordering::Release);
@@ -116,6 +115,7 @@ impl std::fmt::Debug for Exchange {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::path::PathBuf;
 
     use super::super::SessionOptions;
     use super::super::engine::EngineSession;
@@ -125,12 +125,16 @@ mod tests {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/inference").join(name)
     }
 
+    fn at(name: &str) -> ModelSource {
+        path(name).into()
+    }
+
     fn session(name: &str) -> Box<dyn Session> {
         Box::new(EngineSession::open(&path(name), &SessionOptions::default(), NonZeroUsize::new(1)).unwrap())
     }
 
     fn exchange() -> Exchange {
-        Exchange::new(Snapshot { version: 3, path: path("relu.onnx"), classes: None })
+        Exchange::new(Snapshot { version: 3, source: path("relu.onnx").into(), classes: None })
     }
 
     #[test]
@@ -138,16 +142,16 @@ mod tests {
         let exchange = exchange();
         let mut serving = session("relu.onnx");
         assert!(exchange.take(3, &mut serving).is_none());
-        assert_eq!(exchange.offer(path("identity.onnx"), None, session("identity.onnx")), 4);
+        assert_eq!(exchange.offer(at("identity.onnx"), None, session("identity.onnx")), 4);
         let classes = Classes::new(["a".into(), "b".into()]);
-        assert_eq!(exchange.offer(path("scalar.onnx"), Some(classes.clone()), session("scalar.onnx")), 5);
+        assert_eq!(exchange.offer(at("scalar.onnx"), Some(classes.clone()), session("scalar.onnx")), 5);
         assert_eq!(exchange.adopted(), 3, "an offer is no adoption");
         let taken = exchange.take(3, &mut serving).unwrap();
-        assert_eq!((taken.version, &taken.path, &taken.classes), (5, &path("scalar.onnx"), &Some(classes)));
+        assert_eq!((taken.version, &taken.source, &taken.classes), (5, &at("scalar.onnx"), &Some(classes)));
         assert_eq!((serving.model(), exchange.adopted()), ("scalar.onnx", 5));
         assert!(exchange.take(5, &mut serving).is_none());
         assert_eq!(exchange.inner().retired.len(), 1);
-        exchange.offer(path("relu.onnx"), None, session("relu.onnx"));
+        exchange.offer(at("relu.onnx"), None, session("relu.onnx"));
         assert!(exchange.inner().retired.is_empty(), "put away by the next offer");
     }
 
@@ -155,8 +159,8 @@ mod tests {
     fn a_stage_that_is_built_anew_begins_with_the_newest() {
         let exchange = exchange();
         assert_eq!(exchange.begin().version, 3);
-        exchange.offer(path("identity.onnx"), None, session("identity.onnx"));
-        assert_eq!(exchange.begin().path, path("identity.onnx"));
+        exchange.offer(at("identity.onnx"), None, session("identity.onnx"));
+        assert_eq!(exchange.begin().source, at("identity.onnx"));
         let mut serving = session("identity.onnx");
         assert_eq!(exchange.adopted(), 4);
         assert!(exchange.take(4, &mut serving).is_none());
@@ -169,7 +173,7 @@ mod tests {
         let exchange = exchange();
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| (0..20).for_each(|_| _ = exchange.offer(path("relu.onnx"), None, session("relu.onnx"))));
+                scope.spawn(|| (0..20).for_each(|_| _ = exchange.offer(at("relu.onnx"), None, session("relu.onnx"))));
             }
             let mut serving = session("relu.onnx");
             let mut have = 3;

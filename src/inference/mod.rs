@@ -12,10 +12,12 @@ mod exchange;
 mod options;
 pub mod ort;
 mod session;
+mod source;
 mod value;
 
 pub use error::{InferenceError, PortRole};
 pub use exchange::{Exchange, Snapshot};
 pub use options::{Backend, ConvSearch, CudaOptions, Provider, SessionOptions, ShapeProfile, TensorRtOptions};
 pub use session::{Cancel, Canceller, Metadata, Port, Session};
+pub use source::ModelSource;
 pub use value::{NativeValue, Value};

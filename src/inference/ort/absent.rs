@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::OrtConfig;
-use crate::inference::{InferenceError, Session, SessionOptions};
+use crate::inference::{InferenceError, ModelSource, Session, SessionOptions};
 
 /// The loaded ONNX Runtime, of which there is none in this build.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ impl OnnxRuntime {
 
     /// Opens the model in `path`.
     pub fn load(&self, _path: &Path, _options: &SessionOptions) -> Result<Box<dyn Session>, InferenceError> {
+        match *self {}
+    }
+
+    /// The same for a model from anywhere.
+    pub fn load_from(
+        &self,
+        _source: &ModelSource,
+        _options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, InferenceError> {
         match *self {}
     }
 }

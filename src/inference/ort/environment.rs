@@ -11,7 +11,7 @@ use ::ort::environment::{Environment, GlobalThreadPoolOptions};
 
 use super::OrtConfig;
 use super::session::OrtSession;
-use crate::inference::{InferenceError, Session, SessionOptions};
+use crate::inference::{InferenceError, ModelSource, Session, SessionOptions};
 
 /// Set once, by the first [`initialize`] that succeeds; it lives as long as the process.
 static RUNTIME: OnceLock<OnnxRuntime> = OnceLock::new();
@@ -47,7 +47,16 @@ impl OnnxRuntime {
     /// Fails when the file is missing or no model, when a port is no tensor, and when the first provider of `options`
     /// is not available and no other may take its place.
     pub fn load(&self, path: &Path, options: &SessionOptions) -> Result<Box<dyn Session>, InferenceError> {
-        Ok(Box::new(OrtSession::open(&self.environment, path, options)?))
+        self.load_from(&path.into(), options)
+    }
+
+    /// The same for a model from anywhere.
+    pub fn load_from(
+        &self,
+        source: &ModelSource,
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, InferenceError> {
+        Ok(Box::new(OrtSession::open(&self.environment, source, options)?))
     }
 }
 

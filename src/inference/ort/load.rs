@@ -10,7 +10,7 @@ use ::ort::session::Session as Inner;
 use ::ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::providers::{self, Unavailable};
-use crate::inference::{InferenceError, Metadata, Provider, SessionOptions};
+use crate::inference::{InferenceError, Metadata, ModelSource, Provider, SessionOptions};
 
 /// Why a session was not built.
 enum Refusal {
@@ -34,26 +34,28 @@ fn readable(path: &Path) -> Result<(), InferenceError> {
     }
 }
 
-/// Loads `path` on the first provider that serves it and may.
+/// Loads `source` on the first provider that serves it and may.
 pub(super) fn load(
     environment: &Environment,
-    path: &Path,
+    source: &ModelSource,
     model: &str,
     options: &SessionOptions,
 ) -> Result<(Inner, Provider), InferenceError> {
-    readable(path)?;
+    if let ModelSource::File(path) = source {
+        readable(path)?;
+    }
     if options.providers.is_empty() {
         return Err(InferenceError::NoProvider { model: model.to_owned() });
     }
     // The CPU comes after the last wish; it is reached only where a fallback is allowed.
     for provider in options.providers.iter().copied().chain([Provider::Cpu]) {
-        let unavailable = match build(environment, path, provider, options) {
+        let unavailable = match build(environment, source, provider, options) {
             Ok(session) => return Ok((session, provider)),
             Err(Refusal::Provider(unavailable)) => unavailable,
             Err(Refusal::Model(reason)) => {
                 // A device that fails shows only here. It is the device's fault if the CPU takes the model.
-                if provider == Provider::Cpu || build(environment, path, Provider::Cpu, options).is_err() {
-                    return Err(InferenceError::ModelRefused { path: path.to_owned(), reason });
+                if provider == Provider::Cpu || build(environment, source, Provider::Cpu, options).is_err() {
+                    return Err(InferenceError::ModelRefused { path: source.path().to_owned(), reason });
                 }
                 Unavailable::new(provider, reason)
             }
@@ -69,7 +71,7 @@ pub(super) fn load(
 
 fn build(
     environment: &Environment,
-    path: &Path,
+    source: &ModelSource,
     provider: Provider,
     options: &SessionOptions,
 ) -> Result<Inner, Refusal> {
@@ -77,7 +79,11 @@ fn build(
     let builder = settings(environment, options).map_err(words)?;
     let mut builder = providers::register(builder, provider, options).map_err(Refusal::Provider)?;
     // The crate panics over port types it does not know.
-    match catch_unwind(AssertUnwindSafe(|| builder.commit_from_file(path))) {
+    let committed = catch_unwind(AssertUnwindSafe(|| match source {
+        ModelSource::File(path) => builder.commit_from_file(path),
+        ModelSource::Memory { bytes, .. } => builder.commit_from_memory(bytes),
+    }));
+    match committed {
         Ok(session) => session.map_err(words),
         Err(_) => Err(Refusal::Model("it has a port of an unknown type".to_owned())),
     }

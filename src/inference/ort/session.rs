@@ -1,7 +1,6 @@
 //! A model on ONNX Runtime.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 
 use ::ort::environment::Environment;
@@ -12,8 +11,8 @@ use ::ort::value::DynValue;
 use super::convert::{self, OrtValue};
 use super::load;
 use crate::inference::{
-    Backend, Cancel, Canceller, InferenceError, Metadata, Port, PortRole, Provider, Session, SessionOptions, Value,
-    check,
+    Backend, Cancel, Canceller, InferenceError, Metadata, ModelSource, Port, PortRole, Provider, Session,
+    SessionOptions, Value, check,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -58,15 +57,15 @@ impl Cancel for Terminator {
 }
 
 impl OrtSession {
-    /// Loads the file `path`. See [`OnnxRuntime::load`](super::OnnxRuntime::load).
+    /// Loads a model. See [`OnnxRuntime::load`](super::OnnxRuntime::load).
     pub(super) fn open(
         environment: &Environment,
-        path: &Path,
+        source: &ModelSource,
         options: &SessionOptions,
     ) -> Result<Self, InferenceError> {
-        let model = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let (inner, provider) = load::load(environment, path, &model, options)?;
-        let refused = |reason: String| InferenceError::ModelRefused { path: path.to_owned(), reason };
+        let model = source.name();
+        let (inner, provider) = load::load(environment, source, &model, options)?;
+        let refused = |reason: String| InferenceError::ModelRefused { path: source.path().to_owned(), reason };
 
         let mut inputs = Vec::new();
         for outlet in inner.inputs() {

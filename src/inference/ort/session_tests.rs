@@ -28,7 +28,7 @@ fn floats(value: &Value) -> Vec<f32> {
 
 /// A session whose results are bound to a device's memory, as with a GPU; the device is the processor here.
 fn open_bound(runtime: &OnnxRuntime, name: &str) -> OrtSession {
-    let mut session = OrtSession::open(runtime.environment(), &model(name), &SessionOptions::default()).unwrap();
+    let mut session = OrtSession::open(runtime.environment(), &model(name).into(), &SessionOptions::default()).unwrap();
     session.results = Results::Device(AllocationDevice::CPU, 0);
     session
 }

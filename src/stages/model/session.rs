@@ -12,7 +12,7 @@ use crate::cards::{Cache, Card, Located};
 use crate::config::Fault;
 use crate::inference::engine::EngineSession;
 use crate::inference::ort::{Found, NotFound, OnnxRuntime, OrtConfig, Search, initialize, locate};
-use crate::inference::{Backend, InferenceError, Provider, Session, SessionOptions};
+use crate::inference::{Backend, InferenceError, ModelSource, Provider, Session, SessionOptions};
 use crate::stage::{Canceller, ReadContext, Settings, StageError};
 
 /// The built-in card of the library, and the role of the library in it.
@@ -122,10 +122,15 @@ impl Runtime {
 
     /// Opens a session on the backend that the options ask for, and sees that it has the ports that were read before.
     pub fn open(&self, graph: &Graph) -> Result<Box<dyn Session>, SessionError> {
+        self.open_from(&graph.path.clone().into(), graph)
+    }
+
+    /// The same for a model that takes the place of `graph`.
+    pub fn open_from(&self, source: &ModelSource, graph: &Graph) -> Result<Box<dyn Session>, SessionError> {
         let session = match self.options.backend {
-            Backend::Engine => self.on_engine(graph)?,
-            Backend::Auto => self.on_either(graph)?,
-            _ => self.on_onnxruntime(graph)?,
+            Backend::Engine => self.on_engine(source)?,
+            Backend::Auto => self.on_either(source)?,
+            _ => self.on_onnxruntime(source)?,
         };
         match graph.difference(&*session) {
             None => Ok(session),
@@ -133,27 +138,27 @@ impl Runtime {
         }
     }
 
-    fn on_onnxruntime(&self, graph: &Graph) -> Result<Box<dyn Session>, InferenceError> {
-        self.initialize()?.load(&graph.path, &self.options)
+    fn on_onnxruntime(&self, source: &ModelSource) -> Result<Box<dyn Session>, InferenceError> {
+        self.initialize()?.load_from(source, &self.options)
     }
 
-    fn on_engine(&self, graph: &Graph) -> Result<Box<dyn Session>, InferenceError> {
-        Ok(Box::new(EngineSession::open(&graph.path, &self.options, self.pool_threads)?))
+    fn on_engine(&self, source: &ModelSource) -> Result<Box<dyn Session>, InferenceError> {
+        Ok(Box::new(EngineSession::open_from(source, &self.options, self.pool_threads)?))
     }
 
     /// On ONNX Runtime, or on the engine where that does not serve.
-    fn on_either(&self, graph: &Graph) -> Result<Box<dyn Session>, SessionError> {
-        let refusal = match self.on_onnxruntime(graph) {
+    fn on_either(&self, source: &ModelSource) -> Result<Box<dyn Session>, SessionError> {
+        let refusal = match self.on_onnxruntime(source) {
             Ok(session) => return Ok(session),
             Err(refusal) => refusal,
         };
-        match self.on_engine(graph) {
+        match self.on_engine(source) {
             Ok(session) => {
-                tracing::warn!(model = graph.model, %refusal, "the model runs on percept's engine");
+                tracing::warn!(model = source.name(), %refusal, "the model runs on percept's engine");
                 Ok(session)
             }
             Err(engine) => Err(SessionError::Neither {
-                model: graph.model.clone(),
+                model: source.name(),
                 onnxruntime: Box::new(refusal),
                 engine: Box::new(engine),
             }),

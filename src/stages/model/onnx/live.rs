@@ -1,6 +1,6 @@
 //! A model stage from outside while it runs: which version serves, and how another takes its place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -10,7 +10,7 @@ use super::super::session::{Runtime, SessionError};
 use super::binding::Binding;
 use super::run::{Given, RunError};
 use crate::config::Fault;
-use crate::inference::{Exchange, Session, Snapshot};
+use crate::inference::{Exchange, ModelSource, Session, Snapshot};
 use crate::media::Classes;
 use crate::tensor::{Dim, SymbolicShape, Tensor, TensorError};
 
@@ -33,7 +33,7 @@ pub enum SwapError {
     /// It cannot be opened, or has other ports.
     #[error("{} cannot take the place of model `{model}`: {source}", path.display())]
     Session {
-        /// The file.
+        /// The file, or the name.
         path: PathBuf,
         /// The model that serves.
         model: String,
@@ -47,7 +47,7 @@ pub enum SwapError {
         "; only with `open_classes: true` may it have another number of classes" }
     )]
     Ports {
-        /// The file.
+        /// The file, or the name.
         path: PathBuf,
         /// The model that serves.
         model: String,
@@ -59,7 +59,7 @@ pub enum SwapError {
     /// It failed on a run of zeros.
     #[error("{} cannot take the place of model `{model}`: it fails on zeros: {source}", path.display())]
     Trial {
-        /// The file.
+        /// The file, or the name.
         path: PathBuf,
         /// The model that serves.
         model: String,
@@ -72,7 +72,7 @@ pub enum SwapError {
         path.display()
     )]
     Classes {
-        /// The file.
+        /// The file, or the name.
         path: PathBuf,
         /// The model that serves.
         model: String,
@@ -86,7 +86,7 @@ pub enum SwapError {
 impl LiveModel {
     /// The model that the pipeline's file names.
     pub(super) fn new(binding: Arc<Binding>, graph: Graph, runtime: Runtime) -> LiveModel {
-        let first = Snapshot { version: 0, path: graph.path.clone(), classes: None };
+        let first = Snapshot { version: 0, source: graph.path.clone().into(), classes: None };
         LiveModel { binding, exchange: Exchange::new(first), graph, runtime }
     }
 
@@ -105,21 +105,21 @@ impl LiveModel {
         self.exchange.newest()
     }
 
-    /// Brings the model in `path`: opens it, sees that it fits, tries it on zeros, and offers it to the stage, which
+    /// Brings another model, a file or one in memory: opens it, sees that it fits, tries it on zeros, and offers it to the stage, which
     /// adopts it between two packets. `classes` are the names of what it tells apart, where they are others than before.
     ///
     /// Gives its version. Blocks as long as it takes to open the model; the stream goes on meanwhile. When it fails the
     /// old one goes on.
-    pub fn swap(&self, path: &Path, classes: Option<Classes>) -> Result<u32, SwapError> {
-        let (at, model) = (|| path.to_owned(), || self.graph.model.clone());
+    pub fn swap(&self, source: impl Into<ModelSource>, classes: Option<Classes>) -> Result<u32, SwapError> {
+        let source = source.into();
+        let (at, model) = (|| source.path().to_owned(), || self.graph.model.clone());
         let ports = |difference: String| SwapError::Ports {
             path: at(),
             model: model(),
             difference,
             open: self.binding.open_classes,
         };
-        let graph = Graph { path: path.to_owned(), ..self.expected() };
-        let mut session = self.runtime.open(&graph).map_err(|source| match source {
+        let mut session = self.runtime.open_from(&source, &self.expected()).map_err(|source| match source {
             SessionError::Ports { difference, .. } => ports(difference),
             source => SwapError::Session { path: at(), model: model(), source },
         })?;
@@ -130,7 +130,7 @@ impl LiveModel {
         {
             return Err(SwapError::Classes { path: at(), model: model(), scores, names: classes.names().len() });
         }
-        Ok(self.exchange.offer(path.to_owned(), classes, session))
+        Ok(self.exchange.offer(source, classes, session))
     }
 
     pub(super) fn binding(&self) -> &Binding {
@@ -145,16 +145,16 @@ impl LiveModel {
     /// pipeline's file.
     pub(super) fn begin(&self) -> Result<(Box<dyn Session>, Arc<Snapshot>), SessionError> {
         let newest = self.exchange.begin();
-        if newest.path == self.graph.path {
+        if newest.version == 0 {
             return Ok((self.runtime.open(&self.graph)?, newest));
         }
-        match self.runtime.open(&Graph { path: newest.path.clone(), ..self.expected() }) {
+        match self.runtime.open_from(&newest.source, &self.expected()) {
             Ok(session) => Ok((session, newest)),
             Err(error) => {
                 let (version, model) = (newest.version, &self.graph.model);
                 tracing::warn!(model, version, %error, "the version cannot be opened any more; the first one serves");
                 let session = self.runtime.open(&self.graph)?;
-                self.exchange.offer(self.graph.path.clone(), None, self.runtime.open(&self.graph)?);
+                self.exchange.offer(self.graph.path.clone().into(), None, self.runtime.open(&self.graph)?);
                 Ok((session, self.exchange.begin()))
             }
         }
@@ -266,9 +266,11 @@ mod tests {
         let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
         let x = [-1.0, 2.0, -3.0, 4.0];
         assert_eq!(push(&mut solo, 0, x), (0, vec![0.0, 2.0, 0.0, 4.0]));
-        assert_eq!((live.swap(&other, None).unwrap(), live.version()), (1, 0));
+        assert_eq!((live.swap(&*other, None).unwrap(), live.version()), (1, 0));
         assert_eq!(push(&mut solo, 1, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
-        assert_eq!((live.version(), &live.newest().path), (1, &other));
+        assert_eq!((live.version(), &live.newest().source), (1, &other.clone().into()));
+        let bytes: Arc<[u8]> = std::fs::read(&other).unwrap().into();
+        let memory = ModelSource::Memory { name: "learned".into(), bytes };
         // A stage that is built anew goes on with it.
         let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
         assert_eq!(push(&mut anew, 2, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
@@ -276,6 +278,17 @@ mod tests {
         std::fs::remove_file(&other).unwrap();
         let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
         assert_eq!(push(&mut anew, 2, x), (2, vec![0.0, 2.0, 0.0, 4.0]));
+        // What is in memory needs no file.
+        assert_eq!(live.swap(memory, None).unwrap(), 3);
+        assert_eq!(push(&mut anew, 3, x), (3, vec![1.0, -2.0, 3.0, -4.0]));
+        let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
+        assert_eq!(push(&mut anew, 4, x), (3, vec![1.0, -2.0, 3.0, -4.0]));
+        let cut = ModelSource::Memory {
+            name: "half".into(),
+            bytes: std::fs::read(small_model("relu.onnx")).unwrap()[..30].into(),
+        };
+        let error = live.swap(cut, None).unwrap_err().to_string();
+        assert!(error.contains("half cannot take the place of model `relu.onnx`"), "{error}");
     }
 
     #[test]
@@ -287,7 +300,7 @@ mod tests {
         let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
         for (at, expected) in (0..).zip(expected) {
             assert_eq!(push(&mut solo, at, [1.0; 4]), (at as u32, expected));
-            live(&stage).swap(&other, None).unwrap();
+            live(&stage).swap(&*other, None).unwrap();
         }
     }
 
@@ -314,14 +327,14 @@ mod tests {
             let (bench, stage, other) = bench("relu.onnx", change);
             let live = live(&stage);
             let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
-            let error = live.swap(&other, None).unwrap_err().to_string();
+            let error = live.swap(&*other, None).unwrap_err().to_string();
             assert!(error.contains("other.onnx cannot take the place of model `relu.onnx`"), "{error}");
             assert!(error.contains(says), "{error}");
             let half = bench.write("half.onnx", &std::fs::read(&other).unwrap()[..20]);
-            assert!(matches!(live.swap(&half, None), Err(SwapError::Session { .. })));
-            assert!(matches!(live.swap(&bench.path("none.onnx"), None), Err(SwapError::Session { .. })));
+            assert!(matches!(live.swap(&*half, None), Err(SwapError::Session { .. })));
+            assert!(matches!(live.swap(bench.path("none.onnx"), None), Err(SwapError::Session { .. })));
             let names = Classes::new(["a".into(), "b".into()]);
-            let error = live.swap(&bench.path("relu.onnx"), Some(names)).unwrap_err().to_string();
+            let error = live.swap(bench.path("relu.onnx"), Some(names)).unwrap_err().to_string();
             assert!(error.contains("scores for 4 classes, and 2 names were given"), "{error}");
             assert_eq!(push(&mut solo, 0, [-1.0, 2.0, -3.0, 4.0]), (0, vec![0.0, 2.0, 0.0, 4.0]));
             assert_eq!((live.version(), live.newest().version), (0, 0));
@@ -353,7 +366,7 @@ mod tests {
             let mut solo = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
             assert_eq!(push(&mut solo, 0, [1.0; 4]).1.len(), 3);
             let names = Classes::new(["a", "b", "c", "d"].map(Into::into));
-            let swapped = live.swap(&four, Some(names.clone()));
+            let swapped = live.swap(&*four, Some(names.clone()));
             match closed_says {
                 Some(says) => assert!(swapped.unwrap_err().to_string().contains(says)),
                 None => {

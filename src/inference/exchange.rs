@@ -6,6 +6,7 @@
 //! of its streams untouched. The old session is put away by the next one who offers, so that the stage never waits for
 //! that.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,12 @@ struct Inner {
     ready: Option<Box<dyn Session>>,
     /// What the stage gave back.
     retired: Vec<Box<dyn Session>>,
+    /// What served before the newest, oldest first.
+    before: VecDeque<Arc<Snapshot>>,
 }
+
+/// Versions that are remembered, to go back to.
+const REMEMBERED: usize = 16;
 
 impl Exchange {
     /// An exchange whose stage begins with `first`.
@@ -47,7 +53,12 @@ impl Exchange {
         Exchange {
             offered: AtomicU32::new(first.version),
             adopted: AtomicU32::new(first.version),
-            inner: Mutex::new(Inner { newest: Arc::new(first), ready: None, retired: Vec::new() }),
+            inner: Mutex::new(Inner {
+                newest: Arc::new(first),
+                ready: None,
+                retired: Vec::new(),
+                before: VecDeque::new(),
+            }),
         }
     }
 
@@ -65,6 +76,34 @@ impl Exchange {
     /// will be.
     pub fn offer(&self, source: ModelSource, classes: Option<Classes>, session: Box<dyn Session>) -> u32 {
         let mut inner = self.inner();
+        let newest = inner.newest.clone();
+        inner.before.push_back(newest);
+        if inner.before.len() > REMEMBERED {
+            inner.before.pop_front();
+        }
+        self.put(inner, source, classes, session)
+    }
+
+    /// The same for a version that served before: what came after it is forgotten. `None` where it is not remembered.
+    pub fn offer_again(&self, version: u32, session: Box<dyn Session>) -> Option<u32> {
+        let mut inner = self.inner();
+        let place = inner.before.iter().position(|known| known.version == version)?;
+        let known = inner.before.drain(place..).next()?;
+        Some(self.put(inner, known.source.clone(), known.classes.clone(), session))
+    }
+
+    /// What served before the newest, oldest first, as far as it is remembered.
+    pub fn before(&self) -> Vec<Arc<Snapshot>> {
+        self.inner().before.iter().cloned().collect()
+    }
+
+    fn put(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        source: ModelSource,
+        classes: Option<Classes>,
+        session: Box<dyn Session>,
+    ) -> u32 {
         let version = inner.newest.version.saturating_add(1);
         inner.newest = Arc::new(Snapshot { version, source, classes });
         let superseded = inner.ready.replace(session);
@@ -166,6 +205,23 @@ mod tests {
         assert!(exchange.take(4, &mut serving).is_none());
         // Even one that says it has another finds nothing that was not built for it.
         assert!(exchange.take(3, &mut serving).is_none());
+    }
+
+    #[test]
+    fn a_version_may_be_offered_again() {
+        let exchange = exchange();
+        for name in ["identity.onnx", "scalar.onnx", "identity.onnx"] {
+            exchange.offer(at(name), None, session(name));
+        }
+        let numbers = || exchange.before().iter().map(|known| known.version).collect::<Vec<_>>();
+        assert_eq!(numbers(), [3, 4, 5]);
+        assert_eq!(exchange.offer_again(5, session("scalar.onnx")), Some(7));
+        assert_eq!((exchange.newest().source.clone(), numbers()), (at("scalar.onnx"), vec![3, 4]));
+        assert_eq!(exchange.offer_again(9, session("relu.onnx")), None);
+        assert_eq!(exchange.offer_again(3, session("relu.onnx")), Some(8));
+        assert!(numbers().is_empty());
+        (0..50).for_each(|_| _ = exchange.offer(at("relu.onnx"), None, session("relu.onnx")));
+        assert_eq!(numbers().len(), REMEMBERED);
     }
 
     #[test]

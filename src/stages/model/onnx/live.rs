@@ -66,6 +66,16 @@ pub enum SwapError {
         /// Why.
         source: RunError,
     },
+    /// There is no such version to go back to.
+    #[error("model `{model}` has no version to go back to: expected {wanted}, found {found:?}")]
+    NoVersion {
+        /// The model that serves.
+        model: String,
+        /// What was asked for.
+        wanted: String,
+        /// The versions that are remembered.
+        found: Vec<u32>,
+    },
     /// The list of its classes is not as long as what it gives.
     #[error(
         "{} cannot take the place of model `{model}`: it gives scores for {scores} classes, and {names} names were given",
@@ -131,6 +141,31 @@ impl LiveModel {
             return Err(SwapError::Classes { path: at(), model: model(), scores, names: classes.names().len() });
         }
         Ok(self.exchange.offer(source, classes, session))
+    }
+
+    /// Goes back to a version that served before: that number, or the last one before the newest. What it comes back as
+    /// is a version of its own, whose number this gives.
+    pub fn rollback(&self, to: Option<u32>) -> Result<u32, SwapError> {
+        let before = self.exchange.before();
+        let found = match to {
+            Some(version) => before.iter().find(|known| known.version == version),
+            None => before.last(),
+        };
+        let nothing = || SwapError::NoVersion {
+            model: self.graph.model.clone(),
+            wanted: to.map_or("one before the newest".to_owned(), |version| format!("version {version}")),
+            found: before.iter().map(|known| known.version).collect(),
+        };
+        let snapshot = found.ok_or_else(nothing)?;
+        let session = self.runtime.open_from(&snapshot.source, &self.expected()).map_err(|source| {
+            SwapError::Session { path: snapshot.source.path().to_owned(), model: self.graph.model.clone(), source }
+        })?;
+        self.exchange.offer_again(snapshot.version, session).ok_or_else(nothing)
+    }
+
+    /// The versions that served before the newest and can be gone back to, oldest first.
+    pub fn before(&self) -> Vec<Arc<Snapshot>> {
+        self.exchange.before()
     }
 
     pub(super) fn binding(&self) -> &Binding {
@@ -269,20 +304,25 @@ mod tests {
         assert_eq!((live.swap(&*other, None).unwrap(), live.version()), (1, 0));
         assert_eq!(push(&mut solo, 1, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
         assert_eq!((live.version(), &live.newest().source), (1, &other.clone().into()));
+        assert_eq!(live.rollback(None).unwrap(), 2);
+        assert_eq!(push(&mut solo, 1, x), (2, vec![0.0, 2.0, 0.0, 4.0]));
+        let error = live.rollback(None).unwrap_err().to_string();
+        assert!(error.contains("expected one before the newest, found []"), "{error}");
+        assert_eq!((live.swap(&*other, None).unwrap(), push(&mut solo, 1, x).0), (3, 3));
         let bytes: Arc<[u8]> = std::fs::read(&other).unwrap().into();
         let memory = ModelSource::Memory { name: "learned".into(), bytes };
         // A stage that is built anew goes on with it.
         let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
-        assert_eq!(push(&mut anew, 2, x), (1, vec![1.0, -2.0, 3.0, -4.0]));
+        assert_eq!(push(&mut anew, 2, x), (3, vec![1.0, -2.0, 3.0, -4.0]));
         // And with the first one when its file is gone: a version of its own.
         std::fs::remove_file(&other).unwrap();
         let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
-        assert_eq!(push(&mut anew, 2, x), (2, vec![0.0, 2.0, 0.0, 4.0]));
+        assert_eq!(push(&mut anew, 2, x), (4, vec![0.0, 2.0, 0.0, 4.0]));
         // What is in memory needs no file.
-        assert_eq!(live.swap(memory, None).unwrap(), 3);
-        assert_eq!(push(&mut anew, 3, x), (3, vec![1.0, -2.0, 3.0, -4.0]));
+        assert_eq!(live.swap(memory, None).unwrap(), 5);
+        assert_eq!(push(&mut anew, 3, x), (5, vec![1.0, -2.0, 3.0, -4.0]));
         let mut anew = Solo::open(&*stage, info(), vec![Format::ANY_TENSOR]).unwrap();
-        assert_eq!(push(&mut anew, 4, x), (3, vec![1.0, -2.0, 3.0, -4.0]));
+        assert_eq!(push(&mut anew, 4, x), (5, vec![1.0, -2.0, 3.0, -4.0]));
         let cut = ModelSource::Memory {
             name: "half".into(),
             bytes: std::fs::read(small_model("relu.onnx")).unwrap()[..30].into(),

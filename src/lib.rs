@@ -47,7 +47,7 @@
 //! | 1 | [`tensor`], [`config`] | tensors and shapes; YAML with spans, faults |
 //! | 2 | [`media`], [`dsp`], [`onnx`] | packets and formats; signal functions; the ONNX file format |
 //! | 3 | [`codec`], [`engine`], [`stage`] | sound and subtitle files; graphs that run and train; what a stage is |
-//! | 4 | [`cards`], [`zoo`] | model cards, the cache, fetching; architectures built from layers |
+//! | 4 | [`cards`], [`zoo`], [`learn`] | model cards, the cache, fetching; architectures built from layers; learning from a stream |
 //! | 5 | [`inference`] | one session trait; behind it ONNX Runtime, and the engine |
 //! | 6 | [`stages`], [`pipeline`] | one file a kind; from a file to a plan |
 //! | 7 | [`train`] | data sets, recipes, the trainer |
@@ -92,6 +92,7 @@ pub mod dsp;
 pub mod engine;
 pub mod files;
 pub mod inference;
+pub mod learn;
 pub mod media;
 pub mod onnx;
 pub mod pipeline;

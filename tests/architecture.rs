@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     /* 1 */ &["tensor", "config"],
     /* 2 */ &["media", "dsp", "onnx"],
     /* 3 */ &["codec", "engine", "stage"],
-    /* 4 */ &["cards", "zoo"],
+    /* 4 */ &["cards", "zoo", "learn"],
     /* 5 */ &["inference"],
     /* 6 */
     &[
@@ -29,7 +29,7 @@ const FLOORS: &[&[&str]] = &[
         "stages::sink",
         "pipeline",
     ],
-    /* 7 */ &["learn", "train"],
+    /* 7 */ &["train"],
     /* 8 */ &["runtime"],
     /* 9 */ &["serve", "cli"],
 ];

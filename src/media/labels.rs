@@ -33,6 +33,15 @@ impl Classes {
         Classes(names.into_iter().collect())
     }
 
+    /// The names in a text, one a line; a name may be empty or a space. When every line is `NAME NUMBER` and the numbers
+    /// are 0, 1, 2, … in any order, as the Kaldi family of toolkits writes them, they say the place of the name.
+    pub fn from_text(text: &str) -> Classes {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines: Vec<&str> = text.lines().collect();
+        let numbered = numbered(&lines).unwrap_or(lines);
+        Classes(numbered.into_iter().map(Arc::from).collect())
+    }
+
     /// The names, by the class's index.
     pub fn names(&self) -> &[Arc<str>] {
         &self.0
@@ -42,4 +51,17 @@ impl Classes {
     pub fn same(&self, other: &Classes) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+}
+
+/// The names of lines `NAME NUMBER`, in the order of the numbers, when all lines are such.
+fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
+    let mut names = vec![None; lines.len()];
+    for line in lines {
+        let (name, number) = line.rsplit_once([' ', '\t'])?;
+        let place = names.get_mut(number.parse::<usize>().ok()?)?;
+        if place.replace(name).is_some() {
+            return None;
+        }
+    }
+    names.into_iter().collect()
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::media::Classes;
+
 /// The largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -52,10 +54,7 @@ impl Tokens {
     /// numbers are 0, 1, 2, … in any order, as the Kaldi family of toolkits writes them, they say the place of the
     /// token.
     pub fn from_text(text: &str) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines: Vec<&str> = text.lines().collect();
-        let numbered = numbered(&lines).unwrap_or(lines);
-        Tokens(numbered.into_iter().map(Arc::from).collect())
+        Tokens::from_names(Classes::from_text(text).names())
     }
 
     /// The tokens of a file, see [`Tokens::from_text`].
@@ -100,19 +99,6 @@ impl Tokens {
     pub fn get(&self, column: usize) -> Option<&Arc<str>> {
         self.0.get(column)
     }
-}
-
-/// The tokens of lines `TOKEN NUMBER`, in the order of the numbers, when all lines are such.
-fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
-    let mut tokens = vec![None; lines.len()];
-    for line in lines {
-        let (token, number) = line.rsplit_once([' ', '\t'])?;
-        let place = tokens.get_mut(number.parse::<usize>().ok()?)?;
-        if place.replace(token).is_some() {
-            return None;
-        }
-    }
-    tokens.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cards::{self, Cache, Card, CardError, Located, Model};
 use crate::config::{Fault, Faults, Source, Span};
+use crate::media::Classes;
 use crate::stage::ReadContext;
 
 /// The role of a card's file that holds the one graph of a model.
@@ -95,6 +96,15 @@ impl ModelFiles {
             }
             Err(error) => Err(self.fault("model-file", in_full(&error))),
         }
+    }
+
+    /// The names of the classes that the model tells apart, by the list that its card names; none without one.
+    pub fn class_names(&self) -> Vec<String> {
+        let list = self.card().and_then(|card| card.spec().labels.as_ref());
+        let text =
+            list.and_then(|labels| self.file(&labels.file).ok()).and_then(|path| std::fs::read_to_string(path).ok());
+        let names = text.map(|text| Classes::from_text(&text));
+        names.iter().flat_map(Classes::names).map(ToString::to_string).collect()
     }
 
     /// A fault at the stage's `model` key.

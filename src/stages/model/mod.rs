@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod graph;
+pub mod learner;
 pub mod onnx;
 pub mod seq2seq;
 pub mod session;

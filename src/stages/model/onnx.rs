@@ -69,13 +69,14 @@ pub use self::run::RunError;
 use self::run::{Given, Taken};
 use super::files::ModelFiles;
 use super::graph::Graph;
+use super::learner::Learning;
 use super::session::{self, Runtime};
 use crate::config::{Fault, Faults};
 use crate::inference::{self, InferenceError, Session, Snapshot};
 use crate::media::{Format, StreamInfo};
 use crate::stage::{
-    Blueprint, Canceller, Contract, ContractFault, Input, Item, Kind, Opened, Output, ReadContext, Resolve, Role,
-    Runnable, Stage, StageError,
+    Blueprint, Canceller, Companion, Contract, ContractFault, Input, Item, Kind, Opened, Output, ReadContext, Resolve,
+    Role, Runnable, Stage, StageError,
 };
 use crate::units::Timestamp;
 
@@ -105,11 +106,13 @@ impl Resolve for OnnxConfig {
         let found = ModelFiles::find(context).and_then(|files| {
             let graph = Graph::read(&files, files.graph_role())?;
             let binding = Binding::new(&self, &graph, &files, context)?;
-            Ok((graph, binding))
+            Ok((graph, binding, files.class_names()))
         });
         match (runtime, found) {
-            (Ok(runtime), Ok((graph, binding))) => {
-                Ok(Box::new(Onnx { live: Arc::new(LiveModel::new(Arc::new(binding), graph, runtime)) }))
+            (Ok(runtime), Ok((graph, binding, names))) => {
+                let live = Arc::new(LiveModel::new(Arc::new(binding), graph, runtime));
+                let learning = self.learn.as_ref().map(|learn| Learning::read(learn, &live, names, context));
+                Ok(Box::new(Onnx { live, learning: learning.transpose()? }))
             }
             (runtime, found) => Err(runtime.err().into_iter().chain(found.err().into_iter().flatten()).collect()),
         }
@@ -120,6 +123,7 @@ impl Resolve for OnnxConfig {
 #[derive(Debug)]
 struct Onnx {
     live: Arc<LiveModel>,
+    learning: Option<Learning>,
 }
 
 impl Blueprint for Onnx {
@@ -139,6 +143,10 @@ impl Blueprint for Onnx {
 
     fn probe(&self) -> Vec<Fault> {
         self.live.probe()
+    }
+
+    fn companion(&self) -> Option<Companion> {
+        self.learning.as_ref().map(Learning::companion)
     }
 
     fn handle(&self) -> Option<Arc<dyn Any + Send + Sync>> {

@@ -53,10 +53,12 @@ pub(super) fn best(scores: &Tensor) -> Option<(usize, f32)> {
     if scores.iter().any(|score| score.is_nan()) {
         return None;
     }
-    let (class, top) = scores.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    let (class, top) =
+        scores.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     let total: f32 = scores.iter().sum();
     let are_probabilities = (total - 1.0).abs() < 1e-3 && scores.iter().all(|score| (0.0..=1.0).contains(score));
-    let likely = if are_probabilities { top } else { 1.0 / scores.iter().map(|score| (score - top).exp()).sum::<f32>() };
+    let likely =
+        if are_probabilities { top } else { 1.0 / scores.iter().map(|score| (score - top).exp()).sum::<f32>() };
     Some((class, likely))
 }
 

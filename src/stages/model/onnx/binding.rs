@@ -145,7 +145,7 @@ impl Binding {
             rate,
             channels,
             batch: BatchPolicy::ALONE,
-            open_classes: config.open_classes,
+            open_classes: config.open_classes || config.learn.as_ref().is_some_and(|learn| learn.new_classes > 0),
         };
         binding.batch = binder.batch(&binding);
         binder.faults.into_result(binding).map(|(binding, _)| binding)

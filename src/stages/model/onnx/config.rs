@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::inference::SessionOptions;
+use crate::learn::LearnConfig;
 
 /// Longest window, hop or context, in samples.
 pub const MAX_SAMPLES: u32 = 1 << 24;
@@ -74,6 +75,9 @@ pub struct OnnxConfig {
     /// every output. Then check sees that whoever reads them can live with that. Default: false.
     #[serde(default)]
     pub open_classes: bool,
+    /// Learns from the stream while it runs, beside the model, on percept's own engine. Default: the model stays as it is.
+    #[serde(default)]
+    pub learn: Option<LearnConfig>,
     /// Providers, threads and what each provider may be told.
     #[serde(flatten)]
     pub session: SessionOptions,

@@ -168,6 +168,26 @@ impl LiveModel {
         self.exchange.before()
     }
 
+    /// The graph's input that packets fill, where there is one and each run stands for itself; else what there is.
+    pub(in crate::stages::model) fn only_input(&self) -> Result<&str, String> {
+        match &self.binding.inputs[..] {
+            [only]
+                if self.binding.states.is_empty()
+                    && self.binding.windows.is_none()
+                    && self.binding.constants.is_empty() =>
+            {
+                Ok(&only.port.name)
+            }
+            inputs => Err(format!(
+                "{} inputs, {} states, {} constants{}",
+                inputs.len(),
+                self.binding.states.len(),
+                self.binding.constants.len(),
+                if self.binding.windows.is_some() { ", windows of sound" } else { "" }
+            )),
+        }
+    }
+
     pub(super) fn binding(&self) -> &Binding {
         &self.binding
     }

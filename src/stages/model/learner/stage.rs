@@ -1,0 +1,362 @@
+//! The learner while it runs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::targets::{best, masked, target};
+use super::{LABELS, Learning, SAMPLES, SCORES, load};
+use crate::inference::ModelSource;
+use crate::learn::drift::Change;
+use crate::learn::{Candidate, Drift, Figures, Joiner, Learner, Sample, Supervision, Target, Verdict};
+use crate::media::{Classes, Format, Packet, Payload, StreamId, StreamInfo, Text};
+use crate::stage::{Draft, EventKind, Input, Opened, Output, Stage, StageError};
+use crate::tensor::Tensor;
+use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
+
+/// The model's last answers that are kept for each stream, until it is known what was right.
+const ANSWERS: usize = 4096;
+/// Minibatches that a packet of a live stream is followed by, at most: the next packet must not wait long.
+const LIVE_STEPS: u32 = 4;
+/// The longest rest after a piece of work, so that packets are taken now and then.
+const LONGEST_REST: Duration = Duration::from_millis(500);
+/// The probability of a false alarm at a look for drift.
+const DRIFT_DELTA: f64 = 0.002;
+
+/// A learner at work.
+pub(super) struct LearnerStage {
+    learning: Learning,
+    learner: Learner,
+    joiner: Joiner,
+    drift: Drift,
+    /// Measures what work costs of a live stream's time.
+    watch: SystemClock,
+    /// Streams that are open.
+    open: u32,
+    /// The time of all streams together: what passes while several are open counts once.
+    now: Timestamp,
+    /// Inputs so far: the seed of each mask.
+    inputs: u64,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct StreamState {
+    id: StreamId,
+    live: bool,
+    /// How far its time has been counted.
+    counted: Timestamp,
+    answers: VecDeque<Answer>,
+    /// For `next`: the inputs whose target is still to come.
+    waiting: VecDeque<(Timestamp, TimeSpan)>,
+    /// What it was told that it cannot use, once for each.
+    told_of_input: bool,
+    told_of_label: bool,
+    /// The start of the last report.
+    reported: Timestamp,
+}
+
+/// What a version said.
+#[derive(Debug)]
+struct Answer {
+    start: Timestamp,
+    scores: Tensor,
+    version: u32,
+}
+
+impl LearnerStage {
+    pub(super) fn new(learning: Learning, learner: Learner) -> Self {
+        LearnerStage {
+            joiner: Joiner::new(&learning.config),
+            drift: Drift::new(DRIFT_DELTA),
+            watch: SystemClock::new(),
+            open: 0,
+            now: Timestamp::ZERO,
+            inputs: 0,
+            learning,
+            learner,
+        }
+    }
+
+    fn sample(&mut self, state: &mut StreamState, packet: &Packet, out: &mut Output) {
+        let Some(input) = input(packet) else {
+            if !std::mem::replace(&mut state.told_of_input, true) {
+                let found = packet.payload.format();
+                out.event(
+                    EventKind::Notice,
+                    format!("nothing is learned from {found}: a tensor or mono sound is needed"),
+                );
+            }
+            return;
+        };
+        if let Some(change) = self.drift.input(state.id, &input) {
+            self.changed(&change, out);
+        }
+        let (start, duration) = (packet.start, packet.duration);
+        self.inputs += 1;
+        match self.learning.config.supervision {
+            Supervision::Masked { share } => {
+                let seed = crate::engine::mix(self.learning.config.seed, self.inputs);
+                let Some(part) = masked(&input, share, seed) else { return };
+                self.joiner.input(state.id, start, duration, part);
+                self.joiner.label(state.id, start, duration, Target::Tensor(input));
+            }
+            Supervision::Input => {
+                self.joiner.input(state.id, start, duration, input.clone());
+                self.joiner.label(state.id, start, duration, Target::Tensor(input));
+            }
+            Supervision::Next { steps } => {
+                self.joiner.input(state.id, start, duration, input.clone());
+                state.waiting.push_back((start, duration));
+                if state.waiting.len() > steps as usize
+                    && let Some((start, duration)) = state.waiting.pop_front()
+                {
+                    self.joiner.label(state.id, start, duration, Target::Tensor(input));
+                }
+            }
+            _ => self.joiner.input(state.id, start, duration, input),
+        }
+    }
+
+    fn answer(&mut self, state: &mut StreamState, packet: &Packet, out: &mut Output) {
+        let Ok(scores) = packet.payload.tensor() else { return };
+        if let Some((class, likely)) = best(scores) {
+            if let Some(change) = self.drift.confidence(state.id, likely.into()) {
+                self.changed(&change, out);
+            }
+            if let Supervision::Confident { threshold } = self.learning.config.supervision
+                && f64::from(likely) >= threshold
+            {
+                self.joiner.label(state.id, packet.start, packet.duration, Target::Class(class));
+            }
+        }
+        if state.answers.len() == ANSWERS {
+            state.answers.pop_front();
+        }
+        state.answers.push_back(Answer { start: packet.start, scores: scores.clone(), version: packet.weights });
+    }
+
+    fn label(&mut self, state: &mut StreamState, packet: &Packet, out: &mut Output) {
+        match target(packet, self.learning.config.labels.threshold) {
+            Some(target) => self.joiner.label(state.id, packet.start, packet.duration, target),
+            None if !std::mem::replace(&mut state.told_of_label, true) => {
+                let text =
+                    format!("what starts at {} names nothing that is right, and is not learned from", packet.start);
+                out.event(EventKind::Notice, text);
+            }
+            None => {}
+        }
+    }
+
+    fn changed(&mut self, change: &Change, out: &mut Output) {
+        let Change { of, before, after, count, .. } = change;
+        let change = format!("its {} was {before:.3}, and is {after:.3} over the last {count} packets", of.name());
+        self.learner.drifted();
+        metrics::counter!("percept_drift_total", "model" => self.learning.live.name().to_owned()).increment(1);
+        out.event(EventKind::Notice, format!("the stream has changed: {change}"));
+    }
+
+    /// Learns from what was joined, and judges. `at`: the time of this stream, for what is reported.
+    fn work(&mut self, state: &mut StreamState, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
+        self.follow()?;
+        state.reported = state.reported.max(at);
+        let at = state.reported;
+        while let Some(sample) = self.joiner.pop() {
+            self.look_back(state, &sample);
+            self.learner.offer(sample);
+        }
+        let mut steps = 0;
+        while !state.live || steps < LIVE_STEPS {
+            let (more, took) = self.timed(|stage| stage.learner.train());
+            if state.live {
+                self.rest(took);
+            }
+            if !more {
+                break;
+            }
+            steps += 1;
+        }
+        let (verdict, took) = self.timed(|stage| stage.learner.consider(stage.now));
+        match verdict {
+            Verdict::Wait => return Ok(()),
+            Verdict::Keep { reason, figures } => {
+                let reason = format!("{reason:?}");
+                self.report(at, &json!({"type": "kept", "reason": reason, "figures": figures}), out);
+            }
+            Verdict::Promote(candidate) => self.promote(*candidate, at, out)?,
+            Verdict::RollBack { to, figures } => self.go_back(to, &figures, at, out)?,
+        }
+        if state.live {
+            self.rest(took);
+        }
+        Ok(())
+    }
+
+    /// Starts again from what serves now, where somebody else has put another model there.
+    fn follow(&mut self) -> Result<(), StageError> {
+        let newest = self.learning.live.newest();
+        if u64::from(newest.version) == self.learner.version() {
+            return Ok(());
+        }
+        let model = load(&newest).map_err(StageError::fatal)?;
+        let names = self.learning.names(&newest);
+        self.learner.rolled_back(newest.version.into(), &model, names).map_err(StageError::fatal)
+    }
+
+    /// What the model had said of a sample, now that it is known what was right.
+    fn look_back(&mut self, state: &mut StreamState, sample: &Sample) {
+        if sample.stream != state.id {
+            return;
+        }
+        let place = state.answers.partition_point(|answer| answer.start < sample.start);
+        if let Some(answer) = state.answers.get(place).filter(|answer| answer.start == sample.start) {
+            self.learner.live(sample.stream, &sample.target, &answer.scores, answer.version.into());
+        }
+    }
+
+    fn promote(&mut self, candidate: Candidate, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
+        let Candidate { model, classes, figures, .. } = candidate;
+        let names = (!classes.is_empty()).then(|| Classes::new(classes.iter().map(|name| Arc::from(name.as_str()))));
+        let next = self.learner.version() + 1;
+        let live = &self.learning.live;
+        let source = ModelSource::Memory {
+            name: format!("{}, version {next}", live.name()).into(),
+            bytes: model.encode().into(),
+        };
+        match live.swap(source, names) {
+            Ok(version) => {
+                self.learner.adopted(version.into()).map_err(StageError::fatal)?;
+                metrics::gauge!("percept_weights_version", "model" => live.name().to_owned()).set(f64::from(version));
+                out.event(EventKind::Notice, format!("version {version} serves: {}", words(&figures)));
+                self.report(at, &json!({"type": "promoted", "version": version, "figures": figures}), out);
+            }
+            Err(error) => {
+                self.learner.not_adopted();
+                out.event(EventKind::Notice, format!("a better version could not be adopted: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn go_back(&mut self, to: u64, figures: &Figures, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
+        let from = self.learner.version();
+        match self.learning.live.rollback(u32::try_from(to).ok()) {
+            Ok(version) => {
+                self.follow()?;
+                out.event(
+                    EventKind::Notice,
+                    format!(
+                        "version {from} was worse and is taken back; version {to} serves as {version}: {}",
+                        words(figures)
+                    ),
+                );
+                let report = json!({"type": "rolled_back", "version": version, "to": to, "figures": figures});
+                self.report(at, &report, out);
+            }
+            Err(error) => {
+                self.learner.not_adopted();
+                out.event(EventKind::Notice, format!("version {from} is worse, and cannot be taken back: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, at: Timestamp, report: &serde_json::Value, out: &mut Output) {
+        let text = Text { text: report.to_string().into(), pieces: [].into() };
+        out.emit(0, Draft::new(at, TimeSpan::ZERO, text));
+    }
+
+    /// Runs a piece of work, and says how long it took.
+    fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Duration) {
+        let before = self.watch.now();
+        let done = work(self);
+        (done, self.watch.now().since(before).to_std())
+    }
+
+    /// Leaves the processor to others, so that of this time and what it took only `budget.max_cpu` was computed.
+    fn rest(&self, took: Duration) {
+        let share = self.learning.config.budget.max_cpu;
+        if share > 0.0 && share < 1.0 {
+            std::thread::sleep(took.mul_f64(1.0 / share - 1.0).min(LONGEST_REST));
+        }
+    }
+
+    /// Moves the time of all streams on by what passed in this one.
+    fn advance(&mut self, state: &mut StreamState, to: Timestamp) {
+        let passed = to - state.counted;
+        if passed > TimeSpan::ZERO {
+            state.counted = to;
+            self.now = self.now + TimeSpan::from_nanos(passed.as_nanos() / i64::from(self.open.max(1)));
+        }
+    }
+}
+
+impl Stage for LearnerStage {
+    type State = StreamState;
+
+    fn open(&mut self, stream: &StreamInfo, _: &[Format]) -> Result<Opened<StreamState>, StageError> {
+        self.open += 1;
+        self.joiner.open(stream.id);
+        let state = StreamState {
+            id: stream.id,
+            live: stream.live,
+            counted: Timestamp::ZERO,
+            answers: VecDeque::new(),
+            waiting: VecDeque::new(),
+            told_of_input: false,
+            told_of_label: false,
+            reported: Timestamp::ZERO,
+        };
+        Ok(Opened { state, outputs: vec![Format::Text] })
+    }
+
+    fn process(&mut self, state: &mut StreamState, input: Input, out: &mut Output) -> Result<(), StageError> {
+        let packet = &input.packet;
+        // What is replaced later is no answer yet.
+        if packet.flags.partial {
+            return Ok(());
+        }
+        match input.port {
+            SAMPLES => self.sample(state, packet, out),
+            SCORES => self.answer(state, packet, out),
+            LABELS => self.label(state, packet, out),
+            _ => {}
+        }
+        self.advance(state, packet.end());
+        self.work(state, packet.start, out)
+    }
+
+    fn tick(&mut self, state: &mut StreamState, now: Timestamp, out: &mut Output) -> Result<(), StageError> {
+        // A stream that is not live has no time but its packets'.
+        if !state.live {
+            return Ok(());
+        }
+        self.joiner.advance(state.id, now);
+        self.advance(state, now);
+        self.work(state, now, out)
+    }
+
+    fn flush(&mut self, state: &mut StreamState, out: &mut Output) -> Result<(), StageError> {
+        self.joiner.end(state.id);
+        self.drift.end(state.id);
+        self.open = self.open.saturating_sub(1);
+        self.work(state, state.counted, out)
+    }
+}
+
+/// What the model was given.
+fn input(packet: &Packet) -> Option<Tensor> {
+    match &packet.payload {
+        Payload::Tensor(tensor) => Some(tensor.clone()),
+        Payload::Audio(sound) if sound.channels() == 1 => Some(Tensor::from_vec(sound.samples().to_vec())),
+        _ => None,
+    }
+}
+
+/// What a judgement is based on, in words.
+fn words(figures: &Figures) -> String {
+    let Figures { serving, other, samples, p_value, .. } = figures;
+    format!("{serving:.3} before, {other:.3} after, on {samples} samples (less is better; p = {p_value:.4})")
+}

@@ -1,5 +1,6 @@
 //! Decoders: from what a model says to results.
 
+pub mod annotations;
 pub mod ctc_greedy;
 pub mod endpoint;
 mod partials;
@@ -13,4 +14,4 @@ pub use tokens::{Tokens, TokensError};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[ctc_greedy::KIND, endpoint::KIND, top_k::KIND, transcript::KIND];
+pub const KINDS: &[Kind] = &[annotations::KIND, ctc_greedy::KIND, endpoint::KIND, top_k::KIND, transcript::KIND];

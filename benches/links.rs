@@ -124,6 +124,7 @@ impl Source for Stream {
             group: None,
             live: false,
             wall: None,
+            file: None,
             formats: vec![Format::Bytes],
             seconds: None,
         }

@@ -138,6 +138,34 @@ fn every_committed_model_gives_the_same_on_both() {
     }
 }
 
+/// What the card of EfficientNet-Lite0 says with `batch: exact`.
+#[test]
+fn a_batch_of_pictures_gives_what_each_gives_alone() {
+    let path = root().join("models/efficientnet-lite0/efficientnet-lite0.onnx");
+    let size = 3 * 224 * 224;
+    let pictures: Vec<f32> = (0..3 * size).map(|i| ((i as f64 * 0.37 + (i / size) as f64).sin()) as f32).collect();
+    for backend in ["engine", "onnxruntime"] {
+        if backend == "onnxruntime" && !models_are_here() {
+            return;
+        }
+        let mut session = open(&path, backend).unwrap();
+        let mut scores = |pictures: &[f32]| {
+            let shape = vec![pictures.len() / size, 3, 224, 224];
+            let value: Value = Tensor::new(shape, pictures.to_vec()).unwrap().into();
+            let found = session.run(&[("image", &value)], &["logits"]).unwrap().remove(0);
+            floats(&found.into_tensor().unwrap()).unwrap()
+        };
+        let together = scores(&pictures);
+        for (picture, together) in pictures.chunks(size).zip(together.chunks(1000)) {
+            let alone = scores(picture);
+            assert!(alone.iter().any(|score| score.abs() > 1.0), "{backend}: the scores say something");
+            for (alone, together) in alone.iter().zip(together) {
+                assert!((alone - together).abs() <= 1e-5, "{backend}: {alone} alone, {together} in a batch");
+            }
+        }
+    }
+}
+
 /// The voice gate on a recording: what it writes, by backend.
 const GATE: &str = "\
 percept: 1

@@ -255,6 +255,7 @@ fn small_files_that_stand_for_much_are_harmless() {
         (turns(2000, 10_000), Reached::DidNotRun),
         (turns(2000, i64::MAX), Reached::DidNotRun),
         (turns(20, 50), Reached::HasGradients),
+        (choices(5_000), Reached::HasGradients),
     ];
     for (index, (model, expected)) in cases.iter().enumerate() {
         let begun = Instant::now();
@@ -262,6 +263,27 @@ fn small_files_that_stand_for_much_are_harmless() {
         assert_eq!(reached, *expected, "case {index}");
         assert!(begun.elapsed() < TIME, "case {index} took {:?}", begun.elapsed());
     }
+}
+
+/// So many values, each chosen among two bodies by If.
+fn choices(count: usize) -> Model {
+    let value = |name: &str| ValueInfo::tensor(name, DType::F32, SymbolicShape::Unranked);
+    let choose = |index: usize| {
+        let branch = |op_type: &str| {
+            let mut body = Graph::new("body");
+            body.outputs.push(value("b"));
+            body.nodes.push(Node::new(op_type, [format!("v{index}")], ["b"]));
+            AttributeValue::Graph(body)
+        };
+        let node = Node::new("If", ["first"], [format!("v{}", index + 1)]);
+        node.with("then_branch", branch("Relu")).with("else_branch", branch("Neg"))
+    };
+    let mut graph = Graph::new("choices");
+    graph.inputs.push(ValueInfo::tensor("v0", DType::F32, SymbolicShape::known(&[2])));
+    graph.outputs.push(value(&format!("v{count}")));
+    graph.initializers.push(("first".into(), Tensor::scalar(true)));
+    graph.nodes = (0..count).map(choose).collect();
+    Model::new(graph, 17)
 }
 
 fn in_domain(domain: &str, mut node: Node) -> Node {

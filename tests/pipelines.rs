@@ -69,6 +69,101 @@ fn files_become_subtitles_and_utterances() {
     }
 }
 
+/// What tests/reference/photos.py says of a photo: the best classes, each with its probability.
+fn told_of(photo: &str) -> Vec<(u64, String, f64)> {
+    let text = fs::read_to_string(root().join("tests/data/picture/photos.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let best = all["photos"][photo].as_array().unwrap_or_else(|| panic!("{photo} is not in the reference"));
+    let entry = |label: &serde_json::Value| {
+        let name = label["name"].as_str().unwrap().to_owned();
+        (label["index"].as_u64().unwrap(), name, label["probability"].as_f64().unwrap())
+    };
+    best.iter().map(entry).collect()
+}
+
+#[test]
+fn photos_are_told_as_the_reference_tells_them() {
+    for backend in ["engine", "onnxruntime"] {
+        if backend == "onnxruntime" && !models_are_here() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("photos.jsonl");
+        let (code, stdout, stderr) = run(percept()
+            .args(["run", "pipelines/photos.yaml", "--set", &format!("efficientnet-lite0.backend={backend}")])
+            .args(["--set", &format!("jsonl.path={}", file.display())]));
+        assert_eq!(code, 0, "{backend}: {stderr}");
+        let mut lines: Vec<_> = stdout.lines().filter_map(|line| line.split(" 0.").next()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["astronaut.png bobsled", "chelsea.png tiger cat", "coffee.png espresso"], "{stdout}");
+        let records = records(&file);
+        let mut photos = Vec::new();
+        for record in &records {
+            let stream = record["stream"].as_str().unwrap();
+            let photo = stream.strip_prefix("../examples/photos/").unwrap();
+            photos.push(photo.to_owned());
+            let labels = record["labels"].as_array().unwrap();
+            let expected = told_of(photo);
+            assert_eq!(labels[0]["name"].as_str(), Some(expected[0].1.as_str()), "{backend}: {photo}");
+            for (index, name, probability) in expected {
+                let found = labels.iter().find(|label| label["index"].as_u64() == Some(index));
+                let found = found.unwrap_or_else(|| panic!("{backend}: {photo} shows no {name}: {labels:?}"));
+                let distance = (found["score"].as_f64().unwrap() - probability).abs();
+                assert!(distance < 1e-3, "{backend}: {photo}: {name} is {found}, expected {probability}");
+            }
+        }
+        photos.sort();
+        assert_eq!(photos, ["astronaut.png", "chelsea.png", "coffee.png"], "{backend}");
+    }
+}
+
+#[test]
+fn photos_are_sorted_into_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(root().join("pipelines/photos.yaml")).unwrap();
+    let text = text.replace("../", &format!("{}/", root().display())).replace("# - sink: folder", "  - sink: folder");
+    let text = text.replace("#   path: sorted", "    path: sorted");
+    let file = folder.path().join("sort.yaml");
+    fs::write(&file, text).unwrap();
+    // Paths as a user gives them are seen from the current folder, not from the pipeline's.
+    for input in [vec![], vec!["--input", "examples/photos"]] {
+        let (code, _, stderr) =
+            run(percept().arg("run").arg(&file).args(["--set", "efficientnet-lite0.backend=engine"]).args(input));
+        assert_eq!(code, 0, "{stderr}");
+        for (photo, label) in [("astronaut.png", "bobsled"), ("chelsea.png", "tiger cat"), ("coffee.png", "espresso")] {
+            let sorted = fs::read(folder.path().join("sorted").join(label).join(photo)).unwrap();
+            assert!(sorted == fs::read(root().join("examples/photos").join(photo)).unwrap(), "{photo}");
+        }
+        assert_eq!(fs::read_dir(folder.path().join("sorted")).unwrap().count(), 3, "nothing else, and nothing twice");
+    }
+}
+
+#[test]
+fn a_folder_of_photos_may_hold_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let holiday = folder.path().join("holiday");
+    fs::create_dir(&holiday).unwrap();
+    let photos = root().join("examples/photos");
+    fs::copy(photos.join("coffee.png"), holiday.join("cup")).unwrap();
+    fs::copy(photos.join("coffee.png"), holiday.join("cup.png")).unwrap();
+    fs::write(holiday.join("letter.png"), "Dear all").unwrap();
+    let whole = fs::read(photos.join("chelsea.png")).unwrap();
+    fs::write(holiday.join("cut.png"), &whole[..whole.len() / 2]).unwrap();
+    let file = folder.path().join("photos.jsonl");
+    let (code, _, stderr) = run(percept()
+        .args(["run", "pipelines/photos.yaml", "--set", "efficientnet-lite0.backend=engine", "--input"])
+        .arg(&holiday)
+        .args(["--set", &format!("jsonl.path={}", file.display())]));
+    assert_ne!(code, 0, "two streams failed: {stderr}");
+    for says in ["letter.png: expected a picture", "Dear all", "cut.png: truncated PNG"] {
+        assert!(stderr.contains(says), "{says}: {stderr}");
+    }
+    let records = records(&file);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert!(records[0]["stream"].as_str().unwrap().ends_with("holiday/cup.png"), "{}", records[0]);
+    assert_eq!(records[0]["labels"][0]["name"], "espresso");
+}
+
 #[test]
 fn the_readme_s_pipeline_is_the_one_that_comes_with_percept() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

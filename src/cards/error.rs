@@ -31,6 +31,16 @@ pub enum CardError {
         suggestion: Option<String>,
     },
 
+    /// A model of percept's repository that is too large to be part of the program.
+    #[error(
+        "the model `{name}` is not part of the program, as it is large: copy the folder models/{name} of percept's \
+         repository into a folder `models` beside the pipeline, or name it by its path (path/to/models/{name})"
+    )]
+    NotIncluded {
+        /// The name asked for.
+        name: String,
+    },
+
     /// A model was named by a path where nothing is.
     #[error("expected a model file or a folder with a card.yaml at {}, found nothing there", .path.display())]
     NoFile {

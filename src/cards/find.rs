@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::suggest;
 
-use super::builtin::BUILT_IN;
+use super::builtin::{BUILT_IN, NOT_INCLUDED};
 use super::card::{CARD_FILE, Card};
 use super::error::CardError;
 
@@ -39,6 +39,7 @@ pub fn find(model: &str, base: &Path) -> Result<Model, CardError> {
     }
     match Card::built_in(model) {
         Some(card) => card.map(|card| Model::Card(Box::new(card))),
+        None if NOT_INCLUDED.contains(&model) => Err(CardError::NotIncluded { name: model.to_owned() }),
         None => {
             let mut known: Vec<String> = BUILT_IN.iter().map(|card| card.name.to_owned()).collect();
             known.extend(own_folders(base).into_keys());
@@ -113,7 +114,7 @@ mod tests {
         fs::write(base.join("models/own/another.onnx"), "x").unwrap();
         fs::create_dir_all(base.join("models/silero-vad")).unwrap();
 
-        let cases: [(&str, Result<&str, &str>); 12] = [
+        let cases: [(&str, Result<&str, &str>); 13] = [
             ("own", Ok("card own")),
             ("models/own", Ok("card own")),
             ("./models/own/", Ok("card own")),
@@ -124,6 +125,7 @@ mod tests {
             ("silero-vad", Ok("card silero-vad")),
             ("silero-vat", Err("did you mean `silero-vad`?")),
             ("absent.onnx", Err("found nothing there")),
+            ("efficientnet-lite0", Err("copy the folder models/efficientnet-lite0")),
             ("./cache-of-none", Err("found nothing there")),
             ("", Err("known: moonshine-tiny")),
         ];

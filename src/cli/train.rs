@@ -237,7 +237,9 @@ impl<'g> Show<'g> {
                 self.loss = None;
                 self.say(&epoch_line(epoch, self.epochs));
             }
-            Progress::Bad { index, error } => self.say(&format!("sample {index} is left out: {error}")),
+            Progress::Bad { part, index, error } => {
+                self.say(&format!("sample {index} of the {part} data is left out: {error}"));
+            }
             Progress::Stopped { best } => {
                 self.say(&format!("no better for long enough: back to epoch {best}, the best"));
             }

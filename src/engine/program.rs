@@ -143,17 +143,17 @@ impl Program {
         lowering.nodes(&graph.nodes, &mut scope, &model.opset_imports_map(), 0)?;
         let mut outputs = Vec::new();
         for output in &graph.outputs {
-            let Some(id) = scope.ids.get(&output.name) else {
+            let Some(id) = scope.get(&output.name) else {
                 return Err(lowering.fault(format!("output `{}` is computed by no node", output.name)));
             };
-            outputs.push(Port { name: output.name.clone(), id: *id, declared: declared(output) });
+            outputs.push(Port { name: output.name.clone(), id, declared: declared(output) });
         }
         if outputs.is_empty() {
             return Err(lowering.fault("it has no output"));
         }
         let Lowering { names, nodes, constants, weights, .. } = lowering;
         let name = graph.name.clone();
-        Ok(Program { name, names, inputs, outputs, weights, constants, nodes, values: scope.ids })
+        Ok(Program { name, names, inputs, outputs, weights, constants, nodes, values: scope.own })
     }
 }
 
@@ -180,17 +180,24 @@ impl Program {
 
 /// The values that nodes can read, by name.
 #[derive(Default)]
-struct Scope {
-    ids: HashMap<String, ValueId>,
-    /// Those of the graph itself, which it may not define again; the others are of graphs around it.
-    own: HashSet<String>,
+struct Scope<'a> {
+    /// Those of the graph itself.
+    own: HashMap<String, ValueId>,
+    /// Those of the graphs around it.
+    outer: Option<&'a Scope<'a>>,
+    /// Names that the graph defines somewhere, so that they never mean what they mean outside.
+    hidden: HashSet<String>,
 }
 
-impl Scope {
+impl Scope<'_> {
+    fn get(&self, name: &str) -> Option<ValueId> {
+        let outer = || self.outer.filter(|_| !self.hidden.contains(name))?.get(name);
+        self.own.get(name).copied().or_else(outer)
+    }
+
     /// Whether the name was free.
     fn insert(&mut self, name: &str, id: ValueId) -> bool {
-        self.ids.insert(name.to_owned(), id);
-        self.own.insert(name.to_owned())
+        self.own.insert(name.to_owned(), id).is_none()
     }
 }
 
@@ -227,7 +234,7 @@ impl<'a> Lowering<'a> {
         EngineError::Graph { graph: self.fault.clone(), reason: reason.into() }
     }
 
-    fn define(&mut self, scope: &mut Scope, name: &str) -> Result<ValueId, EngineError> {
+    fn define(&mut self, scope: &mut Scope<'_>, name: &str) -> Result<ValueId, EngineError> {
         if name.is_empty() {
             return Err(self.fault("an input or initializer has no name"));
         }
@@ -253,14 +260,20 @@ impl<'a> Lowering<'a> {
     }
 
     /// Reads nodes into the program, in an order in which each can be computed.
-    fn nodes(&mut self, nodes: &[Node], scope: &mut Scope, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
+    fn nodes(
+        &mut self,
+        nodes: &[Node],
+        scope: &mut Scope<'_>,
+        opsets: &Opsets,
+        depth: usize,
+    ) -> Result<(), EngineError> {
         // Nodes that wait for a value; each is looked at again when its last missing input is defined.
         let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut missing: Vec<usize> = vec![0; nodes.len()];
         let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<usize>> = std::collections::BinaryHeap::new();
         for (index, node) in nodes.iter().enumerate() {
             for input in control::names_read(node) {
-                if !scope.ids.contains_key(input) {
+                if scope.get(input).is_none() {
                     missing[index] += 1;
                     waiting.entry(input).or_default().push(index);
                 }
@@ -289,7 +302,7 @@ impl<'a> Lowering<'a> {
                 .enumerate()
                 .find(|(index, _)| missing[*index] > 0)
                 .map_or((0, &nodes[0]), |(index, node)| (index, node));
-            let input = control::names_read(node).into_iter().find(|input| !scope.ids.contains_key(*input));
+            let input = control::names_read(node).into_iter().find(|input| scope.get(input).is_none());
             return Err(self.fault(format!(
                 "node `{}` reads `{}`, which nothing defines, or only a node that itself waits for this one",
                 label(node, index),
@@ -299,9 +312,9 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, scope: &mut Scope, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
+    fn node(&mut self, node: &Node, scope: &mut Scope<'_>, opsets: &Opsets, depth: usize) -> Result<(), EngineError> {
         let domain = plain(&node.domain);
-        let inputs = node.inputs.iter().map(|name| scope.ids.get(name.as_str()).copied()).collect();
+        let inputs = node.inputs.iter().map(|name| scope.get(name)).collect();
         if let Some(function) = self.function(node) {
             return self.call(node, function, inputs, scope, depth);
         }
@@ -331,7 +344,7 @@ impl<'a> Lowering<'a> {
             let mut captured: Vec<ValueId> = Vec::new();
             for name in graphs.iter().flat_map(|(_, graph)| control::names_captured(graph)) {
                 // A name that nothing defines is reported when the body is read.
-                captured.extend(scope.ids.get(name).filter(|id| !captured.contains(id)).copied().as_slice());
+                captured.extend(scope.get(name).filter(|id| !captured.contains(id)).as_slice());
             }
             let mut bodies = Vec::with_capacity(graphs.len());
             for (attribute, graph) in graphs {
@@ -421,7 +434,7 @@ impl<'a> Lowering<'a> {
         &mut self,
         graph: &Graph,
         label: &str,
-        outer: &Scope,
+        outer: &Scope<'_>,
         opsets: &Opsets,
         depth: usize,
     ) -> Result<Body, EngineError> {
@@ -433,10 +446,8 @@ impl<'a> Lowering<'a> {
                 self.fault("a body has sparse initializers, which the engine does not cover; store them densely")
             );
         }
-        let mut scope = Scope { ids: outer.ids.clone(), own: HashSet::new() };
-        for name in control::names_defined(graph) {
-            scope.ids.remove(name);
-        }
+        let hidden = control::names_defined(graph).map(str::to_owned).collect();
+        let mut scope = Scope { own: HashMap::new(), outer: Some(outer), hidden };
         for (name, tensor) in &graph.initializers {
             let id = self.define(&mut scope, name)?;
             self.initializer(name, label, id, tensor);
@@ -449,8 +460,8 @@ impl<'a> Lowering<'a> {
         read?;
         let mut outputs = Vec::with_capacity(graph.outputs.len());
         for output in &graph.outputs {
-            let id = scope.ids.get(&output.name);
-            outputs.push(*id.ok_or_else(|| {
+            let id = scope.get(&output.name);
+            outputs.push(id.ok_or_else(|| {
                 self.fault(format!("output `{}` of body `{}` is computed by no node", output.name, graph.name))
             })?);
         }
@@ -463,7 +474,7 @@ impl<'a> Lowering<'a> {
         node: &Node,
         function: &Function,
         inputs: Vec<Option<ValueId>>,
-        scope: &mut Scope,
+        scope: &mut Scope<'_>,
         depth: usize,
     ) -> Result<(), EngineError> {
         let label = label(node, self.nodes.len());
@@ -494,10 +505,10 @@ impl<'a> Lowering<'a> {
         self.path = outside;
         read?;
         for (outer, name) in node.outputs.iter().zip(&function.outputs).filter(|(outer, _)| !outer.is_empty()) {
-            let Some(id) = inner.ids.get(name) else {
+            let Some(id) = inner.get(name) else {
                 return Err(self.fault(format!("function `{}` does not compute its output `{name}`", function.name)));
             };
-            if !scope.insert(outer, *id) {
+            if !scope.insert(outer, id) {
                 return Err(self.fault(format!("value `{outer}` is defined twice")));
             }
         }

@@ -1,6 +1,7 @@
 //! Streams: one logical source of packets each.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -31,6 +32,8 @@ pub struct StreamInfo {
     pub zero: ClockInstant,
     /// The time of day at stream time zero, where it is known. Metadata only.
     pub wall: Option<SystemTime>,
+    /// Where the file lies that it is read from, if it is: absolute, or seen from the current folder.
+    pub file: Option<Arc<Path>>,
 }
 
 impl StreamInfo {

@@ -146,6 +146,7 @@ impl Chain {
                 live: false,
                 zero: ClockInstant::default(),
                 wall: None,
+                file: None,
             };
             let solo = Solo::open(&**blueprint, stream, vec![run.format().clone()]).map_err(|error| match error {
                 SoloError::Stage(error) => ChainError::Stage { stage: stage.clone(), error },

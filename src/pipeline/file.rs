@@ -8,6 +8,9 @@ use super::spec;
 use crate::config::{self, Fault, Faults, Key, Node, Override, Source, Span, Value};
 use crate::stage::{Registry, Role, Settings};
 
+/// The captures that read files from `path` and `folder`.
+const FILE_READERS: [&str; 2] = ["file", "images"];
+
 /// A pipeline file as it was read: YAML, not yet checked as a pipeline.
 ///
 /// The command line changes it before it is checked: [`set`](Self::set) a value, put other [`inputs`](Self::set_inputs)
@@ -76,7 +79,8 @@ impl PipelineFile {
         change.apply(stage, 1)
     }
 
-    /// Puts files in place of the capture `id`, or of the only one.
+    /// Puts files in place of the capture `id`, or of the only one. One that reads files keeps its kind and its other keys;
+    /// any other becomes a `file`.
     pub fn set_inputs(&mut self, id: Option<&str>, paths: &[String]) -> Result<(), Faults> {
         let option = Source::argument(format!("--input {}", paths.join(" ")));
         let whole = Span::new(0, option.text().len());
@@ -110,13 +114,20 @@ impl PipelineFile {
             Err(list) => argument(&option, Value::Sequence(list)),
         };
         for stage in self.stages_mut().filter(|stage| is_capture(stage) && stage_id(stage) == id) {
-            stage.value = Value::Mapping(vec![
-                (key(Role::Capture.key()), text("file")),
+            let kind = stage.get(Role::Capture.key()).and_then(Node::as_str);
+            let reads = kind.and_then(|kind| FILE_READERS.into_iter().find(|reader| *reader == kind));
+            let mut entries = vec![
+                (key(Role::Capture.key()), text(reads.unwrap_or("file"))),
                 (key("id"), text(&id)),
                 (key("path"), path.clone()),
                 (key("folder"), text(&here)),
-                (key("folder"), text(&here)),
-            ]);
+            ];
+            if let (Some(_), Value::Mapping(own)) = (reads, &mut stage.value) {
+                let replaced = |name: &str| entries.iter().any(|(key, _)| key.name == name);
+                own.retain(|(key, _)| !replaced(&key.name));
+                entries.append(own);
+            }
+            stage.value = Value::Mapping(entries);
         }
         Ok(())
     }
@@ -161,7 +172,7 @@ impl PipelineFile {
         self.stages().any(|stage| stage.get(Role::Model.key()).is_some() && !engine(stage))
     }
 
-    fn stages(&self) -> impl Iterator<Item = &Node> {
+    pub(super) fn stages(&self) -> impl Iterator<Item = &Node> {
         self.node.get("stages").and_then(Node::as_sequence).unwrap_or_default().iter()
     }
 

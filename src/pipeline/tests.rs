@@ -218,3 +218,22 @@ fn overrides_and_inputs_change_the_file_before_it_is_checked() {
     let faults = file.check(&REGISTRY, &Settings::default()).unwrap_err();
     assert!(faults.to_string().contains("--input a.wav"), "{faults}");
 }
+
+#[test]
+fn inputs_keep_a_capture_that_reads_files_and_its_keys() {
+    for (capture, kind, keeps) in [
+        ("{capture: images, path: a, folder: b, pixels: gray8}", "images", Some("gray8")),
+        ("{capture: file, path: a, pixels: gray8}", "file", Some("gray8")),
+        ("{capture: microphone, pixels: gray8}", "file", None),
+    ] {
+        let text = format!("percept: 1\nstages: [{capture}]\n");
+        let mut file = PipelineFile::parse("test.yaml", text).unwrap();
+        file.set_inputs(None, &["holiday".into()]).unwrap();
+        let stage = file.stages().next().unwrap();
+        let value = |key: &str| stage.get(key).and_then(crate::config::Node::as_str);
+        assert_eq!((value("capture"), value("path"), value("pixels")), (Some(kind), Some("holiday"), keeps));
+        assert_ne!(value("folder"), Some("b"));
+        let keys: Vec<_> = stage.as_mapping().unwrap().iter().map(|(key, _)| key.name.as_str()).collect();
+        assert_eq!(keys.iter().filter(|key| **key == "folder" || **key == "path").count(), 2, "{keys:?}");
+    }
+}

@@ -281,6 +281,7 @@ mod tests {
             live: true,
             zero: ClockInstant::from_nanos(0),
             wall: None,
+            file: None,
         }
     }
 

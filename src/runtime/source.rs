@@ -174,6 +174,7 @@ async fn read_stream(shared: &CaptureShared, id: StreamId, mut source: Box<dyn S
         live: described.live,
         zero: shared.clock.now(),
         wall: described.wall,
+        file: described.file.map(Arc::from),
     });
     shared.opened.fetch_add(1, Ordering::Relaxed);
     shared.hub.stream_opened(&info, described.seconds);

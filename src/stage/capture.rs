@@ -1,6 +1,7 @@
 //! Captures: where streams come from.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -47,6 +48,8 @@ pub struct SourceInfo {
     pub live: bool,
     /// The time of day of its first sample, where it is known.
     pub wall: Option<SystemTime>,
+    /// Where the file lies that it is read from, if it is: absolute, or seen from the current folder.
+    pub file: Option<PathBuf>,
     /// A format for each output port of the capture; no unknowns.
     pub formats: Vec<Format>,
     /// Its length in seconds, where it is known, for progress.

@@ -31,9 +31,9 @@ pub enum TrainError {
     #[error("{0}")]
     Faults(#[from] Faults),
     /// There is nothing to learn from.
-    #[error("the {what} data is empty: expected at least one sample")]
+    #[error("the {what} data hold no sample: expected at least one that is not bad")]
     Empty {
-        /// Training or validation.
+        /// Training, validation or evaluation.
         what: &'static str,
     },
     /// A file cannot be saved; the one that was there is untouched.

@@ -12,6 +12,7 @@ use crate::engine::EngineError;
 use crate::files;
 use crate::media::Format;
 use crate::onnx::{Model, ValueInfo};
+use crate::stages::decoder::Tokens;
 use crate::tensor::{DType, Dim, Tensor};
 
 /// The files that [`Recipe::export`] wrote.
@@ -22,9 +23,15 @@ pub struct Exported {
     pub model: PathBuf,
     /// Its card, `card.yaml`: with it a pipeline names the folder, `model: FOLDER`.
     pub card: PathBuf,
-    /// The names of the classes, one a line, `labels.txt`; or the tokens of texts, `tokens.txt`.
+    /// The names of the classes, one a line, `labels.txt`; without such the tokens of texts, `tokens.txt`, which is also
+    /// there where there are both.
     pub names: Option<PathBuf>,
 }
+
+/// The names of the classes beside a model, one a line.
+pub(super) const LABELS_FILE: &str = "labels.txt";
+/// The tokens of texts beside a model, one a line.
+pub(super) const TOKENS_FILE: &str = "tokens.txt";
 
 /// Most that batched results may differ from those alone, in parts of the largest magnitude; at least 1 counts.
 const EXACT: f64 = 1e-5;
@@ -48,13 +55,18 @@ impl Recipe {
         let (role, names, count) = match (prepared.labels.as_slice(), prepared.vocabulary.as_slice()) {
             ([], []) => ("", None, 0),
             ([], tokens) => {
-                let path = folder.join("tokens.txt");
+                let path = folder.join(TOKENS_FILE);
                 Vocabulary::from_tokens(tokens.to_vec())?.save(&path)?;
                 ("tokens", Some(path), tokens.len())
             }
-            (labels, _) => {
-                let path = folder.join("labels.txt");
-                write(&path, &format!("{}\n", labels.join("\n")))?;
+            (labels, tokens) => {
+                if !tokens.is_empty() {
+                    let path = folder.join(TOKENS_FILE);
+                    Vocabulary::from_tokens(tokens.to_vec())?.save(&path)?;
+                    files.insert("tokens".into(), file(&path)?);
+                }
+                let path = folder.join(LABELS_FILE);
+                write(&path, &listed(labels, &path)?)?;
                 ("labels", Some(path), labels.len())
             }
         };
@@ -244,6 +256,26 @@ fn file(path: &Path) -> Result<Json, TrainError> {
     Ok(json!({"path": name, "sha256": sum.to_string(), "bytes": bytes}))
 }
 
+/// Names as the pipeline's decoders read them: one a line, and its number behind it where the names alone would pass for
+/// numbered ones (`cat 1`, `dog 0`).
+fn listed(names: &[String], path: &Path) -> Result<String, TrainError> {
+    let is_read_back = |text: &str| {
+        let read = Tokens::from_text(text);
+        read.len() == names.len()
+            && (0..).zip(names).all(|(at, name)| read.get(at).is_some_and(|read| **read == **name))
+    };
+    let plain = format!("{}\n", names.join("\n"));
+    if is_read_back(&plain) {
+        return Ok(plain);
+    }
+    let numbered: String = names.iter().enumerate().map(|(number, name)| format!("{name} {number}\n")).collect();
+    if is_read_back(&numbered) {
+        return Ok(numbered);
+    }
+    let reason = "a name of a class has a line break in it; give the classes names of one line".to_owned();
+    Err(TrainError::Output { path: path.display().to_string(), reason })
+}
+
 fn write(path: &Path, text: &str) -> Result<(), TrainError> {
     Ok(files::replace(path, text.as_bytes())?)
 }
@@ -267,6 +299,24 @@ mod tests {
         let y = Dense::new("out", 2).apply(&mut graph, &centred).unwrap();
         graph.output("y", &y).unwrap();
         graph.finish()
+    }
+
+    #[test]
+    fn names_are_read_back_as_they_are() {
+        let listed = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            listed(&names, Path::new("labels.txt"))
+        };
+        for (names, text) in [
+            (&["cat", "dog"][..], "cat\ndog\n"),
+            (&["digit 0", "digit 1"], "digit 0 0\ndigit 1 1\n"),
+            (&["cat 1", "dog 0"], "cat 1 0\ndog 0 1\n"),
+            (&["take 3", "dog 0"], "take 3\ndog 0\n"),
+            (&["", "a b"], "\na b\n"),
+        ] {
+            assert_eq!(listed(names).unwrap(), text, "{names:?}");
+        }
+        assert!(listed(&["a\nb", "c"]).unwrap_err().to_string().contains("line break"));
     }
 
     #[test]

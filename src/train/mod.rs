@@ -11,6 +11,8 @@ mod model_input;
 mod recipe;
 mod trainer;
 
+use export::{LABELS_FILE, TOKENS_FILE};
+
 pub use error::TrainError;
 pub use export::Exported;
 pub use lengths::LengthInputs;

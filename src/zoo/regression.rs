@@ -66,7 +66,7 @@ mod tests {
     use crate::tensor::Tensor;
 
     fn train(model: &Model, loss: &str, x: &Tensor, target: &Tensor, steps: usize) -> Training {
-        let optimizer = Optimizer::Sgd(Sgd { learning_rate: 0.1, ..Sgd::default() });
+        let optimizer = Optimizer::Sgd(Sgd { learning_rate: 0.1 });
         let mut training = Training::new(model, TrainingOptions::new(Loss::new(loss).unwrap(), optimizer)).unwrap();
         for _ in 0..steps {
             training.step(&[("x", x), ("target", target)]).unwrap();

@@ -192,7 +192,7 @@ impl Resizer {
             }
             Some(weights) => {
                 let woven = &mut self.woven;
-                pulp::Arch::new().dispatch(Across { rows, woven, weights, channels, lines, stride });
+                Across { rows, woven, weights, channels, lines, stride }.run();
             }
         }
     }
@@ -208,7 +208,7 @@ impl Resizer {
             Some(down) => {
                 let weights = down.of(y).1;
                 let (ring, lines, stride) = (&self.ring, self.ring_lines, self.stride);
-                pulp::Arch::new().dispatch(Down { ring, lines, stride, first, weights, out: &mut self.line });
+                Down { ring, lines, stride, first, weights, out: &mut self.line }.run();
             }
         }
         if self.weighted {
@@ -217,7 +217,7 @@ impl Resizer {
     }
 }
 
-/// The horizontal pass of four rows, compiled for the widest vectors that the machine has.
+/// The horizontal pass of four rows.
 struct Across<'a> {
     rows: [&'a [u8]; ROWS],
     woven: &'a mut [u8],
@@ -227,11 +227,8 @@ struct Across<'a> {
     stride: usize,
 }
 
-impl pulp::NullaryFnOnce for Across<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
+impl Across<'_> {
+    fn run(self) {
         match self.channels {
             1 => weigh_gray(self.rows, self.weights, self.lines, self.stride),
             3 => {
@@ -247,7 +244,7 @@ impl pulp::NullaryFnOnce for Across<'_> {
     }
 }
 
-/// The vertical pass of one line, compiled for the widest vectors that the machine has.
+/// The vertical pass of one line.
 struct Down<'a> {
     ring: &'a [u8],
     lines: usize,
@@ -257,11 +254,8 @@ struct Down<'a> {
     out: &'a mut [u8],
 }
 
-impl pulp::NullaryFnOnce for Down<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
+impl Down<'_> {
+    fn run(self) {
         weigh_lines(self.ring, self.lines, self.stride, self.first, self.weights, self.out);
     }
 }

@@ -52,6 +52,11 @@ struct Run {
 }
 
 impl Grid {
+    /// Bytes of its memory.
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.offsets) + bytes(&self.runs)
+    }
+
     /// `None` where it would have more than `most` elements.
     fn new(axes: [Axis; 3], channels: usize, most: usize) -> Option<Self> {
         let product = |sizes: [usize; 3]| sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
@@ -214,7 +219,7 @@ pub struct Direct<T> {
 #[derive(Clone, Debug)]
 enum Back<T> {
     /// The convolution of `dy` with the weights turned round.
-    Turned { grid: Grid, values: Vec<T>, wide: Vec<T> },
+    Turned { grid: Box<Grid>, values: Vec<T>, wide: Vec<T> },
     /// Every element of the window gives back to its piece of the grid.
     Given {
         /// Where each filter begins in an item of the laid out gradient.
@@ -249,12 +254,12 @@ impl<T: Shifted> Direct<T> {
     /// Bytes of its memory.
     pub fn owned_bytes(&self) -> usize {
         let back = match &self.back {
-            Some(Back::Turned { values, wide, .. }) => bytes(values) + bytes(wide),
+            Some(Back::Turned { grid, values, wide }) => grid.owned_bytes() + bytes(values) + bytes(wide),
             Some(Back::Given { offsets, given, sums }) => bytes(offsets) + bytes(given) + bytes(sums),
             None => 0,
         };
         let vectors = [&self.grids, &self.wide, &self.laid, &self.before, &self.weights];
-        vectors.iter().map(|vector| bytes(vector)).sum::<usize>() + back
+        self.grid.owned_bytes() + vectors.iter().map(|vector| bytes(vector)).sum::<usize>() + back
     }
 
     /// A direct convolution, where that is worth it.
@@ -407,7 +412,7 @@ impl<T: Shifted> Back<T> {
         Some(Back::Turned {
             values: vec![T::zero(); turned.size],
             wide: vec![T::zero(); sizes.channels * turned.len],
-            grid: turned,
+            grid: Box::new(turned),
         })
     }
 

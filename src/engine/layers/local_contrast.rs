@@ -60,7 +60,11 @@ impl LocalContrast {
             return Err(graph.misfit("local contrast normalization", "pictures [N, C, H, W]", x));
         }
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        if self.window % 2 == 0 || self.window > MAX_WINDOW || !positive(self.deviation) || !positive(self.epsilon) {
+        if self.window.is_multiple_of(2)
+            || self.window > MAX_WINDOW
+            || !positive(self.deviation)
+            || !positive(self.epsilon)
+        {
             return Err(graph.fault(format!(
                 "local contrast normalization: expected an odd window up to {MAX_WINDOW}, a deviation and an ε above \
                  zero, found {}, {} and {}",

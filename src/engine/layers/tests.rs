@@ -199,7 +199,8 @@ fn run(make: Make, shape: &[usize], x: &[f64]) -> Vec<f64> {
 #[test]
 fn values_by_hand() {
     let row = [3.0, -1.0, 0.5, 8.0, 0.25];
-    let cases: &[(Make, &[usize], &[f64], &[f64])] = &[
+    type Case<'a> = (Make, &'a [usize], &'a [f64], &'a [f64]);
+    let cases: &[Case<'_>] = &[
         (|g, x| Threshold::new(0.5).apply(g, x), &[5], &row, &[1.0, 0.0, 0.0, 1.0, 0.0]),
         (|g, x| Threshold::new(0.5).bipolar().apply(g, x), &[5], &row, &[1.0, -1.0, -1.0, 1.0, -1.0]),
         (|g, x| Threshold::new(3.0).slope(2.0).apply(g, x), &[1], &[3.0], &[0.5]),
@@ -324,7 +325,7 @@ fn a_siamese_network_learns_from_triplets() {
     // What belongs together has the same sign in its last place.
     let rows = |sign: f32, seed: f32| -> Vec<f32> {
         let row = |at: usize| {
-            [(at as f32 + seed).sin(), (at as f32 * seed).cos(), sign * if at % 2 == 0 { 1.0 } else { -1.0 }]
+            [(at as f32 + seed).sin(), (at as f32 * seed).cos(), sign * if at.is_multiple_of(2) { 1.0 } else { -1.0 }]
         };
         (0..8).flat_map(row).collect()
     };

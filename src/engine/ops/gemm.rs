@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::broadcast::{self, Walk};
 use crate::engine::attributes::{NodeReader, OpEntry};
 use crate::engine::error::OpError;
-use crate::engine::kernel::{Backward, Forward, Kernel};
+use crate::engine::kernel::{Backward, Forward, Kernel, bytes};
 use crate::engine::kernels::Float;
 use crate::engine::kernels::float::with_float;
 use crate::engine::kernels::matrix::{View, ViewMut, multiply};
@@ -129,6 +129,10 @@ impl<T: Float> GemmKernel<T> {
 }
 
 impl<T: Float> Kernel for GemmKernel<T> {
+    fn owned_bytes(&self) -> usize {
+        bytes(&self.before)
+    }
+
     fn forward(&mut self, io: &mut Forward<'_>) -> Result<(), OpError> {
         let GemmKernel { m, n, k, .. } = *self;
         let (a, b, c) = (io.input::<T>(0)?, io.input::<T>(1)?, io.optional_input::<T>(2)?);

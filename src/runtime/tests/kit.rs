@@ -190,6 +190,7 @@ impl Source for Counter {
             group: None,
             live: self.count.every.is_some(),
             wall: None,
+            file: None,
             formats: vec![Format::ANY_TENSOR],
             seconds: None,
         }

@@ -71,7 +71,7 @@ impl Capture for Once {
 impl Source for Revisions {
     fn info(&self) -> SourceInfo {
         let (name, formats) = ("s0".to_owned(), vec![Format::ANY_TENSOR]);
-        SourceInfo { name, group: None, live: true, wall: None, formats, seconds: None }
+        SourceInfo { name, group: None, live: true, wall: None, file: None, formats, seconds: None }
     }
 
     fn read<'a>(&'a mut self, out: &'a mut Output) -> BoxFuture<'a, Result<Flow, StageError>> {

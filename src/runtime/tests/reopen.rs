@@ -53,7 +53,7 @@ impl Source for Changing {
     fn info(&self) -> SourceInfo {
         let sizes: &[usize] = if self.reopened { &[1, 1] } else { &[1] };
         let formats = vec![Format::Tensor { dtype: Some(DType::I64), shape: SymbolicShape::known(sizes) }];
-        SourceInfo { name: "s0".into(), group: None, live: false, wall: None, formats, seconds: None }
+        SourceInfo { name: "s0".into(), group: None, live: false, wall: None, file: None, formats, seconds: None }
     }
 
     fn read<'a>(&'a mut self, out: &'a mut Output) -> BoxFuture<'a, Result<Flow, StageError>> {

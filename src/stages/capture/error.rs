@@ -4,7 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::codec::CodecError;
+use crate::codec::{CodecError, PictureError};
+use crate::media::ImageError;
 use crate::stage::StageError;
 
 /// Why a capture, or one of its streams, cannot go on.
@@ -14,6 +15,23 @@ pub enum CaptureError {
     /// A file or a stream cannot be read.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// An animation of no frames.
+    #[error("{name}: expected at least one picture in the file, found an animation without any; make it again")]
+    NoPicture {
+        /// The stream.
+        name: String,
+    },
+    /// Pixels that make no picture.
+    #[error("{name}: {source}")]
+    Pixels {
+        /// The stream.
+        name: String,
+        /// What is wrong with them.
+        source: ImageError,
+    },
     /// The system gave no thread to read with.
     #[error(
         "{name}: no thread could be started to read it: {source}; close other programs, or read fewer files at a time (`concurrent`)"
@@ -25,7 +43,9 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The decoder panicked.
-    #[error("{name}: its decoder panicked; convert the file, and report this with the file: ffmpeg -i {name} out.wav")]
+    #[error(
+        "{name}: its decoder panicked; report this with the file, and convert the file to another format meanwhile"
+    )]
     DecoderPanicked {
         /// The stream.
         name: String,

@@ -21,10 +21,11 @@ use serde::Deserialize;
 use super::AUDIO;
 use super::error::CaptureError;
 use super::feed::{Cutting, Feed};
-use super::find::{self, Found, FoundFile};
+pub use super::find::Paths;
+use super::find::{self, Found, FoundFile, Places, Sort};
 use super::sound_feed::{Manner, SoundFeed};
 use crate::codec::{AudioReader, AudioSpec};
-use crate::config::{Fault, Faults, Source as Text, Span};
+use crate::config::{Fault, Faults};
 use crate::media::Format;
 use crate::stage::{
     Blueprint, BoxFuture, Capture, CaptureContext, Contract, ContractFault, Kind, ReadContext, Resolve, Role, Runnable,
@@ -36,43 +37,16 @@ const HEADERS: usize = 1000;
 /// How much is decoded in one go when nobody waits for it, in milliseconds.
 const GATHER_MS: u32 = 1000;
 
-/// One path, or several.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum Paths {
-    /// A file, a folder or a glob.
-    One(String),
-    /// Files, folders and globs.
-    Many(#[schemars(length(min = 1))] Vec<String>),
-}
-
-impl Paths {
-    fn as_slice(&self) -> &[String] {
-        match self {
-            Paths::One(path) => std::slice::from_ref(path),
-            Paths::Many(paths) => paths,
-        }
-    }
-}
-
-impl From<&str> for Paths {
-    fn from(path: &str) -> Self {
-        Paths::One(path.to_owned())
-    }
-}
-
-impl From<String> for Paths {
-    fn from(path: String) -> Self {
-        Paths::One(path)
-    }
-}
-
-impl From<Vec<String>> for Paths {
-    fn from(paths: Vec<String>) -> Self {
-        Paths::Many(paths)
-    }
-}
+/// What is looked for in folders.
+pub(super) const SOUND: Sort = Sort {
+    like: "sound",
+    file: "file of sound",
+    endings: &[
+        "aac", "aif", "aifc", "aiff", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "oga",
+        "ogg", "opus", "wav", "wave",
+    ],
+    stdin: "to read standard input use `- capture: stdin`",
+};
 
 /// Settings of `file`: → `audio`, at the rate and with the channels of each file.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -101,9 +75,8 @@ pub struct File {
     pub concurrent: usize,
     #[serde(skip)]
     base: PathBuf,
-    /// Where each path is written.
     #[serde(skip)]
-    places: Vec<(Span, Text)>,
+    places: Places,
     #[serde(skip)]
     look: OnceLock<Look>,
 }
@@ -150,7 +123,7 @@ impl File {
             realtime: false,
             concurrent: concurrent(),
             base: PathBuf::new(),
-            places: Vec::new(),
+            places: Places::default(),
             look: OnceLock::new(),
         }
     }
@@ -171,14 +144,11 @@ impl File {
 
     fn look(&self) -> &Look {
         self.look.get_or_init(|| {
-            let found = find::find(self.path.as_slice(), &self.base, self.recursive);
+            let found = find::find(self.path.as_slice(), &self.base, self.recursive, &SOUND);
             let (format, mut faults) = read_headers(&found.files);
             faults.extend(found.faults.iter().cloned());
-            let put = |(item, fault): (usize, Fault)| match self.places.get(item) {
-                Some((span, text)) => fault.at(*span, text),
-                None => fault,
-            };
-            Look { found, format, faults: faults.into_iter().map(put).collect() }
+            let faults = faults.into_iter().map(|fault| self.places.put(fault)).collect();
+            Look { found, format, faults }
         })
     }
 }
@@ -217,9 +187,7 @@ impl Resolve for File {
     fn resolve(mut self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
         let own = self.folder.clone().unwrap_or_default();
         self.base = context.settings.resolve(own);
-        let paths = context.node.get("path").unwrap_or(context.node);
-        let nodes = paths.as_sequence().unwrap_or(std::slice::from_ref(paths));
-        self.places = nodes.iter().map(|node| (node.span, node.source(context.source).clone())).collect();
+        self.places = Places::of(context);
         Ok(Box::new(self))
     }
 }
@@ -242,7 +210,7 @@ impl Blueprint for File {
         Ok(Runnable::capture(Files {
             waiting: look.found.files.clone().into(),
             opening: None,
-            notice: look.found.left_out_text(),
+            notice: look.found.left_out_text(&SOUND),
             cutting: Cutting { packet_ms: self.packet_ms, gather_ms: if self.realtime { 0 } else { GATHER_MS } },
             realtime: self.realtime,
             concurrent: self.concurrent,
@@ -257,7 +225,7 @@ impl Blueprint for File {
 struct Files {
     waiting: VecDeque<FoundFile>,
     /// Kept over a call that was dropped.
-    opening: Option<(String, Feed)>,
+    opening: Option<(FoundFile, Feed)>,
     /// For the first stream to tell.
     notice: Option<String>,
     cutting: Cutting,
@@ -269,21 +237,22 @@ impl Files {
     async fn next(&mut self, context: &CaptureContext) -> Result<Option<Box<dyn Source>>, StageError> {
         if self.opening.is_none() {
             let Some(file) = self.waiting.pop_front() else { return Ok(None) };
-            let path = file.path;
+            let path = file.path.clone();
             let open = move || Ok(AudioReader::open(&path)?);
             let feed = Feed::start(&file.name, self.cutting, open).map_err(CaptureError::ends_stream)?;
-            self.opening = Some((file.name, feed));
+            self.opening = Some((file, feed));
         }
         let Some((_, feed)) = &mut self.opening else { return Ok(None) };
         let opened = feed.opened().await;
-        let Some((name, feed)) = self.opening.take() else { return Ok(None) };
+        let Some((file, feed)) = self.opening.take() else { return Ok(None) };
         let spec = opened.map_err(CaptureError::ends_stream)?;
         let manner = Manner {
-            name,
+            name: file.name,
             cutting: self.cutting,
             live: self.realtime,
             pace: self.realtime.then(|| Arc::clone(&context.clock)),
             wall: None,
+            file: Some(file.path),
             once: false,
             notice: self.notice.take(),
         };

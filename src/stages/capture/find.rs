@@ -3,13 +3,83 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Fault, suggest};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-/// Endings of names that look like sound, in lower case.
-const EXTENSIONS: [&str; 19] = [
-    "aac", "aif", "aifc", "aiff", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "oga", "ogg",
-    "opus", "wav", "wave",
-];
+use crate::config::{Fault, Source, Span, suggest};
+use crate::stage::ReadContext;
+
+/// One path, or several.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Paths {
+    /// A file, a folder or a glob.
+    One(String),
+    /// Files, folders and globs.
+    Many(#[schemars(length(min = 1))] Vec<String>),
+}
+
+impl Paths {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Paths::One(path) => std::slice::from_ref(path),
+            Paths::Many(paths) => paths,
+        }
+    }
+}
+
+impl From<&str> for Paths {
+    fn from(path: &str) -> Self {
+        Paths::One(path.to_owned())
+    }
+}
+
+impl From<String> for Paths {
+    fn from(path: String) -> Self {
+        Paths::One(path)
+    }
+}
+
+impl From<Vec<String>> for Paths {
+    fn from(paths: Vec<String>) -> Self {
+        Paths::Many(paths)
+    }
+}
+
+/// Where each path of a list is written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places(Vec<(Span, Source)>);
+
+impl Places {
+    /// Those of the key `path`.
+    pub(super) fn of(context: &ReadContext<'_>) -> Self {
+        let paths = context.node.get("path").unwrap_or(context.node);
+        let nodes = paths.as_sequence().unwrap_or(std::slice::from_ref(paths));
+        Places(nodes.iter().map(|node| (node.span, node.source(context.source).clone())).collect())
+    }
+
+    /// The fault at the place of the path it is about.
+    pub(super) fn put(&self, (item, fault): (usize, Fault)) -> Fault {
+        match self.0.get(item) {
+            Some((span, text)) => fault.at(*span, text),
+            None => fault,
+        }
+    }
+}
+
+/// What a capture looks for in folders.
+#[derive(Debug)]
+pub(super) struct Sort {
+    /// What the files' names look like: `sound`, `a picture`.
+    pub like: &'static str,
+    /// One such file: `file of sound`, `picture`.
+    pub file: &'static str,
+    /// Endings of their names, in lower case.
+    pub endings: &'static [&'static str],
+    /// What to do for standard input.
+    pub stdin: &'static str,
+}
 
 /// A file to read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,25 +101,25 @@ pub(super) struct Found {
     pub files: Vec<FoundFile>,
     /// Whether there may be more than one, whatever is there today.
     pub many: bool,
-    /// Files in folders that do not look like sound, by the ending of their name.
+    /// Files in folders whose names do not look like what is wanted, by their ending.
     pub left_out: BTreeMap<String, usize>,
     /// What is wrong with the paths, each with its place in the list.
     pub faults: Vec<(usize, Fault)>,
 }
 
-/// Looks for the files behind `paths`; relative ones start at `base`.
-pub(super) fn find(paths: &[String], base: &Path, recursive: bool) -> Found {
+/// Looks for the files behind `paths`; relative ones start at `base`. In folders only those of the `sort` count.
+pub(super) fn find(paths: &[String], base: &Path, recursive: bool, sort: &Sort) -> Found {
     let mut found = Found { many: paths.len() > 1, ..Found::default() };
     for (item, given) in paths.iter().enumerate() {
         let path = base.join(given);
         if path.is_dir() {
-            found.folder(item, given, &path, recursive);
+            found.folder(item, given, &path, recursive, sort);
         } else if path.exists() {
             found.files.push(FoundFile { name: given.clone(), path, named: true, item });
         } else if is_glob(given) {
             found.glob(item, given, base);
         } else {
-            found.faults.push((item, missing(given, &path)));
+            found.faults.push((item, missing(given, &path, sort)));
         }
     }
     found
@@ -57,14 +127,15 @@ pub(super) fn find(paths: &[String], base: &Path, recursive: bool) -> Found {
 
 impl Found {
     /// How many files were left out and which, in words.
-    pub(super) fn left_out_text(&self) -> Option<String> {
+    pub(super) fn left_out_text(&self, sort: &Sort) -> Option<String> {
         let total: usize = self.left_out.values().sum();
         let (was, they) = if total == 1 { ("file was", "its name does") } else { ("files were", "their names do") };
         let kinds: Vec<_> = self.left_out.iter().map(|(ending, count)| format!("{count} {ending}")).collect();
-        (total > 0).then(|| format!("{total} {was} left out, as {they} not look like sound: {}", kinds.join(", ")))
+        (total > 0)
+            .then(|| format!("{total} {was} left out, as {they} not look like {}: {}", sort.like, kinds.join(", ")))
     }
 
-    fn folder(&mut self, item: usize, given: &str, path: &Path, recursive: bool) {
+    fn folder(&mut self, item: usize, given: &str, path: &Path, recursive: bool, sort: &Sort) {
         self.many = true;
         let before = (self.files.len(), self.left_out.values().sum::<usize>());
         let mut walk = Walk { item, recursive, entered: BTreeSet::new(), files: Vec::new() };
@@ -77,7 +148,7 @@ impl Found {
         walk.files.sort();
         for file in walk.files {
             match ending(&file.path) {
-                Some(ending) if EXTENSIONS.contains(&ending.as_str()) => self.files.push(file),
+                Some(ending) if sort.endings.contains(&ending.as_str()) => self.files.push(file),
                 Some(ending) => *self.left_out.entry(format!(".{ending}")).or_default() += 1,
                 None => *self.left_out.entry("without an ending".into()).or_default() += 1,
             }
@@ -86,16 +157,16 @@ impl Found {
             let others = self.left_out.values().sum::<usize>() - before.1;
             let found = match others {
                 0 => "an empty folder".to_owned(),
-                1 => "1 file that does not look like sound by its name".to_owned(),
-                _ => format!("{others} files that do not look like sound by their names"),
+                1 => format!("1 file that does not look like {} by its name", sort.like),
+                _ => format!("{others} files that do not look like {} by their names", sort.like),
             };
             let help = if recursive {
                 "name the files themselves"
             } else {
                 "set `recursive: true` to look into its folders too"
             };
-            let fault = Fault::error("no-files", format!("there is no file of sound in the folder `{given}`"))
-                .expected(format!("at least one file named {}", listed_extensions()))
+            let fault = Fault::error("no-files", format!("there is no {} in the folder `{given}`", sort.file))
+                .expected(format!("at least one file named {}", listed(sort.endings)))
                 .found(found)
                 .help(help);
             self.faults.push((item, fault));
@@ -187,8 +258,8 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-fn listed_extensions() -> String {
-    EXTENSIONS.map(|ending| format!(".{ending}")).join(", ")
+fn listed(endings: &[&str]) -> String {
+    endings.iter().map(|ending| format!(".{ending}")).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(base: &Path) -> String {
@@ -196,10 +267,10 @@ fn shown(base: &Path) -> String {
 }
 
 /// The fault of a path with nothing there, and what else is in its folder.
-fn missing(given: &str, path: &Path) -> Fault {
+fn missing(given: &str, path: &Path, sort: &Sort) -> Fault {
     let fault = Fault::error("missing-file", format!("there is no file or folder `{given}`"));
     if given == "-" {
-        return fault.help("to read standard input use `- capture: stdin`");
+        return fault.help(sort.stdin);
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -214,6 +285,7 @@ fn missing(given: &str, path: &Path) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::SOUND;
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -244,7 +316,8 @@ mod tests {
             (&["clips/**/*.[mw]*"], false, &["clips/b.wav", "clips/deep/c.mp3"], true),
             (&["clips/b.wav", "clips/a.FLAC"], false, &["clips/b.wav", "clips/a.FLAC"], true),
         ] {
-            let found = find(&paths.iter().map(ToString::to_string).collect::<Vec<_>>(), folder.path(), recursive);
+            let found =
+                find(&paths.iter().map(ToString::to_string).collect::<Vec<_>>(), folder.path(), recursive, &SOUND);
             assert_eq!(found.faults, [], "{paths:?}");
             assert_eq!(names(&found), expected, "{paths:?}");
             assert_eq!(found.many, many, "{paths:?}");
@@ -255,10 +328,10 @@ mod tests {
     #[test]
     fn what_does_not_look_like_sound_is_counted() {
         let folder = folder();
-        let found = find(&["clips".into()], folder.path(), false);
-        let text = found.left_out_text().unwrap();
+        let found = find(&["clips".into()], folder.path(), false, &SOUND);
+        let text = found.left_out_text(&SOUND).unwrap();
         assert_eq!(text, "2 files were left out, as their names do not look like sound: 1 .txt, 1 without an ending");
-        assert_eq!(find(&["clips/b.wav".into()], folder.path(), false).left_out_text(), None);
+        assert_eq!(find(&["clips/b.wav".into()], folder.path(), false, &SOUND).left_out_text(&SOUND), None);
     }
 
     #[test]
@@ -274,7 +347,7 @@ mod tests {
             ("clips/*.ogg", "no-files", "no file matches `clips/*.ogg`"),
             ("clips/[b", "bad-pattern", "invalid range pattern"),
         ] {
-            let found = find(&[path.into()], folder.path(), false);
+            let found = find(&[path.into()], folder.path(), false, &SOUND);
             let [(0, fault)] = &found.faults[..] else { panic!("{path}: {:?}", found.faults) };
             assert_eq!(fault.code, code, "{path}");
             assert!(fault.to_string().contains(text), "{path}: {fault}");
@@ -288,8 +361,8 @@ mod tests {
         let base = folder.path().join("take [1]");
         std::fs::create_dir(&base).unwrap();
         std::fs::write(base.join("a[b].wav"), b"x").unwrap();
-        assert_eq!(names(&find(&["a[b].wav".into()], &base, false)), ["a[b].wav"]);
-        assert_eq!(names(&find(&["*.wav".into()], &base, false)), ["a[b].wav"], "the base is no pattern");
+        assert_eq!(names(&find(&["a[b].wav".into()], &base, false, &SOUND)), ["a[b].wav"]);
+        assert_eq!(names(&find(&["*.wav".into()], &base, false, &SOUND)), ["a[b].wav"], "the base is no pattern");
     }
 
     #[cfg(unix)]
@@ -297,7 +370,7 @@ mod tests {
     fn links_in_circles_come_to_an_end() {
         let folder = folder();
         std::os::unix::fs::symlink(folder.path().join("clips"), folder.path().join("clips/deep/up")).unwrap();
-        let found = find(&["clips".into()], folder.path(), true);
+        let found = find(&["clips".into()], folder.path(), true, &SOUND);
         assert_eq!(names(&found), ["clips/a.FLAC", "clips/b.wav", "clips/deep/c.mp3"]);
     }
 }

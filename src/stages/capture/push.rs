@@ -238,6 +238,7 @@ impl Source for PushedStream {
             group: None,
             live: self.live,
             wall: None,
+            file: None,
             formats: vec![self.format.clone()],
             seconds: None,
         }

@@ -1,5 +1,6 @@
 //! The stream over a [`Feed`]: cuts packets, keeps the pace, tells what was damaged.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,6 +24,8 @@ pub(super) struct Manner {
     pub pace: Option<Arc<dyn Clock>>,
     /// The time of day of its first sample.
     pub wall: Option<SystemTime>,
+    /// The file that it is read from.
+    pub file: Option<PathBuf>,
     /// Whether what was read but not sent is sent when the pipeline stops: it cannot be read again.
     pub once: bool,
     /// What is told first.
@@ -214,6 +217,7 @@ impl Source for SoundFeed {
             group: None,
             live: self.manner.live,
             wall: self.manner.wall,
+            file: self.manner.file.clone(),
             formats: vec![Format::audio(Some(self.spec.sample_rate), Some(self.spec.channels))],
             seconds: self.spec.frames.map(|frames| self.spec.sample_rate.time_of(frames).as_seconds()),
         }

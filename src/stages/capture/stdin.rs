@@ -345,6 +345,7 @@ impl Piped {
             live: self.live,
             pace: None,
             wall: self.live.then(|| context.clock.wall()),
+            file: None,
             once: true,
             notice: None,
         };

@@ -167,8 +167,15 @@ impl Resolve for TopK {
 pub struct TopKDecoder {
     settings: TopK,
     labels: Option<Tokens>,
-    /// With `level`: for each class its group, and the groups' names.
-    groups: Option<(Arc<[usize]>, Arc<[Arc<str>]>)>,
+    groups: Option<Groups>,
+}
+
+/// Classes that are put together.
+#[derive(Clone, Debug)]
+struct Groups {
+    /// For each class the number of its group.
+    of: Arc<[usize]>,
+    names: Arc<[Arc<str>]>,
 }
 
 impl TopKDecoder {
@@ -187,7 +194,7 @@ impl TopKDecoder {
                 })
             };
             let groups: Arc<[usize]> = (0..labels.len()).map(group).collect();
-            (groups, names.into())
+            Groups { of: groups, names: names.into() }
         });
         TopKDecoder { settings, labels, groups }
     }
@@ -222,7 +229,7 @@ impl TopKDecoder {
                 .enumerate()
                 .map(|(index, score)| Label { index, name: self.name(index), score: *score })
                 .collect(),
-            Some((groups, names)) => self.grouped(&probabilities, groups, names),
+            Some(Groups { of, names }) => self.grouped(&probabilities, of, names),
         };
         found.retain(|label| label.score >= self.settings.threshold);
         let order = |a: &Label, b: &Label| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index));
@@ -373,7 +380,8 @@ mod tests {
     fn scores_and_what_comes_of_them() {
         let some = |k, activation, threshold| TopK { k, activation, threshold, ..TopK::default() };
         let (e, n) = ("cat\ndog\nbird\n", "");
-        let table: &[(TopK, &str, &[f32], &[(usize, &str, f32)])] = &[
+        type Case<'a> = (TopK, &'a str, &'a [f32], &'a [(usize, &'a str, f32)]);
+        let table: &[Case<'_>] = &[
             (some(2, Activation::Softmax, 0.0), e, &[1.0, 2.0, 0.0], &[(1, "dog", 0.6652), (0, "cat", 0.2447)]),
             (some(9, Activation::None, 0.25), e, &[0.25, 0.5, 0.2], &[(1, "dog", 0.5), (0, "cat", 0.25)]),
             (some(2, Activation::Sigmoid, 0.6), n, &[3.0, 0.0, 2.0], &[(0, "", 0.9526), (2, "", 0.8808)]),
@@ -435,6 +443,7 @@ mod tests {
             live: false,
             zero: ClockInstant::default(),
             wall: None,
+            file: None,
         };
         let blueprint = decoder(TopK { activation: Activation::None, ..TopK::default() }, "cat\ndog\n");
         let mut solo = Solo::open(&blueprint, info, vec![Format::ANY_TENSOR]).unwrap();

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::dsp::DspError;
-use crate::media::Format;
+use crate::media::{Format, ImageError};
 use crate::stage::{ContractFault, StageError};
 
 /// A stream or a packet that a preprocessing stage cannot work with.
@@ -46,6 +46,21 @@ pub enum PreprocessError {
         /// The shape of the tensor.
         shape: Vec<usize>,
     },
+    /// A picture that is smaller than what is to be cut out of it.
+    #[error(
+        "expected a picture of at least {expected} pixels, found {width} × {height}: insert `- preprocess: resize` before"
+    )]
+    TooSmall {
+        /// The least picture, in words.
+        expected: String,
+        /// Pixels in a row of the one that came.
+        width: u32,
+        /// Its rows.
+        height: u32,
+    },
+    /// Pixels that make no picture.
+    #[error(transparent)]
+    Picture(#[from] ImageError),
     /// A signal function's own error.
     #[error(transparent)]
     Signal(#[from] DspError),

@@ -1,7 +1,7 @@
 //! One stream through one stage, for the tests of the kinds.
 
 use crate::config::{Faults, Source, parse};
-use crate::media::{Audio, Format, Packet, Payload, StreamId, StreamInfo};
+use crate::media::{Audio, Format, Image, Packet, Payload, PixelFormat, StreamId, StreamInfo};
 use crate::stage::{Blueprint, ContractFault, Kind, ReadContext, Settings, Solo, SoloError, StageError};
 use crate::units::{ClockInstant, Rate, TimeSpan, Timestamp};
 
@@ -20,6 +20,7 @@ impl Trial {
             live: false,
             zero: ClockInstant::default(),
             wall: None,
+            file: None,
         };
         Ok(Trial { solo: Solo::open(blueprint, stream, vec![format])? })
     }
@@ -65,6 +66,12 @@ impl Trial {
 /// A rate of whole hertz.
 pub(super) fn hz(hz: u32) -> Option<Rate> {
     Some(Rate::hz(hz).unwrap())
+}
+
+/// A picture whose bytes count from 0 on, over and over.
+pub(super) fn counting(width: u32, height: u32, format: PixelFormat) -> Image {
+    let bytes = width as usize * height as usize * format.bytes();
+    Image::new((0..bytes).map(|n| n as u8).collect::<Vec<u8>>(), width, height, format).unwrap()
 }
 
 /// The output format for an input format, or the first fault.

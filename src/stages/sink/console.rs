@@ -37,6 +37,9 @@ pub struct Console {
     /// Whether a line begins with its times. Default: true.
     #[serde(default = "yes")]
     pub times: bool,
+    /// Whether every line begins with its stream's name. Default: false, only from the second stream on.
+    #[serde(default)]
+    pub names: bool,
     #[serde(skip)]
     screen: SharedScreen,
 }
@@ -48,7 +51,7 @@ fn yes() -> bool {
 impl Console {
     /// Partial results and times are shown.
     pub fn new() -> Self {
-        Console { partials: true, times: true, screen: SharedScreen::default() }
+        Console { partials: true, times: true, names: false, screen: SharedScreen::default() }
     }
 }
 
@@ -152,7 +155,7 @@ impl Stage for ConsoleStage {
 
     fn open(&mut self, stream: &StreamInfo, _: &[Format]) -> Result<Opened<OnScreen>, StageError> {
         let screen = self.0.screen.clone();
-        let place = screen.lock().open(stream);
+        let place = screen.lock().open(stream, self.0.names);
         Ok(Opened { state: OnScreen { place, screen }, outputs: Vec::new() })
     }
 
@@ -238,6 +241,20 @@ mod tests {
             }
             solo.flush().unwrap();
             assert_eq!(seen.take(), expected, "{console:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_a_name_where_it_is_asked_for_or_needed() {
+        for (names, expected) in [(false, "one\nb two\n"), (true, "a one\nb two\n")] {
+            let seen = Seen::default();
+            let console = Console { names, times: false, ..console(false, seen.clone()) };
+            let mut a = open(&console, 0, "photos/a");
+            a.push(0, transcript(0, 500, "one", true)).unwrap();
+            a.flush().unwrap();
+            let mut b = open(&console, 1, "photos/b");
+            b.push(0, transcript(0, 500, "two", true)).unwrap();
+            assert_eq!(seen.take(), expected, "{names}");
         }
     }
 

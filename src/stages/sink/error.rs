@@ -28,6 +28,22 @@ pub enum SinkError {
         /// The system's error.
         source: io::Error,
     },
+    /// A file cannot be put into another folder.
+    #[error("{}: cannot be put at {}{}: {source}", .file.display(), .path.display(), advice(.source))]
+    Place {
+        /// The file.
+        file: PathBuf,
+        /// Where it was to go.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A stream without a file, where one is to be sorted.
+    #[error("{stream} was read from no file that could be put into a folder; use `capture: images` or `capture: file`")]
+    NoFile {
+        /// The stream.
+        stream: String,
+    },
     /// Another fault of the file's format.
     #[error(transparent)]
     Codec(CodecError),

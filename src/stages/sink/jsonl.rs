@@ -25,6 +25,8 @@
 //! | `text` | `text`, `pieces` |
 //! | `labels` | `labels`: a list of `index`, `name` (null when unknown), `score`, best first |
 //! | `tensor` | `dtype`, `shape`, `count` (of elements), `values` (row by row in one list; absent when there are more than `max_values`) |
+//! | `image` | `width`, `height`, `pixel` (`gray8`, `rgb8` or `rgba8`) |
+//! | `regions` | `frame_width`, `frame_height`, `regions`: a list of `x`, `y`, `width`, `height` in the frame's pixels, `score`, and where they are known `label`, `track`, `outline`, `keypoints`; best first |
 //! | `audio` | `sample_rate_hz`, `channels`, `frames`, `rms_dbfs` (null for silence) |
 //! | `bytes` | `count`, `values` (as for tensors) |
 //! | `custom` | `name` (of the type), `value` (its own encoding, null when it has none) |

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`console`](mod@console) | anything | lines on the terminal, partial results rewritten in place |
 //! | [`jsonl`](mod@jsonl) | anything | a JSON object a line |
+//! | [`folder`](mod@folder) | labels of streams read from files | those files, in a folder for each label |
 //! | [`subtitles`](mod@subtitles) | transcripts | SRT or WebVTT files |
 //! | [`wav`](mod@wav) | audio | wav files |
 //! | [`collect`](mod@collect) | anything | packets in the program that runs the pipeline |
@@ -23,6 +24,7 @@ pub mod collect;
 mod collect_queue;
 pub mod console;
 mod error;
+pub mod folder;
 pub mod jsonl;
 mod output_file;
 mod path;
@@ -38,7 +40,7 @@ use crate::media::{Packet, Payload};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
+pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
 
 /// Whether a later revision replaces what the packet says.
 fn is_partial(packet: &Packet) -> bool {
@@ -63,6 +65,7 @@ mod kit {
             live: false,
             zero: ClockInstant::from_nanos(0),
             wall: None,
+            file: None,
         }
     }
 

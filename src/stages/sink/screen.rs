@@ -86,12 +86,12 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// A stream begins. From the second name on lines carry a name.
-    pub(super) fn open(&mut self, stream: &StreamInfo) -> Place {
+    /// A stream begins. From the second name on lines carry a name, or with `named` from now on.
+    pub(super) fn open(&mut self, stream: &StreamInfo, named: bool) -> Place {
         // The same stream, opened anew.
         self.streams.retain(|shown| !Arc::ptr_eq(&shown.name, &stream.name));
         let first = self.first.get_or_insert_with(|| stream.name.clone());
-        self.several |= *first != stream.name;
+        self.several |= named || *first != stream.name;
         let label = label(&stream.name, |label| self.streams.iter().any(|shown| shown.label == label));
         let place = Place(self.opened);
         self.opened += 1;
@@ -328,7 +328,7 @@ mod tests {
     fn the_exact_bytes() {
         let play = |terminal| {
             let mut screen = Screen::new(Vec::new(), terminal);
-            let id = screen.open(&stream(0, "mic"));
+            let id = screen.open(&stream(0, "mic"), false);
             screen.unsettled(id, timed(32, 50, "it w")).unwrap();
             screen.unsettled(id, timed(32, 64, "it was")).unwrap();
             screen.settled(id, Some(timed(32, 79, "It was."))).unwrap();
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn only_the_end_of_a_long_line_is_rewritten() {
         let mut screen = Screen::new(Vec::new(), terminal());
-        let mic = screen.open(&stream(0, "mic"));
+        let mic = screen.open(&stream(0, "mic"), false);
         for (text, expected) in [
             ("a line that is 29 columns wide", "…line that is 29 columns wide"),
             ("short", "short"),
@@ -376,10 +376,10 @@ mod tests {
     #[test]
     fn several_streams_take_turns_on_the_last_line() {
         let mut screen = Screen::new(Vec::new(), terminal());
-        let a = screen.open(&stream(0, "in/a.wav"));
+        let a = screen.open(&stream(0, "in/a.wav"), false);
         screen.unsettled(a, line("one")).unwrap();
         assert_eq!(shown(&screen), ["one"]);
-        let b = screen.open(&stream(1, "in/b.wav"));
+        let b = screen.open(&stream(1, "in/b.wav"), false);
         screen.unsettled(b, line("two")).unwrap();
         assert_eq!(shown(&screen), ["b.wav two"]);
         screen.settled(a, Some(line("One."))).unwrap();
@@ -454,7 +454,7 @@ mod tests {
             steps in proptest::collection::vec((0usize..3, any::<bool>(), "[a-z東京é\u{301} ]{0,50}"), 0..20),
         ) {
             let mut screen = Screen::new(Vec::new(), terminal());
-            let places = [0, 1, 2].map(|id| screen.open(&stream(id, "same")));
+            let places = [0, 1, 2].map(|id| screen.open(&stream(id, "same"), false));
             let mut expected: Vec<&str> = Vec::new();
             for (id, settled, text) in &steps {
                 if *settled {

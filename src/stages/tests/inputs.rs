@@ -1,6 +1,9 @@
 //! Formats and packets to try a stage with.
 
-use crate::media::{Audio, Format, Label, Labels, Packet, Payload, Piece, StreamId, Text, Transcript};
+use crate::media::{
+    Audio, Format, Image, Label, Labels, Packet, Payload, Piece, PixelFormat, Rect, Region, Regions, StreamId, Text,
+    Transcript,
+};
 use crate::stage::Blueprint;
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 use crate::units::{Rate, TimeSpan, Timestamp};
@@ -12,7 +15,7 @@ const WINDOW_MS: i64 = 32;
 /// Sizes of chunks, in frames. The last is more than any stream has.
 pub const SIZES: [usize; 6] = [1, 7, 160, 512, 4801, 1 << 20];
 
-/// Choices of input formats, one for each port, that the ports and the blueprint's `outputs` accept; at most 8.
+/// Choices of input formats, one for each port, that the ports and the blueprint's `outputs` accept; at most 12.
 pub fn choices(blueprint: &dyn Blueprint) -> Vec<Vec<Format>> {
     let mut choices = vec![Vec::new()];
     for port in &blueprint.contract().inputs {
@@ -25,7 +28,7 @@ pub fn choices(blueprint: &dyn Blueprint) -> Vec<Vec<Format>> {
             .collect();
     }
     choices.retain(|choice| blueprint.outputs(choice).is_ok());
-    choices.truncate(8);
+    choices.truncate(12);
     choices
 }
 
@@ -35,7 +38,10 @@ fn candidates(port: &Format) -> Vec<Format> {
     let tensor = |sizes: &[usize]| Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(sizes) };
     let mut candidates =
         vec![fixed(port), audio(16_000, 1), audio(48_000, 2), audio(11_025, 1), tensor(&[1]), tensor(&[4, 8])];
-    candidates.extend([Format::Text, Format::Transcript, Format::Labels, Format::Bytes]);
+    let image = |pixel, width, height| Format::image(Some(pixel), Some(width), Some(height));
+    candidates.extend([Format::Text, Format::Transcript, Format::Labels]);
+    candidates.extend([image(PixelFormat::Rgb8, 24, 17), image(PixelFormat::Gray8, 9, 31), Format::Regions]);
+    candidates.extend([image(PixelFormat::Rgba8, 40, 32), Format::Bytes]);
     // A list of tokens has a length that only the stage knows.
     candidates.extend((2..64).map(|last| tensor(&[4, last])));
     candidates.retain(|format| format.is_fixed() && port.accepts(format).is_ok());
@@ -58,6 +64,9 @@ fn fixed(port: &Format) -> Format {
             dtype: Some(dtype.unwrap_or(DType::F32)),
             shape: SymbolicShape::Ranked(dims.iter().map(|dim| Dim::Known(dim.known().unwrap_or(4))).collect()),
         },
+        Format::Image { pixel, width, height } => {
+            Format::image(pixel.or(Some(PixelFormat::Rgb8)), width.or(Some(24)), height.or(Some(17)))
+        }
         other => other.clone(),
     }
 }
@@ -110,6 +119,18 @@ fn payload(format: &Format, at: u32, random: &mut Random) -> Payload {
             let label = Label { index: at as usize, name: Some(word), score: random.next() };
             Labels { entries: [label].into() }.into()
         }
+        Format::Image { pixel: Some(pixel), width: Some(width), height: Some(height) } => {
+            let bytes = *width as usize * *height as usize * pixel.bytes();
+            let pixels: Vec<u8> = (0..bytes).map(|_| (random.next() * 255.0) as u8).collect();
+            Image::new(pixels, *width, *height, *pixel).unwrap().into()
+        }
+        Format::Regions => {
+            let bounds = Rect { x: at as f32, y: 2.0, width: 10.0, height: 8.0 };
+            let label = Label { index: at as usize, name: Some(word), score: random.next() };
+            let mut region = Region::new(bounds, random.next());
+            region.label = Some(label);
+            Regions { frame_width: 640, frame_height: 480, entries: [region].into() }.into()
+        }
         Format::Bytes => Payload::Bytes(vec![at as u8; 3].into()),
         other => panic!("no payload was made up for {other}"),
     }
@@ -122,7 +143,10 @@ pub fn payloads() -> Vec<Payload> {
         Format::Text,
         Format::Transcript,
         Format::Labels,
+        Format::Regions,
         Format::Bytes,
+        Format::image(Some(PixelFormat::Rgb8), Some(1), Some(1)),
+        Format::image(Some(PixelFormat::Gray8), Some(640), Some(2)),
         Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(&[3, 5]) },
         Format::Tensor { dtype: Some(DType::F32), shape: SymbolicShape::known(&[0]) },
         Format::Tensor { dtype: Some(DType::F64), shape: SymbolicShape::known(&[1]) },

@@ -1,6 +1,6 @@
 //! Runs a stage on several streams and holds it to its promises at every packet.
 
-use crate::media::{Format, Packet, Payload, StreamId, StreamInfo};
+use crate::media::{Format, Image, Packet, Payload, StreamId, StreamInfo};
 use crate::stage::{AnyState, Blueprint, Input, Item, Opened, Output, Runnable, StageError, StageObject};
 use crate::units::{ClockInstant, TimeSpan, Timestamp};
 
@@ -46,6 +46,7 @@ enum Content {
         shape: Vec<usize>,
         values: Vec<u32>,
     },
+    Picture(Image),
     Other(String),
 }
 
@@ -63,6 +64,7 @@ impl Rig {
                 live: false,
                 zero: ClockInstant::default(),
                 wall: None,
+                file: None,
             };
             let Opened { state, outputs } = stage.open(&info, inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
             let starts = vec![Timestamp::MIN; outputs.len()];
@@ -186,6 +188,7 @@ impl Rig {
                     shape: tensor.shape().to_vec(),
                     values: tensor.as_slice::<f32>().unwrap().iter().map(|value| value.to_bits()).collect(),
                 },
+                Payload::Image(image) => Content::Picture(image.clone()),
                 other => Content::Other(format!("{other:?}")),
             };
             let seen = Seen { port: *port, start: packet.start, end: packet.end(), gap: packet.flags.gap, content };
@@ -260,6 +263,10 @@ fn first_difference(expected: &[Seen], found: &[Seen], same: impl Fn(&Seen, &See
             Content::Numbers { shape, values } => {
                 let first: Vec<_> = values.iter().take(8).map(|bits| f32::from_bits(*bits)).collect();
                 format!("{shape:?} {first:?}")
+            }
+            Content::Picture(image) => {
+                let first: Vec<_> = image.packed().iter().take(8).copied().collect();
+                format!("{} × {} pixels of {} {first:?}", image.width(), image.height(), image.format())
             }
             Content::Other(text) => text.chars().take(200).collect(),
         };

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DataError, input};
+use crate::files;
 
 /// What text is cut into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,7 +122,7 @@ impl Vocabulary {
             text.push_str(&token.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r"));
             text.push('\n');
         }
-        std::fs::write(path, text).map_err(|source| DataError::io(path, source))
+        files::replace(path, text.as_bytes()).map_err(|error| DataError::io(path, error.into_io()))
     }
 
     /// The tokens in the order of their numbers.

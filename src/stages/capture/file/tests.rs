@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::codec::{WavSampleFormat, WavWriter};
+use crate::config::Source as Text;
 use crate::stage::{EventKind, Output, Settings};
 use crate::stages::capture::trial::{self, Ran};
 use crate::units::{Clock, ClockInstant, Rate, TimeSpan, VirtualClock};

@@ -338,6 +338,7 @@ impl Source for Listener {
             group: None,
             live: true,
             wall: Some(self.wall),
+            file: None,
             formats: vec![Format::audio(Some(self.rate), Some(self.channels))],
             seconds: None,
         }

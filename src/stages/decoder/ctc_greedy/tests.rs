@@ -13,7 +13,7 @@ const ALPHABET: &str = "-ab|";
 
 fn stream(live: bool) -> StreamInfo {
     let (name, zero) = (Arc::from("test"), ClockInstant::default());
-    StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live, zero, wall: None }
+    StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live, zero, wall: None, file: None }
 }
 
 fn decoder(settings: CtcGreedy) -> CtcDecoder {

@@ -11,7 +11,8 @@ use crate::units::{ClockInstant, TimeSpan};
 
 fn open(settings: Transcribe) -> Solo {
     let (name, zero) = (Arc::from("test"), ClockInstant::default());
-    let stream = StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live: true, zero, wall: None };
+    let stream =
+        StreamInfo { id: StreamId(0), group: Arc::clone(&name), name, live: true, zero, wall: None, file: None };
     Solo::open(&settings, stream, vec![Format::Text]).unwrap()
 }
 

@@ -21,6 +21,7 @@ fn info() -> StreamInfo {
         live: false,
         zero: ClockInstant::default(),
         wall: None,
+        file: None,
     }
 }
 

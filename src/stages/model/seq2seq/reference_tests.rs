@@ -70,6 +70,7 @@ fn open(plan: &Plan) -> Solo {
         live: false,
         zero: ClockInstant::default(),
         wall: None,
+        file: None,
     };
     Solo::open(plan, stream, vec![Format::audio(Some(plan.rate), Some(1))]).unwrap()
 }

@@ -210,6 +210,7 @@ fn stream(id: u32) -> StreamInfo {
         live: false,
         zero: ClockInstant::default(),
         wall: None,
+        file: None,
     }
 }
 

@@ -22,6 +22,7 @@ pub fn stream(live: bool) -> StreamInfo {
         live,
         zero: ClockInstant::default(),
         wall: None,
+        file: None,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Exported {
     pub names: Option<PathBuf>,
 }
 
+/// The model that a training made.
+pub(crate) const MODEL_FILE: &str = "model.onnx";
 /// The names of the classes beside a model, one a line.
 pub(super) const LABELS_FILE: &str = "labels.txt";
 /// The tokens of texts beside a model, one a line.
@@ -47,7 +49,7 @@ impl Recipe {
         let folder = self.output();
         let mut model = prepared.trainer.training().model();
         model.doc_string.clone_from(&self.settings.summary);
-        let path = folder.join("model.onnx");
+        let path = folder.join(MODEL_FILE);
         model.save(&path).map_err(EngineError::from)?;
         let mut files = Map::new();
         files.insert("model".into(), file(&path)?);

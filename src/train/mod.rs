@@ -11,9 +11,13 @@ mod model_input;
 mod recipe;
 mod trainer;
 
+pub(crate) use export::MODEL_FILE;
 use export::{LABELS_FILE, TOKENS_FILE};
 
-pub use error::TrainError;
+/// The state of a training, in the recipe's output folder.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+
+pub use error::{Change, TrainError};
 pub use export::Exported;
 pub use lengths::LengthInputs;
 pub use recipe::{

@@ -21,23 +21,22 @@ use std::path::{Path, PathBuf};
 use super::data::DataFormat;
 use super::error::TrainError;
 use crate::cards::Sha256;
-use crate::config::{Faults, Source};
-use crate::engine::{EngineError, Loss};
+use crate::config::{Faults, Node, Source};
+use crate::engine::Loss;
 use crate::onnx::Model;
 use crate::pipeline::Chain;
-use crate::zoo::Architecture;
 
 mod check;
 mod evaluate;
+mod initial;
 mod prepare;
+mod resume;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use prepare::Prepared;
-pub use settings::{
-    ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, RECIPE_VERSION, RecipeSettings,
-};
+pub use settings::{ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, RECIPE_VERSION, RecipeSettings};
 
 /// A recipe whose every part is known to be sound; nothing is opened yet.
 #[derive(Debug)]
@@ -50,11 +49,15 @@ pub struct Recipe {
     train: Box<dyn DataFormat>,
     validation: Option<PartFormat>,
     test: Option<PartFormat>,
-    model: ModelSource,
+    /// What training starts from.
+    model: Model,
     loss: Loss,
     /// What prepares samples, where the recipe lists anything.
     chain: Option<Chain>,
     warnings: Faults,
+    /// Where its keys stand, with the changes.
+    node: Node,
+    source: Source,
 }
 
 /// Where a recipe comes from: for the card of what it made.
@@ -72,12 +75,6 @@ pub(super) struct RecipeOrigin {
 enum PartFormat {
     Share(f64),
     Own(Box<dyn DataFormat>),
-}
-
-#[derive(Debug)]
-enum ModelSource {
-    Architecture(Box<dyn Architecture>),
-    File(PathBuf),
 }
 
 impl Recipe {
@@ -99,8 +96,8 @@ impl Recipe {
     }
 
     /// The model that training starts from.
-    pub fn model(&self) -> Result<Model, TrainError> {
-        self.model.build(self.settings.seed)
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// What is doubtful in it, though it can be run.
@@ -116,14 +113,5 @@ impl Recipe {
     /// The loss.
     pub fn loss(&self) -> &Loss {
         &self.loss
-    }
-}
-
-impl ModelSource {
-    fn build(&self, seed: u64) -> Result<Model, TrainError> {
-        match self {
-            ModelSource::Architecture(architecture) => Ok(architecture.build(seed)?),
-            ModelSource::File(path) => Ok(Model::load(path).map_err(EngineError::from)?),
-        }
     }
 }

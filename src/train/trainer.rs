@@ -141,7 +141,8 @@ impl Trainer {
                 return Err(TrainError::Setting { what: "batch", expected, found });
             }
             if train.len() < size {
-                let expected = format!("at least {size} samples, as the model's input `{}` takes so many", options.input);
+                let expected =
+                    format!("at least {size} samples, as the model's input `{}` takes so many", options.input);
                 return Err(TrainError::Setting { what: "training data", expected, found: train.len().to_string() });
             }
         }
@@ -159,7 +160,7 @@ impl Trainer {
     /// those of the best epoch (with a checkpoint or early stopping; else the model is as before the step that failed).
     /// [`TrainError::Save`] when the checkpoint cannot be written: the one before it is untouched.
     pub fn run(&mut self, mut progress: impl FnMut(Progress<'_>) -> Then) -> Result<(), TrainError> {
-        while (self.history.len() as u64) < self.options.epochs {
+        while (self.history.len() as u64) < self.options.epochs && !self.is_at_last_step() {
             if self.is_over() {
                 break;
             }
@@ -230,6 +231,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether the weights have changed as often as they may.
+    fn is_at_last_step(&self) -> bool {
+        self.options.steps.is_some_and(|steps| self.training.steps() >= steps)
+    }
+
     /// Whether there is early stopping.
     fn stops_early(&self) -> bool {
         self.options.patience.is_some() && self.validation.is_some()
@@ -289,6 +295,9 @@ impl Trainer {
             step += 1;
             if progress(Progress::Step { epoch: number, step, of, loss }) == Then::Stop {
                 return Ok(None);
+            }
+            if self.is_at_last_step() {
+                break;
             }
         }
         self.tell_bad(&batches, told, progress);

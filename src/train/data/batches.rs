@@ -432,7 +432,10 @@ mod tests {
         let error = batches(data(), settings(2, false, 1)).knowing([0].into()).find_map(Result::err).unwrap();
         assert!(matches!(error, DataError::TooManyBad { bad: 2, limit: 1, index: 3, .. }), "{error}");
         // One that has become good is read.
-        assert_eq!(batches(numbered(2), settings(2, false, 1)).knowing([0].into()).next().unwrap().unwrap().indices, [0, 1]);
+        assert_eq!(
+            batches(numbered(2), settings(2, false, 1)).knowing([0].into()).next().unwrap().unwrap().indices,
+            [0, 1]
+        );
     }
 
     #[test]

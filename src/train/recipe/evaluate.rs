@@ -33,6 +33,7 @@ impl Recipe {
         // Nothing is trained: what the recipe says of weights by name may be meant for another model.
         let options = TrainingOptions::new(loss, Optimizer::Sgd(Sgd::default())).threads(self.settings.threads);
         let mut training = Training::new(model, options)?;
+        self.bound(&mut training);
         // The model may know of more classes than occur in the data.
         let scores = model.graph.outputs.first().and_then(|output| output.shape.dims()?.get(1)?.known());
         let classes = self.classes(&data).map(|classes| match data.labels().is_empty() {
@@ -115,7 +116,12 @@ mod tests {
         let mut model = prepared.trainer.training().model();
         for name in ["hidden1.bias", "hidden1.weight"] {
             let other = name.replace("hidden1", "other");
-            model.graph.initializers.iter_mut().filter(|(known, _)| known == name).for_each(|(known, _)| *known = other.clone());
+            model
+                .graph
+                .initializers
+                .iter_mut()
+                .filter(|(known, _)| known == name)
+                .for_each(|(known, _)| *known = other.clone());
             let inputs = model.graph.nodes.iter_mut().flat_map(|node| &mut node.inputs);
             inputs.filter(|input| **input == *name).for_each(|input| *input = other.clone());
         }

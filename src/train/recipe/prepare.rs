@@ -9,13 +9,13 @@ use crate::media::Format;
 use crate::onnx::Model;
 use crate::stage::Blueprint;
 use crate::tensor::{DType, Tensor};
-use crate::train::TrainError;
 use crate::train::data::augment::Augmenter;
 use crate::train::data::{DataError, DataSet, Known, Preprocessed, Split, Subset};
 use crate::train::lengths::LengthInputs;
 use crate::train::metrics::Spelling;
 use crate::train::model_input::ModelInput;
-use crate::train::trainer::{Trainer, TrainerOptions};
+use crate::train::trainer::{Trainer, TrainerOptions, fixed_batch};
+use crate::train::{CHECKPOINT_FILE, TrainError};
 
 /// A training that is ready to run.
 pub struct Prepared {
@@ -48,11 +48,15 @@ impl Recipe {
     /// The training data as the model sees them: all samples, prepared, before any are set aside.
     pub fn train_data(&self) -> Result<Arc<dyn DataSet>, TrainError> {
         let data = Arc::from(self.train.open(&self.folder)?);
-        Ok(self.preprocessed(data, &self.model()?)?.0)
+        Ok(self.preprocessed(data, &self.model)?.0)
     }
 
     /// `data` behind the recipe's stages, and what the model then gets. Formats that do not fit are faults of the recipe.
-    pub(super) fn preprocessed(&self, data: Arc<dyn DataSet>, model: &Model) -> Result<(Arc<dyn DataSet>, Format), TrainError> {
+    pub(super) fn preprocessed(
+        &self,
+        data: Arc<dyn DataSet>,
+        model: &Model,
+    ) -> Result<(Arc<dyn DataSet>, Format), TrainError> {
         let Some(chain) = &self.chain else { return Ok((data, self.train.input())) };
         let from = match data.raw(0) {
             Ok(raw) => raw.payload.format(),
@@ -71,7 +75,7 @@ impl Recipe {
 
     /// Opens the data and builds the model.
     pub fn prepare(&self) -> Result<Prepared, TrainError> {
-        self.open_with(&self.model()?).map_err(|error| self.with_the_way(error))
+        self.opened().map_err(|error| self.with_the_way(error))
     }
 
     /// Says how to get the data where they are missing.
@@ -121,12 +125,13 @@ impl Recipe {
         Ok(Opened { all, format, train, validation, test })
     }
 
-    fn open_with(&self, model: &Model) -> Result<Prepared, TrainError> {
-        let settings = &self.settings;
+    fn opened(&self) -> Result<Prepared, TrainError> {
+        let (settings, model) = (&self.settings, &self.model);
         let Opened { all, format, train, validation, test } = self.open_data(model)?;
         let (labels, vocabulary) = (all.labels().to_vec(), all.vocabulary().to_vec());
         let (loss, lengths) = self.loss_of(model, &all)?;
-        let training = Training::new(model, self.training_options(loss))?;
+        let mut training = Training::new(model, self.training_options(loss))?;
+        self.bound(&mut training);
         let classes = self.classes(&all);
         let augmenter = match settings.augment.is_empty() {
             true => None,
@@ -136,12 +141,14 @@ impl Recipe {
             }
         };
         let samples = (train.len(), validation.as_ref().map_or(0, |data| data.len()));
+        let own = self.trainer_options(model, &all, lengths)?;
         let options = TrainerOptions {
             patience: settings.patience,
-            checkpoint: Some(self.output().join("checkpoint.safetensors")),
+            checkpoint: Some(self.output().join(CHECKPOINT_FILE)),
+            identity: self.identity(own.batch, train.len()),
             classes,
             augmenter,
-            ..self.trainer_options(model, &all, lengths)?
+            ..own
         };
         let trainer = Trainer::new(training, train, validation, options)?;
         Ok(Prepared { trainer, test, labels, vocabulary, format, samples })
@@ -165,12 +172,30 @@ impl Recipe {
             .schedule(settings.schedule.clone())
             .clip(clip)
             .penalty(Penalty { l1: settings.penalty.l1, l2: settings.penalty.l2 })
+            .accumulate(settings.accumulate)
             .threads(settings.threads)
             .seed(settings.seed);
         for pattern in &settings.freeze {
             options = options.freeze(pattern);
         }
+        for (pattern, factor) in &settings.rates {
+            options = options.rate_for(pattern, *factor);
+        }
+        // The last that matches counts.
+        let mut penalties: Vec<_> = settings.penalties.iter().collect();
+        penalties.sort_by_key(|(pattern, _)| pattern.chars().count());
+        for (pattern, penalty) in penalties {
+            options = options.penalty_for(pattern, Penalty { l1: penalty.l1, l2: penalty.l2 });
+        }
         options
+    }
+
+    /// Holds what a step needs within `memory_mb`.
+    pub(super) fn bound(&self, training: &mut Training) {
+        if let Some(mebibytes) = self.settings.memory_mb {
+            let bytes = mebibytes.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok());
+            training.network().set_memory(bytes.unwrap_or(usize::MAX));
+        }
     }
 
     /// How `model` is measured, and given samples, on data like `data`.
@@ -191,13 +216,14 @@ impl Recipe {
             _ => None,
         };
         Ok(TrainerOptions {
-            batch: (settings.batch > 0).then_some(settings.batch),
+            batch: settings.batch_of(fixed_batch(model, &input)),
+            steps: settings.steps,
             seed: settings.seed,
             max_bad: settings.max_bad,
             spelling,
             buckets: settings.buckets.clone().map(Arc::new),
             lengths,
-            ..TrainerOptions::new(&input, settings.batch, settings.epochs)
+            ..TrainerOptions::new(&input, 1, settings.last_epoch().unwrap_or(u64::MAX))
         })
     }
 

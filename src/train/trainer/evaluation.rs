@@ -92,8 +92,7 @@ pub(in crate::train) fn evaluate(
         match fixed.filter(|size| count < *size) {
             None => sums.add(training, options, &batch, count)?,
             // The mean loss of copies is that of the sample itself.
-            Some(size) => (0..count)
-                .try_for_each(|row| sums.add(training, options, &copies(&batch, row, size)?, 1))?,
+            Some(size) => (0..count).try_for_each(|row| sums.add(training, options, &copies(&batch, row, size)?, 1))?,
         }
     }
     if sums.samples == 0 {

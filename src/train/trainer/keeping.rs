@@ -3,15 +3,21 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use super::{Best, Epoch, Trainer};
 use crate::engine::{Plateau, TrainingState};
 use crate::tensor::Tensor;
 use crate::train::TrainError;
 use crate::train::checkpoint::Checkpoint;
+use crate::train::error::Change;
 
 impl Trainer {
     /// Goes on from the checkpoint, where there is one; says whether there was.
+    ///
+    /// # Errors
+    /// [`TrainError::AnotherTraining`] when the checkpoint is of another training by its
+    /// [identity](super::TrainerOptions::identity). On an error nothing has changed.
     pub fn resume(&mut self) -> Result<bool, TrainError> {
         let Some(path) = self.options.checkpoint.clone() else { return Ok(false) };
         if !path.exists() {
@@ -21,6 +27,10 @@ impl Trainer {
         let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
         let notes = checkpoint.notes.get("training").ok_or_else(|| fault("it says nothing of a training".into()))?;
         let notes: Notes = serde_json::from_str(notes).map_err(|error| fault(error.to_string()))?;
+        let changes = Change::between(&notes.identity, &self.options.identity);
+        if !changes.is_empty() {
+            return Err(TrainError::AnotherTraining { path, changes });
+        }
         let part = |prefix: &str, steps: u64, waiting: u64, plateau: &Plateau| TrainingState {
             tensors: checkpoint
                 .tensors
@@ -55,6 +65,7 @@ impl Trainer {
             tensors.extend(named("best.", &best.state));
         }
         let notes = Notes {
+            identity: self.options.identity.clone(),
             steps: state.steps,
             waiting: state.waiting,
             plateau: state.plateau.clone(),
@@ -77,6 +88,8 @@ impl Trainer {
 /// What a checkpoint says besides its tensors. A float is written so that it is read back as the same bits.
 #[derive(Serialize, Deserialize)]
 struct Notes {
+    /// What the training is of.
+    identity: Map<String, Json>,
     steps: u64,
     /// Gradients that wait; their sums are among the tensors.
     waiting: u64,

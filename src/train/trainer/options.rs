@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::{Map, Value as Json};
+
 use crate::tensor::Tensor;
 use crate::train::data::augment::Augmenter;
 use crate::train::data::{Batch, Buckets};
@@ -21,6 +23,8 @@ pub struct TrainerOptions {
     pub batch: Option<usize>,
     /// How many times all samples are seen.
     pub epochs: u64,
+    /// How many times the weights change at most; the epoch in which they have done so ends there. Default: any.
+    pub steps: Option<u64>,
     /// Where the order of samples begins.
     pub seed: u64,
     /// Whether samples come in another order each epoch.
@@ -32,6 +36,9 @@ pub struct TrainerOptions {
     pub max_bad: usize,
     /// Where to keep the state after each epoch, and the best one; nowhere, when `None`.
     pub checkpoint: Option<PathBuf>,
+    /// What the training is of, by key: a checkpoint that says otherwise belongs to another training, and is not gone on
+    /// from.
+    pub identity: Map<String, Json>,
     /// Classes, where targets are class indices: accuracy is measured.
     pub classes: Option<usize>,
     /// How the model's classes spell texts, where targets are texts and the loss is CTC: error rates are measured.
@@ -52,11 +59,13 @@ impl TrainerOptions {
             target: "target".into(),
             batch: Some(batch),
             epochs,
+            steps: None,
             seed: 0,
             shuffle: true,
             patience: None,
             max_bad: 0,
             checkpoint: None,
+            identity: Map::new(),
             classes: None,
             spelling: None,
             augmenter: None,

@@ -107,7 +107,7 @@ fn remembering(path: std::path::PathBuf) -> Trainer {
     assert!(matches!(noise[0], Augmentation::Noise(Noise { .. })));
     let augmenter = Some(Arc::new(Augmenter::new(noise, 5, 2).unwrap()));
     // Five minibatches an epoch.
-    let options = TrainerOptions { checkpoint: Some(path), augmenter, patience: Some(50), ..options(9) };
+    let options = TrainerOptions { checkpoint: Some(path), augmenter, ..options(9) };
     Trainer::new(training, circle(80, None), Some(circle(30, None)), options).unwrap()
 }
 
@@ -134,6 +134,64 @@ fn a_resumed_training_remembers_what_waits() {
         assert_eq!(straight.history(), second.history(), "{end}");
         assert_eq!(straight.training().state(), second.training().state(), "{end}");
     }
+}
+
+/// An epoch that ends with the last step is a part of one; more steps begin the next.
+#[test]
+fn a_training_may_end_after_so_many_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let trainer = |steps, name: &str| {
+        let options = TrainerOptions { steps, checkpoint: Some(folder.path().join(name)), ..options(20) };
+        // Six minibatches an epoch.
+        Trainer::new(training(), circle(90, None), Some(circle(30, None)), options).unwrap()
+    };
+    let mut straight = trainer(Some(8), "a");
+    let mut told = 0;
+    straight
+        .run(|progress| {
+            told += usize::from(matches!(progress, Progress::Step { .. }));
+            Then::Continue
+        })
+        .unwrap();
+    let ends: Vec<u64> = straight.history().iter().map(|epoch| epoch.steps).collect();
+    assert_eq!((told, straight.training().steps(), ends.as_slice()), (8, 8, &[6, 8][..]));
+    let mut first = trainer(Some(8), "b");
+    first
+        .run(|progress| match progress {
+            Progress::Step { epoch: 2, step: 1, .. } => Then::Stop,
+            _ => Then::Continue,
+        })
+        .unwrap();
+    let mut second = trainer(Some(8), "b");
+    assert!(second.resume().unwrap());
+    second.run(|_| Then::Continue).unwrap();
+    assert_eq!(straight.training().state(), second.training().state());
+    let mut more = trainer(Some(15), "b");
+    assert!(more.resume().unwrap());
+    more.run(|_| Then::Continue).unwrap();
+    assert_eq!(more.history().iter().map(|epoch| epoch.steps).collect::<Vec<_>>(), [6, 8, 14, 15]);
+    // All steps are taken: nothing is trained.
+    let mut done = trainer(Some(15), "b");
+    assert!(done.resume().unwrap());
+    done.run(|progress| panic!("{progress:?}")).unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_another_training_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let trainer = |seed: u64| {
+        let identity = [("seed".to_owned(), seed.into())].into_iter().collect();
+        let options = TrainerOptions { identity, checkpoint: Some(folder.path().join("a")), ..options(2) };
+        Trainer::new(training(), circle(20, None), None, options).unwrap()
+    };
+    trainer(1).run(|_| Then::Continue).unwrap();
+    let mut other = trainer(2);
+    let before = other.training().state();
+    let error = other.resume().unwrap_err();
+    assert!(matches!(&error, TrainError::AnotherTraining { changes, .. } if changes.len() == 1), "{error}");
+    assert!(error.to_string().contains("`seed` was 1 and is 2"), "{error}");
+    assert_eq!((other.training().state(), other.history().len()), (before, 0));
+    assert!(trainer(1).resume().unwrap());
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Confusion {
         let (rows, classes, inner) = (*rows, *classes, rest.iter().product::<usize>());
         let single = classes == 1 && self.classes == 2;
         let one_each = right.shape().split_first().is_some_and(|(first, others)| *first == rows && others == rest);
-        if !one_each && !(single && right.shape() == scores.shape()) {
+        if !(one_each || single && right.shape() == scores.shape()) {
             return;
         }
         for row in 0..rows {

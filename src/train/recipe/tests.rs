@@ -257,8 +257,7 @@ fn an_initializer_draws_the_first_weights() {
     let folder = xor(XOR);
     let weight = |with: &[&str]| {
         let recipe = Recipe::open(folder.path(), &changes(with)).unwrap();
-        let weight = recipe.model().graph.initializer("hidden1.weight").unwrap().as_slice::<f32>().unwrap().to_vec();
-        weight
+        recipe.model().graph.initializer("hidden1.weight").unwrap().as_slice::<f32>().unwrap().to_vec()
     };
     assert_eq!(weight(&["initializer=ones"]), [1.0; 16]);
     assert!(weight(&["initializer={uniform: 0.01}"]).iter().all(|value| value.abs() <= 0.01 && *value != 0.0));

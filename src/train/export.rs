@@ -28,8 +28,8 @@ pub struct Exported {
     pub names: Option<PathBuf>,
 }
 
-/// The model that a training made.
-pub(crate) const MODEL_FILE: &str = "model.onnx";
+/// The model that a training made, in the output folder of its recipe.
+pub const MODEL_FILE: &str = "model.onnx";
 /// The names of the classes beside a model, one a line.
 pub(super) const LABELS_FILE: &str = "labels.txt";
 /// The tokens of texts beside a model, one a line.

@@ -100,8 +100,7 @@ fn remembering(path: std::path::PathBuf) -> Trainer {
     let optimizer = Optimizer::Adam(Adam { learning_rate: 0.5, ..Adam::default() });
     let settings = TrainingOptions::new(Loss::cross_entropy(), optimizer)
         .schedule(Schedule::OnPlateau { factor: 0.5, patience: 0 })
-        .accumulate(2)
-        .threads(2);
+        .accumulate(2);
     let training = Training::new(&graph.finish(), settings).unwrap();
     let noise = serde_json::from_str::<Vec<Augmentation>>(r#"[{"noise": {"deviation": 0.1}}]"#).unwrap();
     assert!(matches!(noise[0], Augmentation::Noise(Noise { .. })));

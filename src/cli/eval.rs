@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::global::Global;
+use super::train::note_bad;
 use super::{CliError, Exit, output};
 use crate::train::Recipe;
 use crate::train::metrics::Confusion;
@@ -32,6 +33,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let recipe = Recipe::open(&args.data, &args.set)?;
     let evaluation = recipe.evaluate(&args.model)?;
+    note_bad(&evaluation, "measured", global);
     let accuracy = evaluation.confusion.as_ref().map(|confusion| confusion.accuracy());
     let f1 = evaluation.confusion.as_ref().map(|confusion| confusion.f1());
     let top_k: Option<serde_json::Map<_, _>> = evaluation
@@ -41,6 +43,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     if args.json {
         let value = serde_json::json!({
             "samples": evaluation.samples,
+            "bad_samples": evaluation.bad.len(),
             "loss": evaluation.loss,
             "accuracy": accuracy,
             "f1": f1,

@@ -13,8 +13,11 @@ use super::signals::{Signal, interrupted};
 use super::{CliError, Exit, output};
 use crate::files;
 use crate::train::curve;
-use crate::train::{Epoch, Prepared, Progress, Recipe, Then};
+use crate::train::{CHECKPOINT_FILE, Epoch, Evaluation, MODEL_FILE, Prepared, Progress, Recipe, RecipeSettings, Then};
 use crate::units::{Clock, SystemClock};
+
+/// A line of JSON for each epoch.
+const LOG_FILE: &str = "log.jsonl";
 
 /// Trains a model by a recipe, and writes it as ONNX
 #[derive(Debug, clap::Args)]
@@ -38,8 +41,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let recipe = Recipe::open(&args.recipe, &args.set)?;
     global.warn(recipe.warnings());
+    let folder = recipe.output();
+    if !args.check && !args.resume {
+        expect_no_earlier(&folder)?;
+    }
     let mut prepared = recipe.prepare()?;
-    let model = recipe.model()?;
+    let model = recipe.model();
     let weights: usize = model.graph.initializers.iter().map(|(_, tensor)| tensor.len()).sum();
     let (train, validation) = prepared.samples;
     let test = prepared.test.as_ref().map_or(0, |test| test.len());
@@ -50,16 +57,18 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     if args.check {
         return Ok(Exit::Done);
     }
-    let folder = recipe.output();
     fs::create_dir_all(&folder).map_err(|source| CliError::Write { path: folder.clone(), source })?;
     let mut before = Vec::new();
     if args.resume {
-        match prepared.trainer.resume()? {
+        match recipe.resume(&mut prepared)? {
             true => before = prepared.trainer.history().to_vec(),
-            false => global.note("there is no checkpoint: the training starts anew"),
+            false => {
+                expect_no_earlier(&folder)?;
+                global.note("there is no checkpoint: the training starts anew");
+            }
         }
     }
-    let log = Log::open(&folder.join("log.jsonl"), &before)?;
+    let log = Log::open(&folder.join(LOG_FILE), &before)?;
     let stopped = train_to_the_end(&mut prepared, &recipe, log, global)?;
     if let Some(signal) = stopped {
         draw(&prepared, &recipe, &folder)?;
@@ -73,6 +82,16 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     finish(&mut prepared, &recipe, &folder, global)
 }
 
+/// Fails when an earlier training left something in `folder` that a new one would write over.
+fn expect_no_earlier(folder: &Path) -> Result<(), CliError> {
+    let is_kept = |name: &&&str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0);
+    let Some(kept) = [CHECKPOINT_FILE, MODEL_FILE, LOG_FILE].iter().find(is_kept) else { return Ok(()) };
+    let message = format!("an earlier training lies in {}: {kept} would be written over", folder.display());
+    Err(CliError::usage(message).help(
+        "go on with it (`--resume`), let this one write to another folder (`--set output=NAME`), or move that one away",
+    ))
+}
+
 /// Trains; says what stopped it, if anything did.
 fn train_to_the_end(
     prepared: &mut Prepared,
@@ -84,8 +103,7 @@ fn train_to_the_end(
     let _listening = listen(seen.clone())?;
     let clock = SystemClock::new();
     let began = clock.now();
-    let epochs = recipe.settings.epochs;
-    let mut show = Show::new(global, epochs, prepared.trainer.history().len() as u64);
+    let mut show = Show::new(global, &recipe.settings, prepared.trainer.history().len() as u64);
     let mut failed = None;
     let history = prepared.trainer.history().len();
     prepared.trainer.run(|progress| {
@@ -136,6 +154,7 @@ fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Glob
     let (mut text, mut measured) = (String::new(), None);
     if let Some(test) = prepared.test.clone() {
         let evaluation = prepared.trainer.evaluate(test)?;
+        note_bad(&evaluation, "test", global);
         text.push_str(&format!("test loss {:.4}", evaluation.loss));
         if let Some(confusion) = &evaluation.confusion {
             text.push_str(&format!(", accuracy {:.2} %", 100.0 * confusion.accuracy()));
@@ -155,6 +174,17 @@ fn finish(prepared: &mut Prepared, recipe: &Recipe, folder: &Path, global: &Glob
         output::print(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// Names the samples of the `part` data that could not be measured.
+pub(super) fn note_bad(evaluation: &Evaluation, part: &str, global: &Global) {
+    for (index, error) in &evaluation.bad {
+        global.note(bad_line(part, *index, error));
+    }
+}
+
+fn bad_line(part: &str, index: usize, error: &str) -> String {
+    format!("sample {index} of the {part} data is left out: {error}")
 }
 
 /// What a pipeline in the current folder calls the model in `folder`: a path, which has a separator.
@@ -195,14 +225,16 @@ impl Log {
 struct Show<'g> {
     global: &'g Global,
     bar: Option<ProgressBar>,
-    epochs: u64,
-    done: u64,
+    /// How many epochs there will be, as far as it is known.
+    epochs: Option<f64>,
+    /// How many minibatches, where they end the training.
+    minibatches: Option<u64>,
     first: u64,
     loss: Option<f64>,
 }
 
 impl<'g> Show<'g> {
-    fn new(global: &'g Global, epochs: u64, done: u64) -> Self {
+    fn new(global: &'g Global, settings: &RecipeSettings, done: u64) -> Self {
         let terminal = global.stderr();
         let bar = (!global.quiet && terminal.interactive).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -214,7 +246,9 @@ impl<'g> Show<'g> {
             bar.set_style(style.progress_chars("━╸─"));
             bar
         });
-        Show { global, bar, epochs, done, first: done, loss: None }
+        let epochs = settings.last_epoch().map(|epochs| epochs as f64);
+        let minibatches = settings.steps.map(|steps| steps.saturating_mul(settings.accumulate));
+        Show { global, bar, epochs, minibatches, first: done, loss: None }
     }
 
     fn progress(&mut self, progress: &Progress<'_>, seconds: f64) {
@@ -223,21 +257,23 @@ impl<'g> Show<'g> {
                 // A running mean, so that the eye can follow it.
                 let smooth = self.loss.map_or(loss, |before| before + 0.05 * (loss - before));
                 self.loss = Some(smooth);
+                let epochs = *self.epochs.get_or_insert(self.minibatches.unwrap_or(0) as f64 / of.max(1) as f64);
                 if let Some(bar) = &self.bar {
                     bar.set_length(of as u64);
                     bar.set_position(step as u64);
-                    bar.set_prefix(format!("epoch {epoch} of {}", self.epochs));
+                    bar.set_prefix(format!("epoch {epoch} of {}", last(epochs, epoch)));
                     let share = (epoch - 1 - self.first) as f64 + step as f64 / of as f64;
-                    let left = seconds / share.max(1e-9) * ((self.epochs - self.first) as f64 - share);
+                    let left = seconds / share.max(1e-9) * (epochs - self.first as f64 - share).max(0.0);
                     bar.set_message(format!("loss {smooth:.4}  {} left", duration(left)));
                 }
             }
             Progress::Epoch(epoch) => {
-                self.done = epoch.epoch;
                 self.loss = None;
-                self.say(&epoch_line(epoch, self.epochs));
+                self.say(&epoch_line(epoch, last(self.epochs.unwrap_or(0.0), epoch.epoch)));
             }
-            Progress::Bad { index, error } => self.say(&format!("sample {index} is left out: {error}")),
+            Progress::Bad { part, index, error } => {
+                self.say(&bad_line(part, index, error));
+            }
             Progress::Stopped { best } => {
                 self.say(&format!("no better for long enough: back to epoch {best}, the best"));
             }
@@ -262,6 +298,11 @@ impl Drop for Show<'_> {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// The number of the last epoch, of which a part is one; that it is `now`, it is at least.
+fn last(epochs: f64, now: u64) -> u64 {
+    (epochs.ceil() as u64).max(now)
 }
 
 fn epoch_line(epoch: &Epoch, of: u64) -> String {
@@ -297,6 +338,13 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_epoch_may_be_a_part_of_one() {
+        for (epochs, now, expected) in [(10.0, 3, 10), (7.2, 3, 8), (7.0, 8, 8), (0.0, 1, 1)] {
+            assert_eq!(last(epochs, now), expected);
+        }
+    }
 
     #[test]
     fn durations() {

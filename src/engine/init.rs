@@ -2,13 +2,14 @@
 
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::Tensor;
 
 /// How a weight is filled at first. *Fan in* and *fan out* are the numbers of connections into and out of one unit: for
 /// a weight `[out, in, d…]`, `in·Πd` and `out·Πd`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Initializer {
@@ -21,6 +22,7 @@ pub enum Initializer {
     /// Normal around 0 with this standard deviation.
     Normal(f64),
     /// Normal with variance 1/fan in (LeCun et al., *Efficient BackProp*, 1998, section 4.6).
+    #[serde(rename = "lecun")]
     LeCun,
     /// Uniform between ±√(6 / (fan in + fan out)) (Glorot and Bengio, AISTATS 2010, equation 16).
     Xavier,

@@ -45,4 +45,5 @@ pub use pool::Pool;
 pub(crate) use random::mix;
 pub use schedule::{Plateau, Schedule};
 pub use shapes::{Inferred, infer_shapes, write_shapes};
+pub(crate) use training::matches;
 pub use training::{Clip, Penalty, Training, TrainingOptions, TrainingState};

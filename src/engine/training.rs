@@ -21,7 +21,8 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-use options::{Group, matches};
+use options::Group;
+pub(crate) use options::matches;
 
 pub use options::{Clip, Penalty, TrainingOptions};
 

@@ -23,9 +23,17 @@ pub struct Exported {
     pub model: PathBuf,
     /// Its card, `card.yaml`: with it a pipeline names the folder, `model: FOLDER`.
     pub card: PathBuf,
-    /// The names of the classes, one a line, `labels.txt`; or the tokens of texts, `tokens.txt`.
+    /// The names of the classes, one a line, `labels.txt`; without such the tokens of texts, `tokens.txt`, which is also
+    /// there where there are both.
     pub names: Option<PathBuf>,
 }
+
+/// The model that a training made, in the output folder of its recipe.
+pub const MODEL_FILE: &str = "model.onnx";
+/// The names of the classes beside a model, one a line.
+pub(super) const LABELS_FILE: &str = "labels.txt";
+/// The tokens of texts beside a model, one a line.
+pub(super) const TOKENS_FILE: &str = "tokens.txt";
 
 /// Most that batched results may differ from those alone, in parts of the largest magnitude; at least 1 counts.
 const EXACT: f64 = 1e-5;
@@ -41,7 +49,7 @@ impl Recipe {
         let folder = self.output();
         let mut model = prepared.trainer.training().model();
         model.doc_string.clone_from(&self.settings.summary);
-        let path = folder.join("model.onnx");
+        let path = folder.join(MODEL_FILE);
         model.save(&path).map_err(EngineError::from)?;
         let mut files = Map::new();
         files.insert("model".into(), file(&path)?);
@@ -49,12 +57,17 @@ impl Recipe {
         let (role, names, count) = match (prepared.labels.as_slice(), prepared.vocabulary.as_slice()) {
             ([], []) => ("", None, 0),
             ([], tokens) => {
-                let path = folder.join("tokens.txt");
+                let path = folder.join(TOKENS_FILE);
                 Vocabulary::from_tokens(tokens.to_vec())?.save(&path)?;
                 ("tokens", Some(path), tokens.len())
             }
-            (labels, _) => {
-                let path = folder.join("labels.txt");
+            (labels, tokens) => {
+                if !tokens.is_empty() {
+                    let path = folder.join(TOKENS_FILE);
+                    Vocabulary::from_tokens(tokens.to_vec())?.save(&path)?;
+                    files.insert("tokens".into(), file(&path)?);
+                }
+                let path = folder.join(LABELS_FILE);
                 write(&path, &listed(labels, &path)?)?;
                 ("labels", Some(path), labels.len())
             }

@@ -2,7 +2,10 @@
 
 mod spelling;
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use rustc_hash::FxHashMap;
 
 pub use spelling::{Spelling, TextErrors};
 
@@ -12,9 +15,8 @@ use crate::tensor::{DType, Tensor};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
-    counts: Vec<u64>,
-    /// How often the answer to each class was none of the classes.
-    others: Vec<u64>,
+    /// By right class and by what was said, which may be none of the classes; only what occurred.
+    counts: FxHashMap<(usize, Option<usize>), u64>,
     /// How often the right class was among the `k` best, for the `k` asked for.
     top_k: Vec<(usize, u64)>,
 }
@@ -23,7 +25,7 @@ impl Confusion {
     /// An empty table; `top_k` lists the `k` for which [`top_k`](Confusion::top_k) will be known.
     pub fn new(classes: usize, top_k: &[usize]) -> Self {
         let top_k = top_k.iter().map(|k| (*k, 0)).collect();
-        Confusion { classes, counts: vec![0; classes * classes], others: vec![0; classes], top_k }
+        Confusion { classes, counts: FxHashMap::default(), top_k }
     }
 
     /// Adds a batch: scores `[N, C]` or `[N, C, d…]` of f32 or f64, and right classes `[N]` or `[N, d…]` of i64; nothing
@@ -38,7 +40,7 @@ impl Confusion {
         let (rows, classes, inner) = (*rows, *classes, rest.iter().product::<usize>());
         let single = classes == 1 && self.classes == 2;
         let one_each = right.shape().split_first().is_some_and(|(first, others)| *first == rows && others == rest);
-        if !one_each && !(single && right.shape() == scores.shape()) {
+        if !(one_each || single && right.shape() == scores.shape()) {
             return;
         }
         for row in 0..rows {
@@ -67,28 +69,22 @@ impl Confusion {
     }
 
     fn count_answer(&mut self, right: usize, said: Option<usize>) {
-        match said.filter(|said| *said < self.classes) {
-            Some(said) => self.counts[right * self.classes + said] += 1,
-            None => self.others[right] += 1,
-        }
+        *self.counts.entry((right, said.filter(|said| *said < self.classes))).or_default() += 1;
     }
 
     /// How many answers were counted.
     pub fn total(&self) -> u64 {
-        self.counts.iter().chain(&self.others).sum()
+        self.counts.values().sum()
     }
 
     /// How often `said` was given where `right` was right.
     pub fn count(&self, right: usize, said: usize) -> u64 {
-        match said < self.classes {
-            true => self.counts.get(right * self.classes + said).copied().unwrap_or(0),
-            false => 0,
-        }
+        self.counts.get(&(right, Some(said))).copied().unwrap_or(0)
     }
 
     /// The share of right answers; 0 of none.
     pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.classes).map(|class| self.count(class, class)).sum();
+        let right: u64 = self.counts.iter().filter(|((right, said), _)| *said == Some(*right)).map(|(_, n)| n).sum();
         right as f64 / self.total().max(1) as f64
     }
 
@@ -105,16 +101,17 @@ impl Confusion {
 
     /// The mean over the classes that occur of `2·precision·recall / (precision + recall)` (macro-averaged F1).
     pub fn f1(&self) -> f64 {
-        let classes = 0..self.classes;
-        let scores: Vec<f64> = classes
-            .clone()
-            .filter_map(|class| {
-                let hits = self.count(class, class) as f64;
-                let said: u64 = classes.clone().map(|right| self.count(right, class)).sum();
-                let occurs = classes.clone().map(|said| self.count(class, said)).sum::<u64>() + self.others[class];
-                (said + occurs > 0).then(|| 2.0 * hits / (said + occurs) as f64)
-            })
-            .collect();
+        // By class: hits, and how often it was said or right.
+        let mut classes: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+        for ((right, said), count) in &self.counts {
+            classes.entry(*right).or_default().1 += count;
+            if let Some(said) = said {
+                let (hits, occurs) = classes.entry(*said).or_default();
+                *occurs += count;
+                *hits += if said == right { *count } else { 0 };
+            }
+        }
+        let scores: Vec<f64> = classes.values().map(|(hits, occurs)| 2.0 * *hits as f64 / *occurs as f64).collect();
         scores.iter().sum::<f64>() / scores.len().max(1) as f64
     }
 }
@@ -134,10 +131,10 @@ impl Confusion {
         };
         let names: Vec<String> = (0..self.classes).map(name).collect();
         let first = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
-        let width = self.counts.iter().chain(&self.others).max().map_or(1, |most| most.to_string().len()).max(4);
+        let width = self.counts.values().max().map_or(1, |most| most.to_string().len()).max(4);
         let mut table = format!("{:>first$}", "right");
         (0..self.classes).for_each(|class| table.push_str(&format!(" {class:>width$}")));
-        let others = self.others.iter().any(|count| *count > 0);
+        let others = self.counts.keys().any(|(_, said)| said.is_none());
         if others {
             table.push_str(&format!(" {:>width$}", "none"));
         }
@@ -145,7 +142,8 @@ impl Confusion {
             table.push_str(&format!("\n{name:>first$}"));
             (0..self.classes).for_each(|said| table.push_str(&format!(" {:>width$}", self.count(right, said))));
             if others {
-                table.push_str(&format!(" {:>width$}", self.others[right]));
+                let count = self.counts.get(&(right, None)).copied().unwrap_or(0);
+                table.push_str(&format!(" {count:>width$}"));
             }
         }
         table
@@ -272,6 +270,10 @@ mod tests {
         // Class 1: 1 hit, said 1, occurs 2.
         assert_eq!((confusion.accuracy(), confusion.f1()), (0.5, 2.0 / 3.0));
         assert_eq!(confusion.to_string().lines().last().unwrap(), "       1    0    1    1");
+        // A class of any number takes no more room than another.
+        let mut confusion = Confusion::new(usize::MAX, &[1]);
+        confusion.add(&Tensor::new(vec![1, 2], vec![0.0f32, 1.0]).unwrap(), &Tensor::from_vec(vec![i64::MAX]));
+        assert_eq!((confusion.total(), confusion.accuracy(), confusion.f1()), (1, 0.0, 0.0));
     }
 
     #[test]

@@ -11,10 +11,15 @@ mod model_input;
 mod recipe;
 mod trainer;
 
-pub use error::TrainError;
-pub use export::Exported;
+use export::{LABELS_FILE, TOKENS_FILE};
+
+pub use error::{Change, TrainError};
+pub use export::{Exported, MODEL_FILE};
 pub use lengths::LengthInputs;
 pub use recipe::{
     ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
 };
 pub use trainer::{Epoch, Evaluation, Progress, Then, Trainer, TrainerOptions};
+
+/// The state of a training after its last epoch, in the output folder of its recipe.
+pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";

@@ -1,94 +1,26 @@
 //! The trainer: epochs over a data set, validation, early stopping, checkpoints.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::Checkpoint;
 use super::data::augment::Augmenter;
-use super::data::{Batch, BatchSettings, Batches, Buckets, DataSet, Loader, epoch_order};
+use super::data::{BatchSettings, Batches, DataSet, Loader, epoch_order};
 use super::error::TrainError;
-use super::lengths::LengthInputs;
-use super::metrics::{Confusion, Spelling, TextErrors};
-use crate::engine::{EngineError, Plateau, Training, TrainingState};
+use crate::engine::{EngineError, Training, TrainingState};
 use crate::tensor::{DType, Tensor};
 
+mod evaluation;
+mod keeping;
+mod options;
 #[cfg(test)]
 mod tests;
 
-/// How a training goes.
-#[derive(Clone, Debug)]
-pub struct TrainerOptions {
-    /// The model's input that samples go to.
-    pub input: String,
-    /// The loss's target.
-    pub target: String,
-    /// Samples in a minibatch: 1 for one at a time, `None` for all at once.
-    pub batch: Option<usize>,
-    /// How many times all samples are seen.
-    pub epochs: u64,
-    /// Where the order of samples begins.
-    pub seed: u64,
-    /// Whether samples come in another order each epoch.
-    pub shuffle: bool,
-    /// Stop when the validation loss has not fallen for so many epochs, and go back to the best.
-    pub patience: Option<u64>,
-    /// How many samples may be bad before the training ends with an error.
-    pub max_bad: usize,
-    /// Where to keep the state after each epoch, and the best one; nowhere, when `None`.
-    pub checkpoint: Option<PathBuf>,
-    /// Classes, where targets are class indices: accuracy is measured.
-    pub classes: Option<usize>,
-    /// How the model's classes spell texts, where targets are texts and the loss is CTC: error rates are measured.
-    pub spelling: Option<Spelling>,
-    /// Changes training samples at random, seeded by epoch and sample.
-    pub augmenter: Option<Arc<Augmenter>>,
-    /// Puts samples of similar length together; without it all samples of a minibatch must have one shape.
-    pub buckets: Option<Arc<Buckets>>,
-    /// Where the lengths of samples in buckets go.
-    pub lengths: LengthInputs,
-}
+pub(super) use evaluation::{evaluate, fixed_batch};
 
-impl TrainerOptions {
-    /// `epochs` epochs in minibatches of `batch`, shuffled by seed 0; no early stopping, no checkpoints, no bad samples.
-    pub fn new(input: &str, batch: usize, epochs: u64) -> Self {
-        TrainerOptions {
-            input: input.into(),
-            target: "target".into(),
-            batch: Some(batch),
-            epochs,
-            seed: 0,
-            shuffle: true,
-            patience: None,
-            max_bad: 0,
-            checkpoint: None,
-            classes: None,
-            spelling: None,
-            augmenter: None,
-            buckets: None,
-            lengths: LengthInputs::default(),
-        }
-    }
-
-    /// The inputs of a step: the samples, what the model takes besides, then what the loss takes; and how many of them
-    /// are the model's own.
-    pub(super) fn inputs<'a>(
-        &'a self,
-        batch: &'a Batch,
-        extra: &'a [(&'a str, Tensor)],
-    ) -> (Vec<(&'a str, &'a Tensor)>, usize) {
-        let mut inputs = vec![(self.input.as_str(), &batch.inputs)];
-        let of_model = |name: &str| self.lengths.model.as_deref() == Some(name);
-        inputs.extend(extra.iter().filter(|(name, _)| of_model(name)).map(|(name, tensor)| (*name, tensor)));
-        let own = inputs.len();
-        inputs.push((self.target.as_str(), &batch.targets));
-        inputs.extend(extra.iter().filter(|(name, _)| !of_model(name)).map(|(name, tensor)| (*name, tensor)));
-        (inputs, own)
-    }
-}
+pub use evaluation::Evaluation;
+pub use options::TrainerOptions;
 
 /// What came of one epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -130,8 +62,10 @@ pub enum Progress<'a> {
     },
     /// An epoch has ended.
     Epoch(&'a Epoch),
-    /// A sample was skipped.
+    /// A sample was skipped; each is told once.
     Bad {
+        /// Of which data: `training` or `validation`.
+        part: &'static str,
         /// Its number.
         index: usize,
         /// What is wrong with it.
@@ -153,42 +87,6 @@ pub enum Then {
     Stop,
 }
 
-/// Loss and accuracy on a data set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
-    /// The mean loss of a sample.
-    pub loss: f64,
-    /// Right and wrong classes, where targets are class indices.
-    pub confusion: Option<Confusion>,
-    /// Wrong characters and words, where a CTC model spells texts.
-    pub texts: Option<TextErrors>,
-    /// The names of the classes, where they are known.
-    pub labels: Vec<String>,
-    /// How many samples were measured.
-    pub samples: usize,
-    /// The bad samples that were left out: their numbers, and what is wrong with them.
-    pub bad: Vec<(usize, String)>,
-}
-
-impl fmt::Display for Evaluation {
-    /// In words: `360 samples, loss 0.0512, accuracy 98.61 %, F1 0.9858`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} samples, loss {:.4}", self.samples, self.loss)?;
-        if let Some(confusion) = &self.confusion {
-            write!(f, ", accuracy {:.2} %, F1 {:.4}", 100.0 * confusion.accuracy(), confusion.f1())?;
-            confusion.top_ks().try_for_each(|(k, share)| write!(f, ", top-{k} {:.2} %", 100.0 * share))?;
-        }
-        if let Some(texts) = &self.texts {
-            let (characters, words) = (texts.characters.rate(), texts.words.rate());
-            write!(f, ", character errors {:.2} %, word errors {:.2} %", 100.0 * characters, 100.0 * words)?;
-        }
-        Ok(())
-    }
-}
-
-/// The `k` of [`Confusion::top_k`] that are measured where there are at least twice as many classes.
-const TOP_K: [usize; 2] = [3, 5];
-
 /// Trains a model on a data set.
 pub struct Trainer {
     training: Training,
@@ -199,7 +97,12 @@ pub struct Trainer {
     best: Option<Best>,
     /// The state after the last epoch, where the next one measures it.
     last: Option<TrainingState>,
-    bad: usize,
+    /// The training samples that were skipped.
+    bad: BTreeSet<usize>,
+    /// The samples of the validation data that were told to be bad.
+    told: BTreeSet<usize>,
+    /// How many samples the model takes at once, where that is fixed.
+    fixed: Option<usize>,
     /// Weights that were not finite at first, such as a mask of −∞.
     infinite: BTreeSet<String>,
 }
@@ -230,41 +133,23 @@ impl Trainer {
         if options.batch == Some(0) {
             return Err(TrainError::Setting { what: "batch", expected: "at least 1".into(), found: "0".into() });
         }
+        let fixed = fixed_batch(&training.model(), &options.input);
+        if let Some(size) = fixed {
+            if options.batch != Some(size) {
+                let expected = format!("{size}, as the model's input `{}` is fixed at so many samples", options.input);
+                let found = options.batch.map_or("all samples at once".into(), |batch| batch.to_string());
+                return Err(TrainError::Setting { what: "batch", expected, found });
+            }
+            if train.len() < size {
+                let expected =
+                    format!("at least {size} samples, as the model's input `{}` takes so many", options.input);
+                return Err(TrainError::Setting { what: "training data", expected, found: train.len().to_string() });
+            }
+        }
         let infinite = not_finite(&training.state()).map(str::to_owned).collect();
         let (history, best, last) = (Vec::new(), None, None);
-        Ok(Trainer { training, train, validation, options, history, best, last, bad: 0, infinite })
-    }
-
-    /// Goes on from the checkpoint, where there is one; says whether there was.
-    pub fn resume(&mut self) -> Result<bool, TrainError> {
-        let Some(path) = self.options.checkpoint.clone() else { return Ok(false) };
-        if !path.exists() {
-            return Ok(false);
-        }
-        let checkpoint = Checkpoint::load(&path)?;
-        let fault = |reason: String| TrainError::Checkpoint { path: path.display().to_string(), reason };
-        let notes = checkpoint.notes.get("training").ok_or_else(|| fault("it says nothing of a training".into()))?;
-        let notes: Notes = serde_json::from_str(notes).map_err(|error| fault(error.to_string()))?;
-        let part = |prefix: &str, steps: u64, waiting: u64, plateau: &Plateau| TrainingState {
-            tensors: checkpoint
-                .tensors
-                .iter()
-                .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
-                .collect(),
-            steps,
-            waiting,
-            plateau: plateau.clone(),
-        };
-        self.training.restore(&part("now.", notes.steps, notes.waiting, &notes.plateau))?;
-        let epochs = notes.history.len() as u64;
-        self.best = notes.best.map(|best| {
-            let prefix = if best.epoch == epochs { "now." } else { "best." };
-            Best { epoch: best.epoch, loss: best.loss, state: part(prefix, best.steps, best.waiting, &best.plateau) }
-        });
-        self.last = (self.validation.is_none() && epochs > 0).then(|| self.training.state());
-        self.history = notes.history;
-        self.bad = notes.bad;
-        Ok(true)
+        let (bad, told) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Trainer { training, train, validation, options, history, best, last, bad, told, fixed, infinite })
     }
 
     /// Trains to the end, or until `progress` says stop. Afterwards the model is the best one, where there is early
@@ -275,7 +160,7 @@ impl Trainer {
     /// those of the best epoch (with a checkpoint or early stopping; else the model is as before the step that failed).
     /// [`TrainError::Save`] when the checkpoint cannot be written: the one before it is untouched.
     pub fn run(&mut self, mut progress: impl FnMut(Progress<'_>) -> Then) -> Result<(), TrainError> {
-        while (self.history.len() as u64) < self.options.epochs {
+        while (self.history.len() as u64) < self.options.epochs && !self.is_at_last_step() {
             if self.is_over() {
                 break;
             }
@@ -292,6 +177,11 @@ impl Trainer {
                 Some(data) => Some(self.evaluate(data)?),
                 None => None,
             };
+            for (index, error) in validation.iter().flat_map(|validation| &validation.bad) {
+                if self.told.insert(*index) {
+                    progress(Progress::Bad { part: "validation", index: *index, error });
+                }
+            }
             let watched = validation.as_ref().map_or(loss, |validation| validation.loss);
             if watched.is_finite() {
                 self.training.observe(watched);
@@ -341,6 +231,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// Whether the weights have changed as often as they may.
+    fn is_at_last_step(&self) -> bool {
+        self.options.steps.is_some_and(|steps| self.training.steps() >= steps)
+    }
+
     /// Whether there is early stopping.
     fn stops_early(&self) -> bool {
         self.options.patience.is_some() && self.validation.is_some()
@@ -383,13 +278,16 @@ impl Trainer {
             false => (0..self.train.len()).collect(),
         };
         let size = self.options.batch.unwrap_or(order.len()).min(order.len());
-        let of = order.len().div_ceil(size);
-        let mut batches = self.batches(self.train.clone(), order, size, number, self.options.augmenter.clone())?;
+        let drop_last = self.fixed.is_some();
+        let of = if drop_last { order.len() / size } else { order.len().div_ceil(size) };
+        let settings = BatchSettings { size, drop_last, max_bad: self.options.max_bad, ..BatchSettings::default() };
+        let (data, augmenter) = (self.train.clone(), self.options.augmenter.clone());
+        let mut batches = load(data, order, settings, number, &self.options, augmenter, self.bad.clone())?;
         let (mut sum, mut count, mut step) = (0.0, 0usize, 0);
         let mut told = 0;
         while let Some(batch) = batches.next() {
-            let batch = batch?;
             told += self.tell_bad(&batches, told, progress);
+            let batch = batch?;
             let extra = self.options.lengths.tensors(&batch)?;
             let loss = self.training.step(&self.options.inputs(&batch, &extra).0)?;
             sum += loss * batch.indices.len() as f64;
@@ -397,6 +295,9 @@ impl Trainer {
             step += 1;
             if progress(Progress::Step { epoch: number, step, of, loss }) == Then::Stop {
                 return Ok(None);
+            }
+            if self.is_at_last_step() {
+                break;
             }
         }
         self.tell_bad(&batches, told, progress);
@@ -406,66 +307,14 @@ impl Trainer {
         Ok(Some(sum / count as f64))
     }
 
-    /// Minibatches, read ahead in the background. Bad samples count over the whole training.
-    fn batches(
-        &self,
-        data: Arc<dyn DataSet>,
-        order: Vec<usize>,
-        size: usize,
-        epoch: u64,
-        augmenter: Option<Arc<Augmenter>>,
-    ) -> Result<Loader, TrainError> {
-        let max_bad = self.options.max_bad.saturating_sub(self.bad);
-        let settings = BatchSettings { size, max_bad, ..BatchSettings::default() };
-        let mut batches = Batches::new(data, order, settings, epoch, augmenter)?;
-        if let Some(buckets) = &self.options.buckets {
-            batches = batches.with_buckets(buckets.clone())?;
-        }
-        Ok(Loader::start(batches)?)
-    }
-
-    /// Tells of the bad samples beyond the first `told`, and counts them.
+    /// Tells of the bad samples beyond the first `told`, and remembers them.
     fn tell_bad(&mut self, batches: &Loader, told: usize, progress: &mut impl FnMut(Progress<'_>) -> Then) -> usize {
         let new = batches.bad().get(told..).unwrap_or(&[]);
         for bad in new {
-            self.bad += 1;
-            progress(Progress::Bad { index: bad.index, error: &bad.error.to_string() });
+            self.bad.insert(bad.index);
+            progress(Progress::Bad { part: "training", index: bad.index, error: &bad.error.to_string() });
         }
         new.len()
-    }
-
-    /// Loss and accuracy on a data set, in inference mode. Bad samples are left out.
-    pub fn evaluate(&mut self, data: Arc<dyn DataSet>) -> Result<Evaluation, TrainError> {
-        let mut confusion = self.options.classes.map(|classes| {
-            let top: Vec<usize> = TOP_K.into_iter().filter(|k| 2 * k <= classes).collect();
-            Confusion::new(classes, &top)
-        });
-        let spelling = self.options.spelling.clone();
-        let mut texts = spelling.as_ref().map(|_| TextErrors::default());
-        let (mut sum, mut samples) = (0.0, 0usize);
-        let order: Vec<usize> = (0..data.len()).collect();
-        let size = self.options.batch.unwrap_or(256).max(64);
-        let labels = data.labels().to_vec();
-        for batch in self.batches(data, order, size, 0, None)? {
-            let batch = batch?;
-            let extra = self.options.lengths.tensors(&batch)?;
-            let (inputs, own) = self.options.inputs(&batch, &extra);
-            let count = batch.indices.len();
-            sum += self.training.evaluate(&inputs)? * count as f64;
-            samples += count;
-            if (confusion.is_some() || texts.is_some())
-                && batch.targets.dtype() == DType::I64
-                && let Some(scores) = self.training.run(&inputs[..own])?.first()
-            {
-                if let Some(confusion) = &mut confusion {
-                    confusion.add(scores, &batch.targets);
-                }
-                if let (Some(texts), Some(spelling)) = (&mut texts, &spelling) {
-                    texts.add_batch(spelling, scores, &batch.targets);
-                }
-            }
-        }
-        Ok(Evaluation { loss: sum / samples.max(1) as f64, confusion, texts, labels, samples, bad: Vec::new() })
     }
 
     /// The validation data; without, those it is trained on.
@@ -473,44 +322,14 @@ impl Trainer {
         self.validation.clone().unwrap_or_else(|| self.train.clone())
     }
 
-    /// Writes the checkpoint of the last epoch, after which the training was in this state.
-    fn save(&self, state: &TrainingState) -> Result<(), TrainError> {
-        let Some(path) = &self.options.checkpoint else { return Ok(()) };
-        let named = |prefix: &str, state: &TrainingState| -> Vec<(String, Tensor)> {
-            state.tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
-        };
-        let mut tensors = named("now.", state);
-        // The best is the newest as long as it learns.
-        if let Some(best) = self.best.as_ref().filter(|best| best.epoch != self.history.len() as u64) {
-            tensors.extend(named("best.", &best.state));
-        }
-        let notes = Notes {
-            steps: state.steps,
-            waiting: state.waiting,
-            plateau: state.plateau.clone(),
-            history: self.history.clone(),
-            bad: self.bad,
-            best: self.best.as_ref().map(|best| BestNotes {
-                epoch: best.epoch,
-                loss: best.loss,
-                steps: best.state.steps,
-                waiting: best.state.waiting,
-                plateau: best.state.plateau.clone(),
-            }),
-        };
-        let notes = serde_json::to_string(&notes)
-            .map_err(|error| TrainError::Checkpoint { path: path.display().to_string(), reason: error.to_string() })?;
-        Checkpoint { tensors, notes: [("training".to_owned(), notes)].into() }.save(path)
-    }
-
     /// What came of the epochs so far.
     pub fn history(&self) -> &[Epoch] {
         &self.history
     }
 
-    /// How many samples were skipped.
+    /// How many of the training samples were skipped.
     pub fn bad_samples(&self) -> usize {
-        self.bad
+        self.bad.len()
     }
 
     /// The model's input that samples go to.
@@ -534,25 +353,19 @@ fn not_finite(state: &TrainingState) -> impl Iterator<Item = &str> {
     state.tensors.iter().filter(move |(_, tensor)| !finite(tensor)).map(|(name, _)| name.as_str())
 }
 
-/// What a checkpoint says besides its tensors. A float is written so that it is read back as the same bits.
-#[derive(Serialize, Deserialize)]
-struct Notes {
-    steps: u64,
-    /// Gradients that wait; their sums are among the tensors.
-    #[serde(default)]
-    waiting: u64,
-    plateau: Plateau,
-    history: Vec<Epoch>,
-    bad: usize,
-    best: Option<BestNotes>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct BestNotes {
+/// Minibatches, read ahead in the background; those of `known` were found bad before.
+fn load(
+    data: Arc<dyn DataSet>,
+    order: Vec<usize>,
+    settings: BatchSettings,
     epoch: u64,
-    loss: f64,
-    steps: u64,
-    #[serde(default)]
-    waiting: u64,
-    plateau: Plateau,
+    options: &TrainerOptions,
+    augmenter: Option<Arc<Augmenter>>,
+    known: BTreeSet<usize>,
+) -> Result<Loader, TrainError> {
+    let mut batches = Batches::new(data, order, settings, epoch, augmenter)?.knowing(known);
+    if let Some(buckets) = &options.buckets {
+        batches = batches.with_buckets(buckets.clone())?;
+    }
+    Ok(Loader::start(batches)?)
 }

@@ -45,7 +45,7 @@ impl Group {
     }
 }
 
-/// What a [`Training`] starts with.
+/// What a [`Training`](super::Training) starts with.
 #[derive(Clone, Debug)]
 pub struct TrainingOptions {
     pub(super) loss: Loss,
@@ -119,8 +119,8 @@ impl TrainingOptions {
         self
     }
 
-    /// Adds up the gradients of `steps` calls of [`Training::step`] (their mean counts) before the weights change. Running
-    /// statistics take note of every call.
+    /// Adds up the gradients of `steps` calls of [`Training::step`](super::Training::step) (their mean counts) before the
+    /// weights change. Running statistics take note of every call.
     pub fn accumulate(mut self, steps: u64) -> Self {
         self.accumulate = steps;
         self

@@ -1,5 +1,6 @@
 //! Minibatches of a data set, one after the other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -21,7 +22,8 @@ pub struct BatchSettings {
     /// Leaves out a last minibatch that is not full. Default: false.
     #[serde(default)]
     pub drop_last: bool,
-    /// Bad samples that are passed over in one pass through the data; one more ends it with an error. Default: 0.
+    /// Bad samples that are passed over, [those known before](Batches::knowing) among them; one more ends the pass with an
+    /// error. Default: 0.
     #[serde(default)]
     pub max_bad: usize,
     /// Minibatches that are read ahead in the background. Default: 4.
@@ -87,6 +89,7 @@ pub struct Batches {
     augmenter: Option<Arc<Augmenter>>,
     position: Position,
     bad: Vec<BadSample>,
+    known: BTreeSet<usize>,
     ended: bool,
     sorting: Option<Sorting>,
 }
@@ -117,8 +120,14 @@ impl Batches {
             return Err(DataError::setting("size", "at least 1 sample in a minibatch", 0));
         }
         order.iter().try_for_each(|index| super::expect_index(*index, data.len()))?;
-        let (position, bad, ended) = (Position::default(), Vec::new(), false);
-        Ok(Batches { data, order, settings, epoch, augmenter, position, bad, ended, sorting: None })
+        let (position, bad, known) = (Position::default(), Vec::new(), BTreeSet::new());
+        Ok(Batches { data, order, settings, epoch, augmenter, position, bad, known, ended: false, sorting: None })
+    }
+
+    /// Samples that an earlier pass found bad. Where they are so again, they are passed over and not told again.
+    pub fn knowing(mut self, bad: BTreeSet<usize>) -> Self {
+        self.known = bad;
+        self
     }
 
     /// Puts samples of similar length together. Without it all samples of a minibatch must have one shape.
@@ -170,8 +179,9 @@ impl Batches {
             self.position.samples += 1;
             match read(self, index) {
                 Ok(sample) => return Ok(Some((sample, index))),
+                Err(_) if self.known.contains(&index) => {}
                 Err(error) => {
-                    let bad = bad_before + self.bad.len() + 1;
+                    let bad = self.known.len() + bad_before + self.bad.len() + 1;
                     if bad > self.settings.max_bad {
                         let limit = self.settings.max_bad;
                         return Err(DataError::TooManyBad { bad, limit, index, last: Box::new(error) });
@@ -410,6 +420,22 @@ mod tests {
             );
             assert!(strict.next().is_none());
         }
+    }
+
+    #[test]
+    fn bad_samples_known_before_count_and_are_not_told_again() {
+        let data = || with_odd(5, 3, Tensor::from_vec(vec![f32::NAN]));
+        let mut passed = batches(data(), settings(2, false, 1)).knowing([3].into());
+        let indices: Vec<Vec<usize>> = passed.by_ref().map(|batch| batch.unwrap().indices).collect();
+        assert_eq!((indices, passed.bad().len()), (vec![vec![0, 1], vec![2, 4]], 0));
+        // One more than may be, with one from before.
+        let error = batches(data(), settings(2, false, 1)).knowing([0].into()).find_map(Result::err).unwrap();
+        assert!(matches!(error, DataError::TooManyBad { bad: 2, limit: 1, index: 3, .. }), "{error}");
+        // One that has become good is read.
+        assert_eq!(
+            batches(numbered(2), settings(2, false, 1)).knowing([0].into()).next().unwrap().unwrap().indices,
+            [0, 1]
+        );
     }
 
     #[test]

@@ -307,7 +307,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    fn io(path: &Path, source: std::io::Error) -> Self {
+    pub(in crate::train) fn io(path: &Path, source: std::io::Error) -> Self {
         DataError::Io { path: path.display().to_string(), source }
     }
 

@@ -27,11 +27,12 @@ pub(super) struct Key {
 /// The keys that a schema names, in its order, keys of mappings after the mapping.
 pub(super) fn keys(schema: &Json) -> Vec<Key> {
     let mut keys = Vec::new();
-    collect(schema, schema, "", 0, &mut keys);
+    collect(schema, schema, "", 0, false, &mut keys);
     keys
 }
 
-fn collect(root: &Json, schema: &Json, path: &str, depth: usize, keys: &mut Vec<Key>) {
+/// `is_choice`: whether it is one of several that may stand here.
+fn collect(root: &Json, schema: &Json, path: &str, depth: usize, is_choice: bool, keys: &mut Vec<Key>) {
     let schema = resolve(root, schema);
     if depth >= MAX_DEPTH {
         return;
@@ -42,21 +43,43 @@ fn collect(root: &Json, schema: &Json, path: &str, depth: usize, keys: &mut Vec<
         let name = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let target = resolve(root, key);
         let text = |word: &str| key.get(word).or_else(|| target.get(word));
-        keys.push(Key {
+        let about = |schema: &Json| schema.get("description").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let docs = text("description").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let mut found = Key {
             takes: takes(root, key, 0),
             required: required.iter().any(|required| name.rsplit('.').next() == Some(required)),
             default: key.get("default").filter(|value| !value.is_null()).map(yaml),
-            docs: text("description").and_then(Json::as_str).unwrap_or_default().to_owned(),
+            docs: if docs.is_empty() { about(schema) } else { docs },
             choices: choices(root, key),
             name: name.clone(),
-        });
-        for part in std::iter::once(target).chain(alternatives(target)) {
-            collect(root, part, &name, depth + 1, keys);
+        };
+        if key.get("const").is_some() {
+            // What names one of several mappings: a choice of words, each explained by its mapping.
+            found.choices = vec![(found.takes.clone(), found.docs)];
+            found.docs = "Which of them it is.".to_owned();
+        } else if is_choice {
+            found.required = false;
+        }
+        match keys.iter_mut().find(|known| known.name == name) {
+            None => keys.push(found),
+            // A key of another of the mappings that may stand here.
+            Some(known) if key.get("const").is_some() => {
+                known.takes = format!("{} | {}", known.takes, found.takes);
+                known.choices.extend(found.choices);
+            }
+            Some(_) => {}
+        }
+        collect(root, target, &name, depth + 1, false, keys);
+        for part in alternatives(target) {
+            collect(root, part, &name, depth + 1, true, keys);
         }
     }
-    // Of parts that stand for the same mapping: flattened structs, alternatives.
-    for part in alternatives(schema).chain(list(schema, "allOf")) {
-        collect(root, part, path, depth + 1, keys);
+    // Of parts that stand for the same mapping: alternatives, flattened structs.
+    for part in alternatives(schema) {
+        collect(root, part, path, depth + 1, true, keys);
+    }
+    for part in list(schema, "allOf") {
+        collect(root, part, path, depth + 1, is_choice, keys);
     }
 }
 

@@ -139,8 +139,12 @@ fn every_key_is_documented() {
                     let path = format!("{path}/{name}");
                     if name == "properties" {
                         for (key, property) in value.as_object().into_iter().flatten() {
+                            // The one key of a choice, or what names it, is documented as that choice.
+                            let choice = object.get("required") == Some(&serde_json::json!([key]))
+                                || property.get("const").is_some();
                             let text = property.get("description").and_then(Json::as_str);
-                            if text.is_none_or(|text| text.trim().is_empty()) {
+                            let own = object.get("description").filter(|_| choice).and_then(Json::as_str);
+                            if text.or(own).is_none_or(|text| text.trim().is_empty()) {
                                 found.push(format!("{path}/{key}"));
                             }
                         }

@@ -217,6 +217,7 @@ pub struct Learner {
     next_fall: u64,
     /// Samples since the last promotion, whose measure waits, and the differences to the version before.
     trial: VecDeque<Sample>,
+    trial_bytes: usize,
     trial_measures: VecDeque<(f64, f64)>,
     rollbacks: u32,
 }
@@ -264,8 +265,7 @@ impl Learner {
         let dtype = info.dtype.unwrap_or(DType::F32);
         let loss = config.loss()?.of(&[output.as_str()]).targets(&[TARGET]);
         let mut measure = Measure::new(config, &loss, dtype)?;
-        let mut network = Network::new(&model)?;
-        network.share_threads(config.budget.threads)?;
+        let mut network = network(&model, config)?;
         let shadow = training(&model, config, &loss, &port)?;
         let mut guard = match &config.guard.reference {
             Some(path) => Some(Guard::load(path)?),
@@ -307,6 +307,7 @@ impl Learner {
             falls_looked_for: 0,
             next_fall: MIN_LIVE,
             trial: VecDeque::new(),
+            trial_bytes: 0,
             trial_measures: VecDeque::new(),
             rollbacks: 0,
         };
@@ -338,9 +339,11 @@ impl Learner {
         self.counts.offered += 1;
         let Some(sample) = self.fit(sample, true) else { return };
         if self.previous.is_some() {
+            self.trial_bytes += sample.byte_len();
             self.trial.push_back(sample.clone());
-            if self.trial.len() > TRIAL {
-                self.trial.pop_front();
+            while self.trial.len() > TRIAL || self.trial_bytes > self.config.replay.bytes {
+                let Some(gone) = self.trial.pop_front() else { break };
+                self.trial_bytes = self.trial_bytes.saturating_sub(gone.byte_len());
             }
         }
         match self.replay.offer(sample) {
@@ -542,6 +545,7 @@ impl Learner {
     fn look_for_a_fall(&mut self, figures: &mut Figures) -> Result<Option<u64>, LearnError> {
         let Some(previous) = &mut self.previous else { return Ok(None) };
         let waiting: Vec<Sample> = self.trial.drain(..).collect();
+        self.trial_bytes = 0;
         let (port, output, measure) = (&self.port, self.output.as_str(), &mut self.measure);
         let own = evaluate(&mut self.serving.network, port, output, measure, &waiting)?;
         let other = evaluate(&mut previous.network, port, output, measure, &waiting)?;
@@ -593,8 +597,7 @@ impl Learner {
         {
             model = grow_classes(&model, count)?;
         }
-        let mut network = Network::new(&model)?;
-        network.share_threads(self.config.budget.threads)?;
+        let network = network(&model, &self.config)?;
         let before = std::mem::replace(&mut self.serving, Version { number: version, network });
         self.previous = Some(before);
         self.before = Some(Moments::of(self.live.iter().copied()));
@@ -619,8 +622,7 @@ impl Learner {
         let class_count = classes_of(model).or(Some(classes.len()).filter(|count| *count > 0));
         let (model, output, added) = with_logits(model, self.loss.name());
         let loss = self.config.loss()?.of(&[output.as_str()]).targets(&[TARGET]);
-        let mut network = Network::new(&model)?;
-        network.share_threads(self.config.budget.threads)?;
+        let network = network(&model, &self.config)?;
         let shadow = training(&model, &self.config, &loss, &port)?;
         (self.port, self.output, self.added, self.loss, self.shadow) = (port, output, added, loss, shadow);
         (self.class_count, self.classes) = (class_count, classes);
@@ -643,6 +645,7 @@ impl Learner {
         self.live_since = Moments::default();
         (self.falls_looked_for, self.next_fall) = (0, MIN_LIVE);
         self.trial.clear();
+        self.trial_bytes = 0;
         self.trial_measures.clear();
         (self.steps_at_look, self.looks, self.without_gain) = (0, 0, 0);
     }
@@ -675,6 +678,11 @@ impl Learner {
     /// The samples.
     pub fn replay(&self) -> &Replay {
         &self.replay
+    }
+
+    /// The model of the version that serves, with the classes that joined since.
+    pub fn serving(&self) -> Model {
+        self.without_added(self.serving.network.model())
     }
 
     /// The shadow as it is now.
@@ -759,16 +767,10 @@ impl Learner {
                     with_logits(&grow_classes(&learner.without_added(model.clone()), count + 1)?, learner.loss.name());
                 Ok(model)
             };
-            let threads = learner.config.budget.threads;
-            let network = |model: &Model| -> Result<Network, LearnError> {
-                let mut network = Network::new(model)?;
-                network.share_threads(threads)?;
-                Ok(network)
-            };
             let shadow = training(&wider(&learner.shadow.model())?, &learner.config, &learner.loss, &learner.port)?;
-            let serving = network(&wider(&learner.serving.network.model())?)?;
+            let serving = network(&wider(&learner.serving.network.model())?, &learner.config)?;
             let previous = match &learner.previous {
-                Some(previous) => Some(network(&wider(&previous.network.model())?)?),
+                Some(previous) => Some(network(&wider(&previous.network.model())?, &learner.config)?),
                 None => None,
             };
             learner.shadow = shadow;
@@ -809,6 +811,17 @@ impl Learner {
         }
         model
     }
+}
+
+/// Bytes that the compiled plans of a network to measure by may take.
+const PLAN_BYTES: usize = 64 << 20;
+
+/// The model to measure it by, on threads that all networks share.
+fn network(model: &Model, config: &LearnConfig) -> Result<Network, LearnError> {
+    let mut network = Network::new(model)?;
+    network.share_threads(config.budget.threads)?;
+    network.set_plan_memory(PLAN_BYTES);
+    Ok(network)
 }
 
 /// A training of the model by these settings, on threads that all its networks share.

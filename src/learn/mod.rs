@@ -36,7 +36,7 @@ pub use drift::Drift;
 pub use error::LearnError;
 pub use grow::grow_classes;
 pub use guard::{Guard, GuardFigures};
-pub use joiner::{Joined, Joiner};
+pub use joiner::{Counts, Joiner};
 pub use learner::{Candidate, Figures, LearnCounts, Learner, LiveFigures, Reason, Verdict};
 pub use npz::load_samples;
 pub use replay::{Place, Replay};

@@ -247,7 +247,7 @@ impl Learner {
         }
         if config.new_classes > 0 {
             let Some(count) = class_count.filter(|_| names.is_some()) else {
-                grow_classes(model, usize::MAX.min(class_count.unwrap_or(0) + 1))?;
+                grow_classes(model, class_count.unwrap_or(0) + 1)?;
                 let message = "needs the names of the classes that the model has: there are none".into();
                 return Err(LearnError::Setting { key: "new_classes".into(), message });
             };

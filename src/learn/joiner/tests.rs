@@ -56,6 +56,9 @@ fn run(config: &LearnConfig, steps: &[Step]) -> (Vec<(u32, i64, usize)>, Counts)
 
 use Step::{Advance, Bad, End, Input, Label};
 
+/// What it is about, what is done, the samples (stream, start, class), and the counts.
+type Case = (&'static str, Vec<Step>, Vec<(u32, i64, usize)>, Counts);
+
 #[test]
 fn each_end_of_an_input_and_of_a_label_has_a_name() {
     let count = |change: fn(&mut Counts)| {
@@ -63,7 +66,7 @@ fn each_end_of_an_input_and_of_a_label_has_a_name() {
         change(&mut counts);
         counts
     };
-    let cases: &[(&str, Vec<Step>, Vec<(u32, i64, usize)>, Counts)] = &[
+    let cases: &[Case] = &[
         (
             "the label starts with its input, and is joined at once",
             vec![Input(A, 0, 10), Label(A, 0, 0, 7)],

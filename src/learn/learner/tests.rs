@@ -180,8 +180,11 @@ fn the_same_samples_give_the_same_weights_bit_for_bit() {
     assert_ne!(weights(1, 1).0.last(), weights(2, 1).0.last());
 }
 
-/// What poisons the labels of a stream: the stream's seconds, and what they offer.
-fn poisons() -> Vec<(&'static str, fn(&mut World) -> Vec<Sample>)> {
+/// A name, and what a second of the stream offers.
+type Poison = (&'static str, fn(&mut World) -> Vec<Sample>);
+
+/// What poisons the labels of a stream.
+fn poisons() -> Vec<Poison> {
     vec![
         ("20 % wrong", |world| {
             let mut samples = ten(world, 1);

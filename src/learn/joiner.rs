@@ -267,6 +267,10 @@ impl Joiner {
             // The inputs that start before or with the label, and those after.
             let split = stream.inputs.partition_point(|input| input.start <= label.start);
             let exact = split > 0 && stream.inputs[split - 1].start == label.start;
+            if !exact && time <= label.start && time < Timestamp::MAX {
+                undecided.push_back(label);
+                continue;
+            }
             let holds = |input: &Waiting| input.start <= label.start && label.start < input.end;
             let own = match exact {
                 true => Some(split - 1),

@@ -13,7 +13,7 @@ use super::measure::{Measure, Port, TARGET, evaluate};
 use super::npz::load_samples;
 use super::replay::{Place, Replay};
 use super::sample::{Sample, Target};
-use super::statistics::{Moments, p_value_below, p_value_of_rise, spend};
+use super::statistics::{MIN_FOR_STUDENT, Moments, p_value_below, p_value_of_rise, spend};
 use crate::engine::{EngineError, Loss, Network, Training, TrainingOptions};
 use crate::media::StreamId;
 use crate::onnx::{Model, ValueInfo};
@@ -446,12 +446,13 @@ impl Learner {
         // After a version was taken back the next ones take their time.
         let every = TimeSpan::from_seconds(self.config.promote.every_s * f64::from(1u32 << self.rollbacks.min(6)));
         match self.looked {
-            Some(looked) if now - looked < every => return Verdict::Wait,
-            None => {
+            Some(looked) if now >= looked && now - looked < every => return Verdict::Wait,
+            // The first look, or another stream's time: from here on.
+            Some(looked) if now >= looked => self.looked = Some(now),
+            _ => {
                 self.looked = Some(now);
                 return Verdict::Wait;
             }
-            Some(_) => self.looked = Some(now),
         }
         let mut figures = Figures { serving_version: self.serving.number, steps: self.steps, ..Figures::default() };
         match self.look_for_a_fall(&mut figures) {
@@ -615,9 +616,18 @@ impl Learner {
         self.candidate = None;
     }
 
-    /// Another model serves from now on: the version that was gone back to, or one that a person put there. The shadow
-    /// starts again from it. It must have the ports of the model that learning began with.
+    /// The version that was gone back to serves from now on. The shadow starts again from it, and the next looks are
+    /// farther apart: twice for each version taken back, half again for each adopted.
     pub fn rolled_back(&mut self, version: u64, model: &Model, classes: Vec<String>) -> Result<(), LearnError> {
+        self.replaced(version, model, classes)?;
+        self.counts.rolled_back += 1;
+        self.rollbacks = self.rollbacks.saturating_add(1);
+        Ok(())
+    }
+
+    /// Another model serves from now on, that a person put there. The shadow starts again from it. It must have the ports
+    /// of the model that learning began with; on an error nothing has changed.
+    pub fn replaced(&mut self, version: u64, model: &Model, classes: Vec<String>) -> Result<(), LearnError> {
         let port = Port::of(model, &self.port.name)?;
         let class_count = classes_of(model).or(Some(classes.len()).filter(|count| *count > 0));
         let (model, output, added) = with_logits(model, self.loss.name());
@@ -632,8 +642,6 @@ impl Learner {
         self.live.clear();
         self.shapes.clear();
         self.steps = 0;
-        self.counts.rolled_back += 1;
-        self.rollbacks = self.rollbacks.saturating_add(1);
         self.begin_version();
         Ok(())
     }
@@ -881,6 +889,9 @@ fn judge_original(
     }
     let hopeless = match measure.kind() {
         Measured::Error => Guard::is_hopeless(&config.guard, original.len()),
+        Measured::Loss if original.len() < MIN_FOR_STUDENT => {
+            Some(format!("is too small: expected at least {MIN_FOR_STUDENT} samples, found {}", original.len()))
+        }
         Measured::Loss => None,
     };
     match hopeless {

@@ -527,6 +527,37 @@ fn a_flood_is_not_learned_all_day_and_drift_is_waited_for() {
 }
 
 #[test]
+fn a_time_that_goes_back_is_that_of_another_stream() {
+    let old = trained();
+    let mut world = World::new(17);
+    let mut learner = Learner::new(&old, &config(), "x", Vec::new()).unwrap();
+    for _ in 0..20 {
+        ten(&mut world, 1).into_iter().for_each(|sample| learner.offer(sample));
+    }
+    while learner.train() {}
+    assert_eq!(learner.consider(at(1000)), Verdict::Wait);
+    assert_eq!(learner.consider(at(0)), Verdict::Wait);
+    assert_ne!(learner.consider(at(1)), Verdict::Wait);
+}
+
+#[test]
+fn a_model_that_a_person_puts_there_is_learned_from() {
+    let (old, other) = (trained(), model(3, 16, 3, true));
+    let mut world = World::new(18);
+    let mut learner = Learner::new(&old, &config(), "x", Vec::new()).unwrap();
+    ten(&mut world, 1).into_iter().for_each(|sample| learner.offer(sample));
+    while learner.train() {}
+    learner.replaced(5, &other, Vec::new()).unwrap();
+    assert_eq!((bits(&learner.shadow()), learner.version(), learner.counts().rolled_back), (bits(&other), 5, 0));
+    ten(&mut world, 1).into_iter().for_each(|sample| learner.offer(sample));
+    while learner.train() {}
+    assert!(learner.counts().failed == 0 && learner.shadow().graph.outputs.len() == 1, "{:?}", learner.counts());
+    let before = bits(&learner.shadow());
+    assert!(learner.replaced(6, &Model::new(crate::onnx::Graph::default(), 17), Vec::new()).is_err());
+    assert_eq!((bits(&learner.shadow()), learner.version()), (before, 5));
+}
+
+#[test]
 fn a_model_of_one_sample_a_run_learns_too() {
     let mut graph = Builder::new("one", 5);
     let x = graph.input("x", DType::F32, &[Some(1), Some(3)]).unwrap();
@@ -579,6 +610,7 @@ fn what_cannot_be_learned_is_refused_with_what_to_do() {
         (plain(), LearnConfig { holdout: 0.0, ..config() }, "x", vec![], "`learn.holdout`"),
         (plain(), LearnConfig { freeze: vec!["conv*".into()], ..config() }, "x", vec![], "weight that matches `conv*`"),
         (plain(), guarded(&small), "x", vec![], "at least 183 samples"),
+        (plain(), LearnConfig { measure: Some(Measured::Loss), ..guarded(&small) }, "x", vec![], "at least 10 samples"),
         (plain(), guarded(&narrow), "x", vec![], "narrow.npz: input `x`: expected f32 [batch, 3]"),
         (plain(), guarded(&folder.path().join("none.npz")), "x", vec![], "none.npz"),
     ] {

@@ -20,8 +20,8 @@ struct Part {
 /// the others, its bias too, so its score is the mean of their scores. It is never the highest one, and no answer changes
 /// before something is learned.
 ///
-/// The head is the Gemm or MatMul (with or without an Add) that the first output comes from, directly or through
-/// [`Softmax`, `LogSoftmax`, `Sigmoid`, `Identity`, `Flatten`]. As many classes as there are give the model as it is.
+/// The head is the Gemm or MatMul (with or without an Add) that the first output comes from, directly or through Softmax,
+/// LogSoftmax, Sigmoid, Identity or Flatten. As many classes as there are give the model as it is.
 pub fn grow_classes(model: &Model, count: usize) -> Result<Model, LearnError> {
     let graph = &model.graph;
     let fail = |from: usize, reason: String| LearnError::Head { model: graph.name.clone(), from, to: count, reason };

@@ -21,7 +21,7 @@ mod tests;
 /// What became of inputs and labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Joined {
+pub struct Counts {
     /// Inputs that came.
     pub inputs: u64,
     /// Labels that came.
@@ -91,7 +91,7 @@ pub struct Joiner {
     streams: BTreeMap<StreamId, Stream>,
     ended: BTreeSet<StreamId>,
     ready: VecDeque<Sample>,
-    counts: Joined,
+    counts: Counts,
 }
 
 /// Streams that have ended, whose labels are known to be late.
@@ -110,7 +110,7 @@ impl Joiner {
             streams: BTreeMap::new(),
             ended: BTreeSet::new(),
             ready: VecDeque::new(),
-            counts: Joined::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -196,9 +196,9 @@ impl Joiner {
     }
 
     /// What became of everything so far.
-    pub fn counts(&self) -> Joined {
+    pub fn counts(&self) -> Counts {
         let early_waiting = self.streams.values().map(|stream| stream.labels.len() as u64).sum();
-        Joined { early_waiting, ..self.counts }
+        Counts { early_waiting, ..self.counts }
     }
 
     /// Bytes of everything that waits.
@@ -267,6 +267,10 @@ impl Joiner {
             // The inputs that start before or with the label, and those after.
             let split = stream.inputs.partition_point(|input| input.start <= label.start);
             let exact = split > 0 && stream.inputs[split - 1].start == label.start;
+            if !exact && time <= label.start && time < Timestamp::MAX {
+                undecided.push_back(label);
+                continue;
+            }
             let holds = |input: &Waiting| input.start <= label.start && label.start < input.end;
             let own = match exact {
                 true => Some(split - 1),

@@ -13,7 +13,7 @@ use super::measure::{Measure, Port, TARGET, evaluate};
 use super::npz::load_samples;
 use super::replay::{Place, Replay};
 use super::sample::{Sample, Target};
-use super::statistics::{Moments, p_value_below, p_value_of_rise, spend};
+use super::statistics::{MIN_FOR_STUDENT, Moments, p_value_below, p_value_of_rise, spend};
 use crate::engine::{EngineError, Loss, Network, Training, TrainingOptions};
 use crate::media::StreamId;
 use crate::onnx::{Model, ValueInfo};
@@ -217,6 +217,7 @@ pub struct Learner {
     next_fall: u64,
     /// Samples since the last promotion, whose measure waits, and the differences to the version before.
     trial: VecDeque<Sample>,
+    trial_bytes: usize,
     trial_measures: VecDeque<(f64, f64)>,
     rollbacks: u32,
 }
@@ -246,7 +247,7 @@ impl Learner {
         }
         if config.new_classes > 0 {
             let Some(count) = class_count.filter(|_| names.is_some()) else {
-                grow_classes(model, usize::MAX.min(class_count.unwrap_or(0) + 1))?;
+                grow_classes(model, class_count.unwrap_or(0) + 1)?;
                 let message = "needs the names of the classes that the model has: there are none".into();
                 return Err(LearnError::Setting { key: "new_classes".into(), message });
             };
@@ -264,8 +265,7 @@ impl Learner {
         let dtype = info.dtype.unwrap_or(DType::F32);
         let loss = config.loss()?.of(&[output.as_str()]).targets(&[TARGET]);
         let mut measure = Measure::new(config, &loss, dtype)?;
-        let mut network = Network::new(&model)?;
-        network.share_threads(config.budget.threads)?;
+        let mut network = network(&model, config)?;
         let shadow = training(&model, config, &loss, &port)?;
         let mut guard = match &config.guard.reference {
             Some(path) => Some(Guard::load(path)?),
@@ -307,6 +307,7 @@ impl Learner {
             falls_looked_for: 0,
             next_fall: MIN_LIVE,
             trial: VecDeque::new(),
+            trial_bytes: 0,
             trial_measures: VecDeque::new(),
             rollbacks: 0,
         };
@@ -338,9 +339,11 @@ impl Learner {
         self.counts.offered += 1;
         let Some(sample) = self.fit(sample, true) else { return };
         if self.previous.is_some() {
+            self.trial_bytes += sample.byte_len();
             self.trial.push_back(sample.clone());
-            if self.trial.len() > TRIAL {
-                self.trial.pop_front();
+            while self.trial.len() > TRIAL || self.trial_bytes > self.config.replay.bytes {
+                let Some(gone) = self.trial.pop_front() else { break };
+                self.trial_bytes = self.trial_bytes.saturating_sub(gone.byte_len());
             }
         }
         match self.replay.offer(sample) {
@@ -443,12 +446,13 @@ impl Learner {
         // After a version was taken back the next ones take their time.
         let every = TimeSpan::from_seconds(self.config.promote.every_s * f64::from(1u32 << self.rollbacks.min(6)));
         match self.looked {
-            Some(looked) if now - looked < every => return Verdict::Wait,
-            None => {
+            Some(looked) if now >= looked && now - looked < every => return Verdict::Wait,
+            // The first look, or another stream's time: from here on.
+            Some(looked) if now >= looked => self.looked = Some(now),
+            _ => {
                 self.looked = Some(now);
                 return Verdict::Wait;
             }
-            Some(_) => self.looked = Some(now),
         }
         let mut figures = Figures { serving_version: self.serving.number, steps: self.steps, ..Figures::default() };
         match self.look_for_a_fall(&mut figures) {
@@ -542,6 +546,7 @@ impl Learner {
     fn look_for_a_fall(&mut self, figures: &mut Figures) -> Result<Option<u64>, LearnError> {
         let Some(previous) = &mut self.previous else { return Ok(None) };
         let waiting: Vec<Sample> = self.trial.drain(..).collect();
+        self.trial_bytes = 0;
         let (port, output, measure) = (&self.port, self.output.as_str(), &mut self.measure);
         let own = evaluate(&mut self.serving.network, port, output, measure, &waiting)?;
         let other = evaluate(&mut previous.network, port, output, measure, &waiting)?;
@@ -593,8 +598,7 @@ impl Learner {
         {
             model = grow_classes(&model, count)?;
         }
-        let mut network = Network::new(&model)?;
-        network.share_threads(self.config.budget.threads)?;
+        let network = network(&model, &self.config)?;
         let before = std::mem::replace(&mut self.serving, Version { number: version, network });
         self.previous = Some(before);
         self.before = Some(Moments::of(self.live.iter().copied()));
@@ -612,15 +616,23 @@ impl Learner {
         self.candidate = None;
     }
 
-    /// Another model serves from now on: the version that was gone back to, or one that a person put there. The shadow
-    /// starts again from it. It must have the ports of the model that learning began with.
+    /// The version that was gone back to serves from now on. The shadow starts again from it, and the next looks are
+    /// farther apart: twice for each version taken back, half again for each adopted.
     pub fn rolled_back(&mut self, version: u64, model: &Model, classes: Vec<String>) -> Result<(), LearnError> {
+        self.replaced(version, model, classes)?;
+        self.counts.rolled_back += 1;
+        self.rollbacks = self.rollbacks.saturating_add(1);
+        Ok(())
+    }
+
+    /// Another model serves from now on, that a person put there. The shadow starts again from it. It must have the ports
+    /// of the model that learning began with; on an error nothing has changed.
+    pub fn replaced(&mut self, version: u64, model: &Model, classes: Vec<String>) -> Result<(), LearnError> {
         let port = Port::of(model, &self.port.name)?;
         let class_count = classes_of(model).or(Some(classes.len()).filter(|count| *count > 0));
         let (model, output, added) = with_logits(model, self.loss.name());
         let loss = self.config.loss()?.of(&[output.as_str()]).targets(&[TARGET]);
-        let mut network = Network::new(&model)?;
-        network.share_threads(self.config.budget.threads)?;
+        let network = network(&model, &self.config)?;
         let shadow = training(&model, &self.config, &loss, &port)?;
         (self.port, self.output, self.added, self.loss, self.shadow) = (port, output, added, loss, shadow);
         (self.class_count, self.classes) = (class_count, classes);
@@ -630,8 +642,6 @@ impl Learner {
         self.live.clear();
         self.shapes.clear();
         self.steps = 0;
-        self.counts.rolled_back += 1;
-        self.rollbacks = self.rollbacks.saturating_add(1);
         self.begin_version();
         Ok(())
     }
@@ -643,6 +653,7 @@ impl Learner {
         self.live_since = Moments::default();
         (self.falls_looked_for, self.next_fall) = (0, MIN_LIVE);
         self.trial.clear();
+        self.trial_bytes = 0;
         self.trial_measures.clear();
         (self.steps_at_look, self.looks, self.without_gain) = (0, 0, 0);
     }
@@ -675,6 +686,11 @@ impl Learner {
     /// The samples.
     pub fn replay(&self) -> &Replay {
         &self.replay
+    }
+
+    /// The model of the version that serves, with the classes that joined since.
+    pub fn serving(&self) -> Model {
+        self.without_added(self.serving.network.model())
     }
 
     /// The shadow as it is now.
@@ -759,16 +775,10 @@ impl Learner {
                     with_logits(&grow_classes(&learner.without_added(model.clone()), count + 1)?, learner.loss.name());
                 Ok(model)
             };
-            let threads = learner.config.budget.threads;
-            let network = |model: &Model| -> Result<Network, LearnError> {
-                let mut network = Network::new(model)?;
-                network.share_threads(threads)?;
-                Ok(network)
-            };
             let shadow = training(&wider(&learner.shadow.model())?, &learner.config, &learner.loss, &learner.port)?;
-            let serving = network(&wider(&learner.serving.network.model())?)?;
+            let serving = network(&wider(&learner.serving.network.model())?, &learner.config)?;
             let previous = match &learner.previous {
-                Some(previous) => Some(network(&wider(&previous.network.model())?)?),
+                Some(previous) => Some(network(&wider(&previous.network.model())?, &learner.config)?),
                 None => None,
             };
             learner.shadow = shadow;
@@ -809,6 +819,17 @@ impl Learner {
         }
         model
     }
+}
+
+/// Bytes that the compiled plans of a network to measure by may take.
+const PLAN_BYTES: usize = 64 << 20;
+
+/// The model to measure it by, on threads that all networks share.
+fn network(model: &Model, config: &LearnConfig) -> Result<Network, LearnError> {
+    let mut network = Network::new(model)?;
+    network.share_threads(config.budget.threads)?;
+    network.set_plan_memory(PLAN_BYTES);
+    Ok(network)
 }
 
 /// A training of the model by these settings, on threads that all its networks share.
@@ -868,6 +889,9 @@ fn judge_original(
     }
     let hopeless = match measure.kind() {
         Measured::Error => Guard::is_hopeless(&config.guard, original.len()),
+        Measured::Loss if original.len() < MIN_FOR_STUDENT => {
+            Some(format!("is too small: expected at least {MIN_FOR_STUDENT} samples, found {}", original.len()))
+        }
         Measured::Loss => None,
     };
     match hopeless {

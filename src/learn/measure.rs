@@ -295,3 +295,86 @@ pub(super) fn evaluate<'s>(
     }
     Ok(measures)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(loss: &str, kind: Option<Measured>) -> Measure {
+        let config = LearnConfig { measure: kind, ..LearnConfig::default() };
+        Measure::new(&config, &Loss::new(loss).unwrap(), DType::F32).unwrap()
+    }
+
+    fn floats(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::new(shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_target_becomes_what_its_loss_takes() {
+        let class = |class| Target::Class(class);
+        let tensor = |tensor| Target::Tensor(tensor);
+        let i64s = |shape: &[usize], values: &[i64]| Tensor::new(shape.to_vec(), values.to_vec()).unwrap();
+        for (loss, target, shape, expected) in [
+            ("cross_entropy", class(2), &[1, 3][..], Ok(i64s(&[1], &[2]))),
+            ("cross_entropy", class(1), &[1, 3, 2], Ok(i64s(&[1, 2], &[1, 1]))),
+            ("cross_entropy", class(3), &[1, 3], Err("below 3")),
+            ("cross_entropy", tensor(i64s(&[2], &[0, -100])), &[1, 3, 2], Ok(i64s(&[1, 2], &[0, -100]))),
+            ("cross_entropy", tensor(i64s(&[3], &[0, 1, 2])), &[1, 3, 2], Err("without its classes")),
+            ("cross_entropy", tensor(floats(&[2], &[0.25, 0.75])), &[1, 2], Ok(floats(&[1, 2], &[0.25, 0.75]))),
+            ("cross_entropy", tensor(floats(&[1, 2], &[2.0, 2.0])), &[1, 2], Ok(floats(&[1, 2], &[0.5, 0.5]))),
+            (
+                "cross_entropy",
+                tensor(floats(&[2, 2], &[3.0, 0.1, 3.0, 0.9])),
+                &[1, 2, 2],
+                Ok(floats(&[1, 2, 2], &[0.5, 0.1, 0.5, 0.9])),
+            ),
+            ("squared", class(1), &[1, 3], Ok(floats(&[1, 3], &[0.0, 1.0, 0.0]))),
+            ("hinge", class(0), &[1, 2], Ok(floats(&[1, 2], &[1.0, -1.0]))),
+            ("hinge", class(0), &[1, 1], Ok(floats(&[1, 1], &[-1.0]))),
+            ("binary_cross_entropy", class(1), &[1, 1], Ok(floats(&[1, 1], &[1.0]))),
+            ("binary_cross_entropy", class(2), &[1, 1], Err("below 2")),
+            (
+                "squared",
+                tensor(floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0])),
+                &[1, 2, 2],
+                Ok(floats(&[1, 2, 2], &[1.0, 2.0, 3.0, 4.0])),
+            ),
+            ("squared", tensor(floats(&[4], &[1.0; 4])), &[1, 2, 2], Err("shape of the scores")),
+            ("squared", tensor(Tensor::from_vec(vec!["a".to_owned()])), &[1, 1], Err("found text")),
+            ("ctc", tensor(i64s(&[3], &[1, 2, 1])), &[1, 9, 4], Ok(i64s(&[1, 3], &[1, 2, 1]))),
+            ("ctc", class(1), &[1, 9, 4], Err("a sequence")),
+            ("cross_entropy", Target::Name("seven".into()), &[1, 3], Err("`seven` is unknown")),
+        ] {
+            let found = measure(loss, None).target(&target, shape);
+            match expected {
+                Ok(expected) => assert_eq!(found.as_ref(), Ok(&expected), "{loss} {target:?} {shape:?}"),
+                Err(says) => assert!(found.as_ref().unwrap_err().contains(says), "{loss} {target:?}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_answers_and_losses_are_measured() {
+        let mut error = measure("cross_entropy", None);
+        let mut loss = measure("cross_entropy", Some(Measured::Loss));
+        let scores = floats(&[1, 3], &[0.0, 2.0, 1.0]);
+        assert_eq!((error.of(&scores, &Target::Class(1)), error.of(&scores, &Target::Class(2))), (0.0, 1.0));
+        assert_eq!(error.of(&scores, &Target::Class(9)), 1.0, "a class that the model does not have is a wrong answer");
+        let expected = (0f64.exp() + 1f64.exp() + 2f64.exp()).ln() - 2.0;
+        assert!((loss.of(&scores, &Target::Class(1)) - expected).abs() < 1e-6);
+        assert_eq!(loss.of(&scores, &Target::Class(9)), f64::INFINITY);
+        // Two positions, of which one is wrong; one that is ignored counts nothing.
+        let scores = floats(&[1, 2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        let classes = |classes: Vec<i64>| Target::Tensor(Tensor::from_vec(classes));
+        assert_eq!(error.of(&scores, &classes(vec![0, 0])), 0.5);
+        assert_eq!(error.of(&scores, &classes(vec![0, -100])), 0.0);
+        assert_eq!(error.of(&scores, &Target::Tensor(floats(&[2, 2], &[0.9, 0.1, 0.1, 0.9]))), 0.0);
+        assert_eq!(error.of(&floats(&[1, 2], &[f32::NAN, 0.0]), &Target::Class(0)), f64::INFINITY);
+        let mut binary = measure("binary_cross_entropy", None);
+        assert_eq!(binary.of(&floats(&[1, 1], &[0.3]), &Target::Class(1)), 0.0);
+        assert_eq!(binary.of(&floats(&[1, 1], &[-0.3]), &Target::Class(1)), 1.0);
+        let mut squared = measure("squared", None);
+        let own = squared.of(&floats(&[1, 2], &[1.0, 3.0]), &Target::Tensor(floats(&[2], &[0.0, 0.0])));
+        assert!((own - 5.0).abs() < 1e-6, "{own}");
+    }
+}

@@ -49,6 +49,8 @@ pub struct Replay {
 /// Samples with a bound.
 struct Buffer {
     samples: VecDeque<Sample>,
+    /// With `Keep::Balanced`: the class of each.
+    classes: VecDeque<u64>,
     /// The bytes of the largest sample that ever came: as many as fit are kept, so that room depends on no chance.
     largest: usize,
     held: usize,
@@ -190,6 +192,7 @@ impl Buffer {
     fn new(size: usize, bytes: usize) -> Self {
         Buffer {
             samples: VecDeque::new(),
+            classes: VecDeque::new(),
             largest: 1,
             held: 0,
             size,
@@ -218,23 +221,23 @@ impl Buffer {
             *self.seen_of.entry(class).or_default() += 1;
         }
         if self.samples.len() < room {
-            self.put(sample);
+            self.put(sample, class);
             return true;
         }
         match keep {
             Keep::Recent => {
                 self.remove(0);
-                self.put(sample);
+                self.put(sample, class);
                 true
             }
             Keep::Reservoir => {
                 let at = random.below(usize::try_from(self.seen).unwrap_or(usize::MAX));
-                self.replace(at, sample)
+                self.replace(at, sample, class)
             }
             Keep::Balanced => {
                 let mut counts: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-                for (at, sample) in self.samples.iter().enumerate() {
-                    counts.entry(class_of(&sample.target)).or_default().push(at);
+                for (at, class) in self.classes.iter().enumerate() {
+                    counts.entry(*class).or_default().push(at);
                 }
                 let most = counts.values().map(Vec::len).max().unwrap_or_default();
                 let largest: Vec<u64> =
@@ -246,34 +249,39 @@ impl Buffer {
                     let from = largest.get(random.below(largest.len())).and_then(|class| counts.get(class));
                     let from = from.map(Vec::as_slice).unwrap_or_default();
                     let at = from.get(random.below(from.len())).copied();
-                    return at.is_some_and(|at| self.replace(at, sample));
+                    return at.is_some_and(|at| self.replace(at, sample, class));
                 }
                 let seen = self.seen_of.get(&class).copied().unwrap_or(1).max(1);
                 if random.unit() > own.len() as f64 / seen as f64 {
                     return false;
                 }
                 let at = own.get(random.below(own.len())).copied();
-                at.is_some_and(|at| self.replace(at, sample))
+                at.is_some_and(|at| self.replace(at, sample, class))
             }
         }
     }
 
-    fn put(&mut self, sample: Sample) {
+    fn put(&mut self, sample: Sample, class: u64) {
         self.held += sample.byte_len();
         self.samples.push_back(sample);
+        self.classes.push_back(class);
     }
 
     fn remove(&mut self, at: usize) {
         if let Some(gone) = self.samples.remove(at) {
             self.held = self.held.saturating_sub(gone.byte_len());
+            self.classes.remove(at);
         }
     }
 
     /// Puts the sample in the place of another; says whether there is such a place.
-    fn replace(&mut self, at: usize, sample: Sample) -> bool {
+    fn replace(&mut self, at: usize, sample: Sample, class: u64) -> bool {
         let Some(place) = self.samples.get_mut(at) else { return false };
         self.held = (self.held + sample.byte_len()).saturating_sub(place.byte_len());
         *place = sample;
+        if let Some(place) = self.classes.get_mut(at) {
+            *place = class;
+        }
         true
     }
 }

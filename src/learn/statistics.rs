@@ -56,7 +56,7 @@ fn changes(differences: &[f64]) -> Option<(u64, u64)> {
 }
 
 /// Samples of numbers of any size below which Student's distribution is not trusted.
-const MIN_FOR_STUDENT: usize = 10;
+pub(super) const MIN_FOR_STUDENT: usize = 10;
 
 /// The number that the true mean of paired differences exceeds with a probability of at most `alpha`. Infinite where
 /// there are too few of them to say.

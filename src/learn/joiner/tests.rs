@@ -39,7 +39,7 @@ fn take(joiner: &mut Joiner, step: &Step) {
     }
 }
 
-fn run(config: &LearnConfig, steps: &[Step]) -> (Vec<(u32, i64, usize)>, Joined) {
+fn run(config: &LearnConfig, steps: &[Step]) -> (Vec<(u32, i64, usize)>, Counts) {
     let mut joiner = Joiner::new(config);
     let mut joined = Vec::new();
     for step in steps {
@@ -56,14 +56,17 @@ fn run(config: &LearnConfig, steps: &[Step]) -> (Vec<(u32, i64, usize)>, Joined)
 
 use Step::{Advance, Bad, End, Input, Label};
 
+/// What it is about, what is done, the samples (stream, start, class), and the counts.
+type Case = (&'static str, Vec<Step>, Vec<(u32, i64, usize)>, Counts);
+
 #[test]
 fn each_end_of_an_input_and_of_a_label_has_a_name() {
-    let count = |change: fn(&mut Joined)| {
-        let mut counts = Joined::default();
+    let count = |change: fn(&mut Counts)| {
+        let mut counts = Counts::default();
         change(&mut counts);
         counts
     };
-    let cases: &[(&str, Vec<Step>, Vec<(u32, i64, usize)>, Joined)] = &[
+    let cases: &[Case] = &[
         (
             "the label starts with its input, and is joined at once",
             vec![Input(A, 0, 10), Label(A, 0, 0, 7)],

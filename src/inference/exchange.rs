@@ -72,6 +72,16 @@ impl Exchange {
         self.adopted.load(Ordering::Acquire)
     }
 
+    /// Puts another snapshot in the place of the first, where nothing else was offered yet.
+    pub fn begin_with(&self, snapshot: Snapshot) {
+        let mut inner = self.inner();
+        if inner.newest.version == 0 && snapshot.version > 0 && inner.before.is_empty() {
+            self.offered.store(snapshot.version, Ordering::Release);
+            let first = std::mem::replace(&mut inner.newest, Arc::new(snapshot));
+            inner.before.push_back(first);
+        }
+    }
+
     /// Offers a session on the model of `source`, and gives its version. An earlier offer that was not taken yet never
     /// will be.
     pub fn offer(&self, source: ModelSource, classes: Option<Classes>, session: Box<dyn Session>) -> u32 {
@@ -222,6 +232,17 @@ mod tests {
         assert!(numbers().is_empty());
         (0..50).for_each(|_| _ = exchange.offer(at("relu.onnx"), None, session("relu.onnx")));
         assert_eq!(numbers().len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_stage_may_begin_with_a_version_of_an_earlier_run() {
+        let exchange = Exchange::new(Snapshot { version: 0, source: at("relu.onnx"), classes: None });
+        exchange.begin_with(Snapshot { version: 12, source: at("identity.onnx"), classes: None });
+        assert_eq!((exchange.begin().version, exchange.adopted()), (12, 12));
+        exchange.begin_with(Snapshot { version: 20, source: at("scalar.onnx"), classes: None });
+        assert_eq!(exchange.newest().version, 12, "only once");
+        assert_eq!(exchange.offer(at("scalar.onnx"), None, session("scalar.onnx")), 13);
+        assert_eq!(exchange.offer_again(0, session("relu.onnx")), Some(14), "the file is remembered too");
     }
 
     #[test]

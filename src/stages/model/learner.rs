@@ -24,6 +24,7 @@
 //! It is rebuilt and begins with the version that serves; what it had kept is lost. After too many failures it is given
 //! up, and the model goes on as it is.
 
+mod saved;
 mod stage;
 mod targets;
 
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use self::saved::Saved;
 use self::stage::LearnerStage;
 use super::onnx::LiveModel;
 use crate::config::{Fault, Faults, Source, Span};
@@ -117,6 +119,9 @@ impl Learning {
                 return Err(faults);
             }
         };
+        if let Some(folder) = &config.save {
+            live.saved_in(folder, config.keep_versions);
+        }
         let place = node(context, "labels.from").map(|node| (node.source(context.source).clone(), node.span));
         let mut warnings = Vec::new();
         if config.guard.reference.is_none() {
@@ -226,7 +231,8 @@ impl Blueprint for Learning {
 
     fn build(&self) -> Result<Runnable, StageError> {
         let learner = self.learner(&self.live.newest()).map_err(StageError::fatal)?;
-        Ok(Runnable::stage(LearnerStage::new(self.clone(), learner)))
+        let saved = Saved::open(self).map_err(StageError::fatal)?;
+        Ok(Runnable::stage(LearnerStage::new(self.clone(), learner, saved)))
     }
 
     fn probe(&self) -> Vec<Fault> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::saved::Saved;
 use super::targets::{best, masked, target};
 use super::{LABELS, Learning, SAMPLES, SCORES, load};
 use crate::inference::ModelSource;
@@ -29,6 +30,7 @@ const DRIFT_DELTA: f64 = 0.002;
 pub(super) struct LearnerStage {
     learning: Learning,
     learner: Learner,
+    saved: Saved,
     joiner: Joiner,
     drift: Drift,
     /// Measures what work costs of a live stream's time.
@@ -67,7 +69,7 @@ struct Answer {
 }
 
 impl LearnerStage {
-    pub(super) fn new(learning: Learning, learner: Learner) -> Self {
+    pub(super) fn new(learning: Learning, learner: Learner, saved: Saved) -> Self {
         LearnerStage {
             joiner: Joiner::new(&learning.config),
             drift: Drift::new(DRIFT_DELTA),
@@ -77,6 +79,7 @@ impl LearnerStage {
             inputs: 0,
             learning,
             learner,
+            saved,
         }
     }
 
@@ -202,7 +205,7 @@ impl LearnerStage {
         }
         let model = load(&newest).map_err(StageError::fatal)?;
         let names = self.learning.names(&newest);
-        self.learner.rolled_back(newest.version.into(), &model, names).map_err(StageError::fatal)
+        self.learner.replaced(newest.version.into(), &model, names).map_err(StageError::fatal)
     }
 
     /// What the model had said of a sample, now that it is known what was right.
@@ -217,7 +220,7 @@ impl LearnerStage {
     }
 
     fn promote(&mut self, candidate: Candidate, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
-        let Candidate { model, classes, figures, .. } = candidate;
+        let Candidate { model, classes, figures, .. } = &candidate;
         let names = (!classes.is_empty()).then(|| Classes::new(classes.iter().map(|name| Arc::from(name.as_str()))));
         let next = self.learner.version() + 1;
         let live = &self.learning.live;
@@ -229,7 +232,10 @@ impl LearnerStage {
             Ok(version) => {
                 self.learner.adopted(version.into()).map_err(StageError::fatal)?;
                 metrics::gauge!("percept_weights_version", "model" => live.name().to_owned()).set(f64::from(version));
-                out.event(EventKind::Notice, format!("version {version} serves: {}", words(&figures)));
+                if let Err(error) = self.saved.keep(version.into(), &candidate) {
+                    out.event(EventKind::Notice, format!("version {version} serves, and could not be saved: {error}"));
+                }
+                out.event(EventKind::Notice, format!("version {version} serves: {}", words(figures)));
                 self.report(at, &json!({"type": "promoted", "version": version, "figures": figures}), out);
             }
             Err(error) => {
@@ -242,9 +248,15 @@ impl LearnerStage {
 
     fn go_back(&mut self, to: u64, figures: &Figures, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
         let from = self.learner.version();
-        match self.learning.live.rollback(u32::try_from(to).ok()) {
+        let live = self.learning.live.clone();
+        match live.rollback(u32::try_from(to).ok()) {
             Ok(version) => {
-                self.follow()?;
+                let newest = live.newest();
+                let (model, names) = (load(&newest).map_err(StageError::fatal)?, self.learning.names(&newest));
+                self.learner.rolled_back(version.into(), &model, names).map_err(StageError::fatal)?;
+                if let Err(error) = self.saved.again(to, version.into()) {
+                    out.event(EventKind::Notice, format!("that version {to} serves again could not be noted: {error}"));
+                }
                 out.event(
                     EventKind::Notice,
                     format!(

@@ -1,7 +1,7 @@
 //! A model stage from outside while it runs: which version serves, and how another takes its place.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 
@@ -11,6 +11,7 @@ use super::binding::Binding;
 use super::run::{Given, RunError};
 use crate::config::Fault;
 use crate::inference::{Exchange, ModelSource, Session, Snapshot};
+use crate::learn::Versions;
 use crate::media::Classes;
 use crate::tensor::{Dim, SymbolicShape, Tensor, TensorError};
 
@@ -24,6 +25,8 @@ pub struct LiveModel {
     graph: Graph,
     runtime: Runtime,
     exchange: Exchange,
+    /// Where the versions of earlier runs lie, and how many are kept.
+    saved: OnceLock<(PathBuf, usize)>,
 }
 
 /// Why a model cannot take the place of the one that serves; that one goes on.
@@ -97,7 +100,7 @@ impl LiveModel {
     /// The model that the pipeline's file names.
     pub(super) fn new(binding: Arc<Binding>, graph: Graph, runtime: Runtime) -> LiveModel {
         let first = Snapshot { version: 0, source: graph.path.clone().into(), classes: None };
-        LiveModel { binding, exchange: Exchange::new(first), graph, runtime }
+        LiveModel { binding, exchange: Exchange::new(first), graph, runtime, saved: OnceLock::new() }
     }
 
     /// What it is called in messages.
@@ -188,6 +191,34 @@ impl LiveModel {
         }
     }
 
+    /// Lets the stage begin with the version that served last, of those in this folder.
+    pub(in crate::stages::model) fn saved_in(&self, folder: &Path, keep: usize) {
+        let _ = self.saved.set((folder.to_owned(), keep));
+    }
+
+    /// What served last in an earlier run, where such versions were saved.
+    fn restore(&self) {
+        let Some((folder, keep)) = self.saved.get().filter(|(folder, _)| folder.is_dir()) else { return };
+        let model = &self.graph.model;
+        let restored = Versions::open(folder, *keep).and_then(|versions| match versions.current() {
+            Some(current) => versions.load(current.number).map(|(model, manifest)| Some((model, manifest.clone()))),
+            None => Ok(None),
+        });
+        match restored {
+            Ok(Some((version, manifest))) => {
+                let names = manifest.labels.iter().map(|name| Arc::from(name.as_str()));
+                let name = format!("{model}, version {}", manifest.number).into();
+                self.exchange.begin_with(Snapshot {
+                    version: u32::try_from(manifest.number).unwrap_or(u32::MAX),
+                    source: ModelSource::Memory { name, bytes: version.encode().into() },
+                    classes: (!manifest.labels.is_empty()).then(|| Classes::new(names)),
+                });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(model, %error, "no version of an earlier run can be taken up"),
+        }
+    }
+
     pub(super) fn binding(&self) -> &Binding {
         &self.binding
     }
@@ -199,6 +230,7 @@ impl LiveModel {
     /// A session on the newest version, for a stage that is built. Where that one cannot be opened any more, on the
     /// pipeline's file.
     pub(super) fn begin(&self) -> Result<(Box<dyn Session>, Arc<Snapshot>), SessionError> {
+        self.restore();
         let newest = self.exchange.begin();
         if newest.version == 0 {
             return Ok((self.runtime.open(&self.graph)?, newest));

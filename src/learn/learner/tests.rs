@@ -3,6 +3,7 @@ use crate::engine::{Builder, Dense};
 use crate::learn::config::{Keep, LabelsConfig};
 use crate::learn::npz::tests::write_reference;
 use crate::learn::random::{Purpose, Random};
+use crate::units::TimeSpan;
 
 const A: StreamId = StreamId(0);
 

@@ -40,6 +40,7 @@ impl Global {
             onnxruntime: self.onnxruntime.clone(),
             model_threads: self.model_threads.map(NonZeroUsize::get),
             cache: None,
+            samples: Some(crate::train::samples),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The shadow that learns, and the judgement of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use super::config::{LearnConfig, Measured, When};
 use super::error::LearnError;
@@ -137,10 +138,8 @@ impl Learner {
         let mut measure = Measure::new(config, &loss, dtype)?;
         let mut network = network(&model, config)?;
         let shadow = training(&model, config, &loss, &port)?;
-        let mut guard = match &config.guard.reference {
-            Some(path) => Some(Guard::load(path)?),
-            None => None,
-        };
+        let is_npz = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "npz");
+        let mut guard = config.guard.reference.as_ref().filter(is_npz).map(|path| Guard::load(path)).transpose()?;
         let original = match &mut guard {
             Some(guard) => judge_original(guard, config, &port, &output, &mut measure, &mut network)?,
             None => Vec::new(),
@@ -181,7 +180,6 @@ impl Learner {
             trial_measures: VecDeque::new(),
             rollbacks: 0,
         };
-        let is_npz = |path: &&std::path::PathBuf| path.extension().is_some_and(|extension| extension == "npz");
         if let Some(path) = config.replay.seed_from.as_ref().filter(is_npz) {
             learner.seed(load_samples(path)?);
         }
@@ -192,6 +190,30 @@ impl Learner {
     pub fn with_version(mut self, number: u64) -> Self {
         self.serving.number = number;
         self
+    }
+
+    /// The same with this reference set. An `.npz` file of `guard.reference` is read by [`Learner::new`]; what a recipe
+    /// gives comes by this way.
+    pub fn with_guard(mut self, mut guard: Guard) -> Result<Self, LearnError> {
+        for sample in guard.samples_mut() {
+            // One whose class is not known stays, and is refused below.
+            if let Some(target) = self.resolve(&sample.target) {
+                sample.target = target;
+            }
+        }
+        let (port, output) = (&self.port, self.output.as_str());
+        self.original =
+            judge_original(&mut guard, &self.config, port, output, &mut self.measure, &mut self.serving.network)?;
+        self.guard = Some(guard);
+        Ok(self)
+    }
+
+    /// What the serving version says of an input, one sample with or without its batch axis; nothing where it cannot be
+    /// given it.
+    pub fn answer(&mut self, input: &Tensor) -> Option<Tensor> {
+        let input = self.port.one(input).ok()?;
+        let scores = self.serving.network.run_for(&[&self.output], &[(&self.port.name, &input)]).ok()?;
+        scores.into_iter().next()
     }
 
     /// Samples of the old task, to be rehearsed; those that do not fit the model are counted as malformed. An `.npz` file

@@ -30,15 +30,14 @@ pub struct Pipeline {
 impl Pipeline {
     /// Checks a pipeline written as YAML. Relative paths in it start at the working directory.
     pub fn from_yaml(yaml: &str) -> Result<Pipeline, Faults> {
-        PipelineFile::parse("pipeline.yaml", yaml)
-            .and_then(|file| Self::from_file(&file, &REGISTRY, &Settings::default()))
+        PipelineFile::parse("pipeline.yaml", yaml).and_then(|file| Self::from_file(&file, &REGISTRY, &defaults()))
     }
 
     /// Reads and checks a pipeline file. Relative paths in it start at its folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Pipeline, Faults> {
         let path = path.as_ref();
         let base_dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let settings = Settings { base_dir, ..Settings::default() };
+        let settings = Settings { base_dir, ..defaults() };
         Self::from_file(&PipelineFile::open(path)?, &REGISTRY, &settings)
     }
 
@@ -50,7 +49,7 @@ impl Pipeline {
 
     /// Builds a pipeline from typed stages, without YAML; end with [`Pipeline::build`].
     pub fn builder(name: &str) -> Builder {
-        Builder::new(name)
+        Builder::new(name).settings(defaults())
     }
 
     /// Checks what a builder was given.
@@ -150,4 +149,9 @@ impl Pipeline {
 
 fn downcast<T: Send + Sync + 'static>(handle: Arc<dyn Any + Send + Sync>) -> Option<Arc<T>> {
     handle.downcast().ok()
+}
+
+/// The settings of a pipeline that is given none.
+fn defaults() -> Settings {
+    Settings { samples: Some(crate::train::samples), ..Settings::default() }
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{Capture, Contract, ContractFault, PortIndex, StageError, StageObject};
 use crate::config::{Fault, Faults, Node, Source, Span};
 use crate::media::Format;
+use crate::tensor::Tensor;
 
 /// The role of a stage: the key that names its kind in a pipeline file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +61,29 @@ pub struct Settings {
     pub model_threads: Option<usize>,
     /// The folder of fetched models and libraries; `None`: the user's cache.
     pub cache: Option<PathBuf>,
+    /// Opens the samples of a recipe, for stages that learn; `None`: this program knows no recipes.
+    pub samples: Option<OpenSamples>,
+}
+
+/// Opens one part of the samples of the recipe at a path. The error says what stands in the way.
+pub type OpenSamples = fn(&Path, SamplesPart) -> Result<KnownSamples, String>;
+
+/// A part of a recipe's samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplesPart {
+    /// What it trains on.
+    Train,
+    /// What it compares models by while it trains.
+    Validation,
+}
+
+/// Samples with what is right for each.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSamples {
+    /// Inputs as the model gets them, and targets.
+    pub samples: Vec<(Tensor, Tensor)>,
+    /// The names of the classes, where targets are their numbers.
+    pub labels: Vec<String>,
 }
 
 impl Settings {

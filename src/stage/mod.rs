@@ -35,7 +35,10 @@ pub use capture::{BoxFuture, Capture, CaptureContext, Flow, Loss, Source, Source
 pub use context::{Draft, Emitted, Event, EventKind, Output, PortIndex, fill_template};
 pub use contract::{BatchPolicy, Contract, ContractFault, InputPort, OutputPort, Placement};
 pub use error::StageError;
-pub use kind::{Blueprint, Companion, CompanionSource, Kind, ReadContext, Resolve, Role, Runnable, Settings};
+pub use kind::{
+    Blueprint, Companion, CompanionSource, Kind, KnownSamples, OpenSamples, ReadContext, Resolve, Role, Runnable,
+    SamplesPart, Settings,
+};
 pub use registry::Registry;
 pub use solo::{Solo, SoloError};
 pub use traits::{AnyStage, AnyState, Canceller, Input, Item, Opened, Stage, StageObject};

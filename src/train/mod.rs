@@ -18,6 +18,7 @@ pub use export::{Exported, MODEL_FILE};
 pub use lengths::LengthInputs;
 pub use recipe::{
     ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, Prepared, RECIPE_VERSION, Recipe, RecipeSettings,
+    samples,
 };
 pub use trainer::{Epoch, Evaluation, Progress, Then, Trainer, TrainerOptions};
 

@@ -31,11 +31,13 @@ mod evaluate;
 mod initial;
 mod prepare;
 mod resume;
+mod samples;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use prepare::Prepared;
+pub use samples::samples;
 pub use settings::{ClipSettings, DataSettings, LossSettings, Part, PenaltySettings, RECIPE_VERSION, RecipeSettings};
 
 /// A recipe whose every part is known to be sound; nothing is opened yet.

@@ -29,6 +29,7 @@ mod stage;
 mod targets;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -38,11 +39,12 @@ use self::stage::LearnerStage;
 use super::onnx::LiveModel;
 use crate::config::{Fault, Faults, Source, Span};
 use crate::inference::{ModelSource, Snapshot};
-use crate::learn::{LearnConfig, LearnError, Learner, Supervision};
+use crate::learn::{Guard, LearnConfig, LearnError, Learner, Sample, Supervision};
 use crate::media::Format;
 use crate::onnx::{Model, OnnxError};
 use crate::stage::{
-    Blueprint, Companion, CompanionSource, Contract, ContractFault, PortIndex, ReadContext, Runnable, StageError,
+    Blueprint, Companion, CompanionSource, Contract, ContractFault, OpenSamples, PortIndex, ReadContext, Runnable,
+    SamplesPart, StageError,
 };
 use crate::units::TimeSpan;
 
@@ -62,6 +64,14 @@ pub enum LearnerError {
     /// The model cannot be read.
     #[error(transparent)]
     Model(#[from] OnnxError),
+    /// The samples of a recipe cannot be read.
+    #[error("the samples of the recipe {}: {reason}", path.display())]
+    Recipe {
+        /// The recipe.
+        path: PathBuf,
+        /// What stands in the way.
+        reason: String,
+    },
     /// It cannot be learned.
     #[error(transparent)]
     Learn(#[from] LearnError),
@@ -78,7 +88,8 @@ pub(super) struct Learning {
     names: Arc<[String]>,
     /// Where `labels.from` is written.
     place: Option<(Source, Span)>,
-    /// Where `learn` is written.
+    /// Opens the samples of recipes.
+    recipes: Option<OpenSamples>,
     warnings: Vec<Fault>,
 }
 
@@ -138,6 +149,7 @@ impl Learning {
             input: input.into(),
             names: names.into(),
             place,
+            recipes: context.settings.samples,
             warnings: warnings.into_iter().map(|warning| at(context, "", warning)).collect(),
         };
         if faults.is_empty()
@@ -162,6 +174,33 @@ impl Learning {
     fn learner(&self, snapshot: &Snapshot) -> Result<Learner, LearnerError> {
         let learner = Learner::new(&load(snapshot)?, &self.config, &self.input, self.names(snapshot))?;
         Ok(learner.with_version(snapshot.version.into()))
+    }
+
+    /// The same with what recipes give: the old samples, and the trusted ones.
+    fn prepared(&self, snapshot: &Snapshot) -> Result<Learner, LearnerError> {
+        let mut learner = self.learner(snapshot)?;
+        if let Some(samples) = self.of_recipe(self.config.guard.reference.as_deref(), SamplesPart::Validation)? {
+            learner = learner.with_guard(Guard::new(samples))?;
+        }
+        if let Some(samples) = self.of_recipe(self.config.replay.seed_from.as_deref(), SamplesPart::Train)? {
+            learner.seed(samples);
+        }
+        Ok(learner)
+    }
+
+    /// Samples of the recipe at `path`; `None` where that is none.
+    fn of_recipe(&self, path: Option<&Path>, part: SamplesPart) -> Result<Option<Vec<Sample>>, LearnerError> {
+        let Some(path) = path.filter(|path| !path.extension().is_some_and(|ending| ending == "npz")) else {
+            return Ok(None);
+        };
+        let samples = match self.recipes {
+            Some(open) => open(path, part),
+            None => Err("this program reads no recipes; give an .npz file".to_owned()),
+        };
+        match samples {
+            Ok(samples) => Ok(Some(targets::of_recipe(samples))),
+            Err(reason) => Err(LearnerError::Recipe { path: path.to_owned(), reason }),
+        }
     }
 
     /// The names of a version's classes: those that came with it, or those of the model's own file.
@@ -230,7 +269,7 @@ impl Blueprint for Learning {
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        let learner = self.learner(&self.live.newest()).map_err(StageError::fatal)?;
+        let learner = self.prepared(&self.live.newest()).map_err(StageError::fatal)?;
         let saved = Saved::open(self).map_err(StageError::fatal)?;
         Ok(Runnable::stage(LearnerStage::new(self.clone(), learner, saved)))
     }

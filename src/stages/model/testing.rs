@@ -31,6 +31,7 @@ impl Bench {
                 .ok()
                 .map(|found| found.library),
             model_threads: Some(1),
+            samples: None,
         };
         Bench { folder, settings }
     }

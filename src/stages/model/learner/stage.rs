@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::saved::Saved;
-use super::targets::{best, masked, target};
+use super::targets::target;
 use super::{LABELS, Learning, SAMPLES, SCORES, load};
 use crate::inference::ModelSource;
 use crate::learn::drift::Change;
-use crate::learn::{Candidate, Drift, Figures, Joiner, Learner, Sample, Supervision, Target, Verdict};
+use crate::learn::{Candidate, Drift, Figures, Joiner, Learner, Sample, Supervision, Supervisor, Verdict, confidence};
 use crate::media::{Classes, Format, Packet, Payload, StreamId, StreamInfo, Text};
 use crate::stage::{Draft, EventKind, Input, Opened, Output, Stage, StageError};
 use crate::tensor::Tensor;
@@ -19,6 +19,8 @@ use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
 
 /// The model's last answers that are kept for each stream, until it is known what was right.
 const ANSWERS: usize = 4096;
+/// Inputs that wait for their answer, for each stream.
+const WAITING: usize = 64;
 /// Minibatches that a packet of a live stream is followed by, at most: the next packet must not wait long.
 const LIVE_STEPS: u32 = 4;
 /// The longest rest after a piece of work, so that packets are taken now and then.
@@ -39,8 +41,9 @@ pub(super) struct LearnerStage {
     open: u32,
     /// The time of all streams together: what passes while several are open counts once.
     now: Timestamp,
-    /// Inputs so far: the seed of each mask.
-    inputs: u64,
+    supervisor: Supervisor,
+    /// Samples that it made, not yet offered.
+    made: VecDeque<Sample>,
 }
 
 /// One stream.
@@ -51,8 +54,8 @@ pub(super) struct StreamState {
     /// How far its time has been counted.
     counted: Timestamp,
     answers: VecDeque<Answer>,
-    /// For `next`: the inputs whose target is still to come.
-    waiting: VecDeque<(Timestamp, TimeSpan)>,
+    /// For `confident`: the inputs whose answer is still to come.
+    waiting: VecDeque<(Timestamp, Tensor)>,
     /// What it was told that it cannot use, once for each.
     told_of_input: bool,
     told_of_label: bool,
@@ -68,6 +71,24 @@ struct Answer {
     version: u32,
 }
 
+impl StreamState {
+    /// Keeps an input until its answer comes.
+    fn waits(&mut self, start: Timestamp, input: Tensor) {
+        if self.waiting.len() == WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((start, input));
+    }
+
+    /// The input that an answer at `start` belongs to. Those before it will have none.
+    fn waited_for(&mut self, start: Timestamp) -> Option<Tensor> {
+        while self.waiting.front().is_some_and(|(waits, _)| *waits < start) {
+            self.waiting.pop_front();
+        }
+        self.waiting.pop_front_if(|(waits, _)| *waits == start).map(|(_, input)| input)
+    }
+}
+
 impl LearnerStage {
     pub(super) fn new(learning: Learning, learner: Learner, saved: Saved) -> Self {
         LearnerStage {
@@ -76,7 +97,8 @@ impl LearnerStage {
             watch: SystemClock::new(),
             open: 0,
             now: Timestamp::ZERO,
-            inputs: 0,
+            supervisor: Supervisor::new(&learning.config),
+            made: VecDeque::new(),
             learning,
             learner,
             saved,
@@ -97,43 +119,35 @@ impl LearnerStage {
         if let Some(change) = self.drift.input(state.id, &input) {
             self.changed(&change, out);
         }
-        let (start, duration) = (packet.start, packet.duration);
-        self.inputs += 1;
-        match self.learning.config.supervision {
-            Supervision::Masked { share } => {
-                let seed = crate::engine::mix(self.learning.config.seed, self.inputs);
-                let Some(part) = masked(&input, share, seed) else { return };
-                self.joiner.input(state.id, start, duration, part);
-                self.joiner.label(state.id, start, duration, Target::Tensor(input));
-            }
-            Supervision::Input => {
-                self.joiner.input(state.id, start, duration, input.clone());
-                self.joiner.label(state.id, start, duration, Target::Tensor(input));
-            }
-            Supervision::Next { steps } => {
-                self.joiner.input(state.id, start, duration, input.clone());
-                state.waiting.push_back((start, duration));
-                if state.waiting.len() > steps as usize
-                    && let Some((start, duration)) = state.waiting.pop_front()
-                {
-                    self.joiner.label(state.id, start, duration, Target::Tensor(input));
-                }
-            }
-            _ => self.joiner.input(state.id, start, duration, input),
+        let config = &self.learning.config;
+        if config.supervision == Supervision::Labels {
+            self.joiner.input(state.id, packet.start, packet.duration, input);
+            return;
         }
+        if packet.flags.gap {
+            self.supervisor.forget(state.id);
+        }
+        let sure = matches!(config.supervision, Supervision::Confident { .. });
+        if sure && state.live {
+            // What serves says it soon.
+            state.waits(packet.start, input);
+            return;
+        }
+        let scores = if sure { self.learner.answer(&input) } else { None };
+        let sample = self.supervisor.see(state.id, packet.start, &input, scores.as_ref());
+        self.made.extend(sample);
     }
 
     fn answer(&mut self, state: &mut StreamState, packet: &Packet, out: &mut Output) {
         let Ok(scores) = packet.payload.tensor() else { return };
-        if let Some((class, likely)) = best(scores) {
-            if let Some(change) = self.drift.confidence(state.id, likely.into()) {
-                self.changed(&change, out);
-            }
-            if let Supervision::Confident { threshold } = self.learning.config.supervision
-                && f64::from(likely) >= threshold
-            {
-                self.joiner.label(state.id, packet.start, packet.duration, Target::Class(class));
-            }
+        if let Some((_, likely)) = confidence(scores)
+            && let Some(change) = self.drift.confidence(state.id, likely)
+        {
+            self.changed(&change, out);
+        }
+        if let Some(input) = state.waited_for(packet.start) {
+            let sample = self.supervisor.see(state.id, packet.start, &input, Some(scores));
+            self.made.extend(sample);
         }
         if state.answers.len() == ANSWERS {
             state.answers.pop_front();
@@ -166,7 +180,7 @@ impl LearnerStage {
         self.follow()?;
         state.reported = state.reported.max(at);
         let at = state.reported;
-        while let Some(sample) = self.joiner.pop() {
+        while let Some(sample) = self.joiner.pop().or_else(|| self.made.pop_front()) {
             self.look_back(state, &sample);
             self.learner.offer(sample);
         }
@@ -211,6 +225,15 @@ impl LearnerStage {
     /// What the model had said of a sample, now that it is known what was right.
     fn look_back(&mut self, state: &mut StreamState, sample: &Sample) {
         if sample.stream != state.id {
+            return;
+        }
+        // Which version had answered when is a matter of chance where files wait for the learner; what the serving one
+        // answers is not.
+        if !state.live {
+            if let Some(scores) = self.learner.answer(&sample.input) {
+                let version = self.learner.version();
+                self.learner.live(sample.stream, &sample.target, &scores, version);
+            }
             return;
         }
         let place = state.answers.partition_point(|answer| answer.start < sample.start);
@@ -353,6 +376,7 @@ impl Stage for LearnerStage {
     fn flush(&mut self, state: &mut StreamState, out: &mut Output) -> Result<(), StageError> {
         self.joiner.end(state.id);
         self.drift.end(state.id);
+        self.supervisor.forget(state.id);
         self.open = self.open.saturating_sub(1);
         self.work(state, state.counted, out)
     }

@@ -1,11 +1,10 @@
-//! What a label packet says is right, and how sure scores are.
-
-use rand::RngExt;
-use rand_pcg::Pcg64;
+//! What a label packet, or a recipe, says is right.
 
 use crate::learn::{Sample, Target};
-use crate::media::{Packet, Payload};
+use crate::media::{Packet, Payload, StreamId};
+use crate::stage::KnownSamples;
 use crate::tensor::{DType, Tensor};
+use crate::units::Timestamp;
 
 /// What a packet says is right: a class by name (labels, text, a transcript), by index (an integer), or numbers of the
 /// shape of the model's answer (a teacher's scores). `None` where it says nothing that could be: no label, an empty text,
@@ -46,45 +45,24 @@ fn only<T: Copy>(values: &[T]) -> Option<T> {
     }
 }
 
-/// The most probable class of scores and its probability: that of the scores themselves where they are probabilities,
-/// else of their softmax. `None` where there are none, or one is no number.
-pub(super) fn best(scores: &Tensor) -> Option<(usize, f32)> {
-    let scores = scores.as_slice::<f32>().ok()?;
-    if scores.iter().any(|score| score.is_nan()) {
-        return None;
-    }
-    let (class, top) =
-        scores.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-    let total: f32 = scores.iter().sum();
-    let are_probabilities = (total - 1.0).abs() < 1e-3 && scores.iter().all(|score| (0.0..=1.0).contains(score));
-    let likely =
-        if are_probabilities { top } else { 1.0 / scores.iter().map(|score| (score - top).exp()).sum::<f32>() };
-    Some((class, likely))
-}
-
-/// The input with a share of its numbers made 0, by a generator that `seed` begins; nothing for inputs that are not f32.
-pub(super) fn masked(sample: &Tensor, share: f64, seed: u64) -> Option<Tensor> {
-    let mut random = Pcg64::new(seed.into(), 0);
-    let mut values = sample.as_slice::<f32>().ok()?.to_vec();
-    for value in &mut values {
-        if random.random::<f64>() < share {
-            *value = 0.0;
-        }
-    }
-    Tensor::new(sample.shape().to_vec(), values).ok()
-}
-
-/// A sample of a training set as the learner takes it.
-pub(super) fn seeded(input: Tensor, target: Tensor) -> Sample {
-    let target = class(&target).map_or(Target::Tensor(target), Target::Class);
-    Sample { input, target, stream: crate::media::StreamId(u32::MAX), start: crate::units::Timestamp::ZERO }
+/// The samples of a recipe as the learner takes them: classes by name, since the model may number them otherwise.
+pub(super) fn of_recipe(known: KnownSamples) -> Vec<Sample> {
+    let KnownSamples { samples, labels } = known;
+    let named = |target: Tensor| match class(&target) {
+        Some(class) => labels.get(class).map_or(Target::Class(class), |name| Target::Name(name.as_str().into())),
+        None => Target::Tensor(target),
+    };
+    // Of no stream, and at no time.
+    let sample =
+        |(input, target)| Sample { input, target: named(target), stream: StreamId(u32::MAX), start: Timestamp::ZERO };
+    samples.into_iter().map(sample).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Label, Labels, StreamId, Text};
-    use crate::units::{TimeSpan, Timestamp};
+    use crate::media::{Label, Labels, Text};
+    use crate::units::TimeSpan;
 
     fn packet(payload: impl Into<Payload>) -> Packet {
         Packet::new(StreamId(0), Timestamp::ZERO, TimeSpan::ZERO, payload)
@@ -116,27 +94,5 @@ mod tests {
         ] {
             assert_eq!(target(&packet, 0.5), expected, "{:?}", packet.payload);
         }
-    }
-
-    #[test]
-    fn how_sure_scores_are() {
-        let tensor = |values: &[f32]| Tensor::from_vec(values.to_vec());
-        assert_eq!(best(&tensor(&[0.1, 0.7, 0.2])), Some((1, 0.7)));
-        let (class, likely) = best(&tensor(&[0.0, 3.0])).unwrap();
-        assert!(class == 1 && (likely - 0.952_574).abs() < 1e-5);
-        assert_eq!(best(&tensor(&[f32::NAN, 1.0])), None);
-        assert_eq!(best(&tensor(&[])), None);
-        assert_eq!(best(&Tensor::from_vec(vec![1i64])), None);
-    }
-
-    #[test]
-    fn masks_are_of_their_seed() {
-        let ones = Tensor::new(vec![4, 100], vec![1.0f32; 400]).unwrap();
-        let one = masked(&ones, 0.25, 1).unwrap();
-        let kept: f32 = one.as_slice::<f32>().unwrap().iter().sum();
-        assert!((250.0..350.0).contains(&kept), "{kept}");
-        assert_eq!(one, masked(&ones, 0.25, 1).unwrap());
-        assert_ne!(one, masked(&ones, 0.25, 2).unwrap());
-        assert_eq!(one.shape(), ones.shape());
     }
 }

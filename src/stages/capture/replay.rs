@@ -85,7 +85,7 @@ percept: 1
 name: again
 stages:
   - capture: replay
-    path: examples/records/count.mcap
+    path: examples/records/two_cities.mcap
   - sink: jsonl
     path: \"-\"
 ";

@@ -118,7 +118,7 @@ async fn streams_come_back_as_they_were() {
     let notice = "1 file was left out, as its name does not look like a record: 1 .txt";
     assert_eq!(streams[0].told(), [(EventKind::Notice, notice)]);
     assert_eq!(errors.len(), 1);
-    assert!(errors[0].contains("c.mcap: expected a record") && errors[0].contains("found `no record`"), "{errors:?}");
+    assert!(errors[0].contains("c.mcap: expected a record") && errors[0].contains("found `no recor`"), "{errors:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Where the packets of each stream lie in a record, so that streams can be read each on its own.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ const FOOTER: u64 = HEAD as u64 + 20 + MAGIC.len() as u64;
 pub struct RecordSummary {
     /// The names of the ports, and what all streams have in common there.
     pub ports: Vec<(String, Format)>,
+    /// How many streams there are.
+    pub streams: u64,
     /// Whether the record has an ending; without one it was cut off, or is still being written.
     pub whole: bool,
 }
@@ -37,8 +40,8 @@ impl RecordSummary {
         let mut file = File::open(path).map_err(read)?;
         // What is no record of ours is told by its beginning.
         RecordReader::new(&file, path)?;
-        if let Some(ports) = ending(&mut file) {
-            return Ok(RecordSummary { ports, whole: true });
+        if let Some(summary) = ending(&mut file) {
+            return Ok(summary);
         }
         file.seek(SeekFrom::Start(0)).map_err(read)?;
         let mut reader = RecordReader::new(&file, path)?;
@@ -58,7 +61,8 @@ impl RecordSummary {
             }
         };
         let formats = formats.into_iter().map(|format| format.unwrap_or(Format::Any));
-        Ok(RecordSummary { ports: reader.ports().iter().cloned().zip(formats).collect(), whole })
+        let ports = reader.ports().iter().cloned().zip(formats).collect();
+        Ok(RecordSummary { ports, streams: reader.tables().streams.len() as u64, whole })
     }
 
     /// Takes the ports of another record too: of those that both have, what they have in common stays known.
@@ -69,12 +73,13 @@ impl RecordSummary {
                 None => self.ports.push((name.clone(), format.clone())),
             }
         }
+        self.streams = self.streams.saturating_add(other.streams);
         self.whole &= other.whole;
     }
 }
 
-/// What the ending says of the ports; `None` where there is none that makes sense.
-fn ending(file: &mut File) -> Option<Vec<(String, Format)>> {
+/// What the ending says; `None` where there is none that makes sense.
+fn ending(file: &mut File) -> Option<RecordSummary> {
     #[derive(serde::Deserialize)]
     struct Port {
         name: String,
@@ -108,13 +113,13 @@ fn ending(file: &mut File) -> Option<Vec<(String, Format)>> {
         content.take(HEAD).ok()?;
         content.text().ok()?;
         content.u32().ok()?;
+        let mut said = HashMap::new();
         while content.len() > 0 {
-            let (key, value) = (content.text().ok()?, content.text().ok()?);
-            if key == "ports" {
-                let ports: Vec<Port> = serde_json::from_str(value).ok()?;
-                return ports.into_iter().map(|port| Some((port.name, port.format.format().ok()?))).collect();
-            }
+            said.insert(content.text().ok()?, content.text().ok()?);
         }
+        let ports: Vec<Port> = serde_json::from_str(said.get("ports")?).ok()?;
+        let ports: Option<_> = ports.into_iter().map(|port| Some((port.name, port.format.format().ok()?))).collect();
+        return Some(RecordSummary { ports: ports?, streams: said.get("streams")?.parse().ok()?, whole: true });
     }
     None
 }

@@ -12,7 +12,7 @@
 //! A record is an [MCAP](https://mcap.dev/spec) file, the log format of robotics, so Foxglove, the `mcap` program and its
 //! libraries in Python, C++ and other languages open it. Its profile is `percept`. Chunks are not compressed, hold about a
 //! mebibyte or a second each, carry a checksum and are followed by their message indexes; the summary at the end has
-//! schemas, channels, statistics, chunk indexes and one metadata record, `percept`, with the ports and their formats.
+//! schemas, channels, statistics, chunk indexes and one metadata record, `percept`, with the ports, their formats and the number of streams.
 //! Without the summary (a power cut) a record is read all the same, up to its last whole message.
 //!
 //! * The channel `percept/streams` (encoding `json`, schema `percept.Stream` as a JSON Schema) says which ports there are

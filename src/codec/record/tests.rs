@@ -449,7 +449,7 @@ fn the_index_and_the_summary_say_what_the_record_holds() {
     for cut in [bytes.len(), bytes.len() - 1, data_end] {
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let summary = RecordSummary::open(&path).unwrap();
-        assert_eq!(summary.ports, ports, "{cut}");
+        assert_eq!((&summary.ports[..], summary.streams), (&ports[..], 2), "{cut}");
         let index = RecordIndex::open(&path).unwrap();
         assert_eq!(index.ports(), ["frames", "labels"]);
         assert_eq!((index.streams.len(), index.together), (2, 2));
@@ -499,7 +499,7 @@ fn what_streams_do_not_share_is_unknown_in_the_summary() {
         let summary = RecordSummary::open(&path).unwrap();
         let format = Format::audio(None, Some(1));
         assert_eq!(summary.ports, [("audio".to_owned(), format), ("other".to_owned(), Format::Text)]);
-        assert_eq!(summary.whole, finish);
+        assert_eq!((summary.whole, summary.streams), (finish, 2));
         assert_eq!(RecordIndex::open(&path).unwrap().together, 1);
     }
 }

@@ -399,11 +399,11 @@ impl<T: RecordTarget> RecordWriter<T> {
             })
             .collect();
         let ports = serde_json::Value::from(ports).to_string();
-        let version = VERSION.to_string();
+        let (version, streams) = (VERSION.to_string(), self.streams.len().to_string());
         let mut out = Vec::new();
         put_record(&mut out, op::METADATA, |out| {
             put_text(out, METADATA);
-            put_map(out, &[("ports", &ports), ("version", &version)]);
+            put_map(out, &[("ports", &ports), ("streams", &streams), ("version", &version)]);
         });
         let metadata_length = out.len() as u64;
         let mut sum = self.sum.clone();

@@ -77,6 +77,8 @@ pub struct Replay {
 struct Look {
     found: Found,
     ports: Vec<(String, Format)>,
+    /// Whether there may be more than one stream.
+    many: bool,
     faults: Vec<Fault>,
 }
 
@@ -130,16 +132,17 @@ impl Replay {
     fn look(&self) -> &Look {
         self.look.get_or_init(|| {
             let found = find::find(self.path.as_slice(), &self.base, self.recursive, &RECORDS);
-            let (ports, mut faults) = read_summaries(&found.files);
+            let (summary, mut faults) = read_summaries(&found.files);
             faults.extend(found.faults.iter().cloned());
             let faults = faults.into_iter().map(|fault| self.places.put(fault)).collect();
-            Look { found, ports, faults }
+            let many = found.many || summary.as_ref().is_none_or(|summary| summary.streams > 1);
+            Look { ports: summary.map(|summary| summary.ports).unwrap_or_default(), many, found, faults }
         })
     }
 }
 
-/// The ports of all records, and what is wrong with files: an error when the file was named, a warning when it was found.
-fn read_summaries(files: &[FoundFile]) -> (Vec<(String, Format)>, Vec<(usize, Fault)>) {
+/// What all records hold together, and what is wrong with files: an error when the file was named, a warning when it was found.
+fn read_summaries(files: &[FoundFile]) -> (Option<RecordSummary>, Vec<(usize, Fault)>) {
     let mut all: Option<RecordSummary> = None;
     let mut faults = Vec::new();
     for file in files {
@@ -163,7 +166,7 @@ fn read_summaries(files: &[FoundFile]) -> (Vec<(String, Format)>, Vec<(usize, Fa
             }
         }
     }
-    (all.map(|all| all.ports).unwrap_or_default(), faults)
+    (all, faults)
 }
 
 impl Resolve for Replay {
@@ -193,8 +196,7 @@ impl Blueprint for Replay {
     fn contract(&self) -> Contract {
         let look = self.look();
         let several = look.ports.len() > 1;
-        // A record may hold more than one stream, and nothing but reading it all tells.
-        let contract = Contract::new().many_streams(true);
+        let contract = Contract::new().many_streams(look.many);
         look.ports.iter().fold(contract, |contract, (name, _)| match several {
             true => contract.optional_output(name),
             false => contract.output(name),

@@ -226,7 +226,7 @@ impl Stage for RecordStage {
             let mut recording = file.lock().unwrap_or_else(PoisonError::into_inner);
             recording.open(stream, inputs).map_err(|error| of_record(&recording.path, error))
         };
-        let (number, opening) = opened.map_err(|error| StageError::end_stream(error))?;
+        let (number, opening) = opened.map_err(StageError::end_stream)?;
         Ok(Opened { state: Writing { file, number, opening }, outputs: Vec::new() })
     }
 

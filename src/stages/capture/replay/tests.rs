@@ -105,6 +105,11 @@ async fn streams_come_back_as_they_were() {
         [("audio", true), ("labels", true)]
     );
     assert_eq!(replay.outputs(&[]).unwrap(), [sound_format(), Format::Labels]);
+    for (path, many) in [(".", true), ("a.mcap", true), ("*.mcap", true), ("one.mc", false)] {
+        write(&folder.path().join("one.mc"), &["x"], false, true);
+        assert_eq!(Replay::new(path).base(folder.path()).contract().many_streams, many, "{path}");
+        std::fs::remove_file(folder.path().join("one.mc")).unwrap();
+    }
     let faults = replay.probe();
     assert_eq!((faults.len(), faults[0].code), (1, "unreadable-record"), "{faults:?}");
     let (streams, errors) = trial::run(&replay).await;

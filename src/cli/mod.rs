@@ -20,6 +20,7 @@ mod logging;
 mod models;
 mod output;
 mod progress;
+mod record;
 mod reference;
 mod run;
 mod schema;
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Record(record::Args),
     Check(check::Args),
     Graph(graph::Args),
     Kinds(kinds::Args),
@@ -70,6 +72,7 @@ enum Verb {
 fn dispatch(verb: &Verb, global: &Global) -> Result<Exit, CliError> {
     match verb {
         Verb::Run(args) => run::run(args, global),
+        Verb::Record(args) => record::run(args, global),
         Verb::Check(args) => check::run(args, global),
         Verb::Graph(args) => graph::run(args, global),
         Verb::Kinds(args) => kinds::run(args, global),

@@ -11,7 +11,7 @@ use super::load::Changes;
 use super::signals::{Signal, interrupted};
 use super::speed::Speed;
 use super::{CliError, Exit};
-use crate::runtime::{Books, Outcome, Report, Running};
+use crate::runtime::{Books, Outcome, Pipeline, Report, Running};
 
 /// How long an interrupted pipeline may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -31,7 +31,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    let pipeline = args.changes.load(&args.file, global)?;
+    drive(args.changes.load(&args.file, global)?, args.metrics, global)
+}
+
+/// Runs a pipeline to its end, with metrics served at the address, and prints its books.
+pub(super) fn drive(pipeline: Pipeline, metrics: Option<SocketAddr>, global: &Global) -> Result<Exit, CliError> {
     // Everything that waits for several things at once here: signals, progress, the end, the metrics' listener.
     let waiting = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -39,7 +43,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         .build()
         .map_err(|error| CliError::failed(format!("no thread could be started: {error}")))?;
     let _entered = waiting.enter();
-    if let Some(address) = args.metrics {
+    if let Some(address) = metrics {
         serve_metrics(address)?;
     }
     let mut progress = Speed::new(global, &pipeline);

@@ -1,4 +1,4 @@
-//! Floor 3: reading and writing sound and pictures, writing subtitles.
+//! Floor 3: reading and writing sound, pictures and records of packets, writing subtitles.
 //!
 //! | to | use |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | write SRT or WebVTT | [`SubtitleWriter`] |
 //! | read a picture, or the pictures of an animation | [`read_picture`], [`PictureFrames`] |
 //! | write a picture | [`encode_picture`] |
+//! | keep packets of any kind, and read them again | [`record`] |
 //!
 //! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN
 //! or infinite in a file come out as they are.
@@ -23,6 +24,7 @@ mod input;
 mod packets;
 mod pcm;
 mod picture;
+pub mod record;
 mod sniff;
 mod subtitle_layout;
 mod subtitles;

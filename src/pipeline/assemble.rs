@@ -17,6 +17,7 @@ pub(super) fn assemble(
     mut stages: Vec<StageSpec>,
     mut faults: Faults,
 ) -> Result<(Plan, Faults), Faults> {
+    stages.iter_mut().for_each(StageSpec::name_inputs);
     let own = stages.len();
     let (beside, companions): (Vec<_>, Vec<_>) = (0..own).filter_map(|index| stages[index].companion(index)).unzip();
     stages.extend(beside);

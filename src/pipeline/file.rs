@@ -9,7 +9,7 @@ use crate::config::{self, Fault, Faults, Key, Node, Override, Source, Span, Valu
 use crate::stage::{Registry, Role, Settings};
 
 /// The captures that read files from `path` and `folder`.
-const FILE_READERS: [&str; 2] = ["file", "images"];
+const FILE_READERS: [&str; 3] = ["file", "images", "replay"];
 
 /// A pipeline file as it was read: YAML, not yet checked as a pipeline.
 ///
@@ -151,6 +151,29 @@ impl PipelineFile {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Adds a `record` sink that writes these ports into the file `path`: each by a name of its own, and where it reads from
+    /// (`stage` or `stage.port`).
+    pub fn add_record(&mut self, path: &str, ports: &[(String, String)]) {
+        let option = Source::argument(format!("--output {path}"));
+        let whole = Span::new(0, option.text().len());
+        let key = |name: &str| Key { origin: Some(option.clone()), ..Key::new(name, whole) };
+        let text = |text: &str| argument(&option, Value::String(text.to_owned()));
+        let absolute = std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string());
+        let read = |(name, from): &(String, String)| {
+            let option = Source::argument(format!("--port {from}"));
+            (key(name), argument(&option, Value::String(from.clone())))
+        };
+        let entries = vec![
+            (key(Role::Sink.key()), text("record")),
+            (key("id"), text("recording")),
+            (key("from"), argument(&option, Value::Mapping(ports.iter().map(read).collect()))),
+            (key("path"), text(&absolute)),
+        ];
+        if let Some(Value::Sequence(stages)) = self.node.get_mut("stages").map(|stages| &mut stages.value) {
+            stages.push(argument(&option, Value::Mapping(entries)));
         }
     }
 

@@ -107,6 +107,20 @@ pub(super) struct StageSpec {
 }
 
 impl StageSpec {
+    /// Tells a stage whose input ports are named by who uses them how they are called.
+    pub fn name_inputs(&mut self) {
+        let requests = self.from.iter().flatten();
+        let mut names: Vec<String> = Vec::new();
+        for port in requests.filter_map(|request| request.port.as_ref()) {
+            if !names.contains(&port.name) {
+                names.push(port.name.clone());
+            }
+        }
+        if let Some(blueprint) = self.blueprint.as_ref().filter(|_| !names.is_empty()) {
+            self.blueprint = blueprint.with_inputs(&names).or_else(|| Some(blueprint.clone()));
+        }
+    }
+
     /// The stage that belongs to this one, which is number `index`.
     pub fn companion(&self, index: usize) -> Option<(StageSpec, Companion)> {
         let companion = self.blueprint.as_ref()?.companion()?;

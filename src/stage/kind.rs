@@ -132,6 +132,13 @@ pub trait Blueprint: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// For stages whose input ports are named by who uses them: the same stage with these ports, in this order. Called with
+    /// the ports that `from` names, where it names some, before anything else is asked.
+    fn with_inputs(&self, names: &[String]) -> Option<Arc<dyn Blueprint>> {
+        let _ = names;
+        None
+    }
+
     /// The stage that runs beside this one and belongs to it, such as the learner of a model.
     fn companion(&self) -> Option<Companion> {
         None

@@ -37,6 +37,11 @@ impl Rate {
         Rate::new(per_second, 1)
     }
 
+    /// Its numerator and denominator, as they were given.
+    pub const fn fraction(self) -> (u32, u32) {
+        (self.numerator, self.denominator)
+    }
+
     /// Samples per second as a number.
     pub fn as_hz(self) -> f64 {
         f64::from(self.numerator) / f64::from(self.denominator)

@@ -1,9 +1,11 @@
 //! Why a capture, or one of its streams, cannot go on.
 
 use std::io;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::codec::record::RecordError;
 use crate::codec::{CodecError, PictureError};
 use crate::media::ImageError;
 use crate::stage::StageError;
@@ -18,6 +20,15 @@ pub enum CaptureError {
     /// A picture cannot be read.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// A record cannot be read, or not to its end.
+    #[error(transparent)]
+    Record(#[from] Arc<RecordError>),
+    /// A stream that failed when it was recorded fails again.
+    #[error("{name}: it failed here when it was recorded, so it ends here")]
+    FailedThen {
+        /// The stream.
+        name: String,
+    },
     /// An animation of no frames.
     #[error("{name}: expected at least one picture in the file, found an animation without any; make it again")]
     NoPicture {

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | files of sound, folders, globs | [`mod@file`] |
 //! | pictures, folders of them, globs | [`images`] |
+//! | records that percept has made | [`replay`] |
 //! | another program, through a pipe | [`stdin`] |
 //! | this program | [`push`] |
 //! | a sound card | [`microphone`] (feature `microphone`) |
 //!
-//! All of them write one port: `audio`, [`images`] `image`, and [`push`] may write anything. None converts the sound it
+//! All of them write one port: `audio`, [`images`] `image`, and [`push`] may write anything; [`replay`] writes the ports that
+//! were recorded. None converts the sound it
 //! brings: `mono` and `resample` do.
 
 use crate::stage::Kind;
@@ -18,6 +20,7 @@ mod feed;
 mod find;
 mod picture_feed;
 mod pixels;
+mod recorded_stream;
 mod sound_feed;
 #[cfg(test)]
 mod trial;
@@ -27,6 +30,7 @@ pub mod images;
 #[cfg(feature = "microphone")]
 pub mod microphone;
 pub mod push;
+pub mod replay;
 pub mod stdin;
 
 pub use error::CaptureError;
@@ -43,5 +47,6 @@ pub const KINDS: &[Kind] = &[
     #[cfg(feature = "microphone")]
     microphone::KIND,
     push::KIND,
+    replay::KIND,
     stdin::KIND,
 ];

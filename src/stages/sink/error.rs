@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::codec::CodecError;
+use crate::codec::record::RecordError;
 use crate::stage::StageError;
 
 /// A fault of writing results. It ends the stream that was to be written.
@@ -55,6 +56,9 @@ pub enum SinkError {
         /// What the encoder says.
         source: serde_json::Error,
     },
+    /// A packet that has no form in a record.
+    #[error(transparent)]
+    Record(RecordError),
     /// The subscriber does not read, and the pipeline has been told to stop waiting for it.
     #[error("cancelled while waiting for a subscriber that does not read; read on, or set `overflow: drop_oldest`")]
     Cancelled,
@@ -73,7 +77,7 @@ impl From<CodecError> for SinkError {
 impl From<SinkError> for StageError {
     fn from(error: SinkError) -> Self {
         match error {
-            SinkError::Encode { .. } | SinkError::Cancelled => StageError::skip(error),
+            SinkError::Encode { .. } | SinkError::Record(_) | SinkError::Cancelled => StageError::skip(error),
             _ => StageError::end_stream(error),
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`console`](mod@console) | anything | lines on the terminal, partial results rewritten in place |
 //! | [`jsonl`](mod@jsonl) | anything | a JSON object a line |
+//! | [`record`](mod@record_file) | anything, on any number of ports | a record, which `capture: replay` plays back |
 //! | [`folder`](mod@folder) | labels of streams read from files | those files, in a folder for each label |
 //! | [`subtitles`](mod@subtitles) | transcripts | SRT or WebVTT files |
 //! | [`wav`](mod@wav) | audio | wav files |
@@ -29,6 +30,7 @@ pub mod jsonl;
 mod output_file;
 mod path;
 mod record;
+pub mod record_file;
 mod screen;
 pub mod subtitles;
 mod summary;
@@ -40,7 +42,7 @@ use crate::media::{Packet, Payload};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
+pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, folder::KIND, jsonl::KIND, record_file::KIND, subtitles::KIND, wav::KIND];
 
 /// Whether a later revision replaces what the packet says.
 fn is_partial(packet: &Packet) -> bool {

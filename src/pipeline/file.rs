@@ -9,7 +9,7 @@ use crate::config::{self, Fault, Faults, Key, Node, Override, Source, Span, Valu
 use crate::stage::{Registry, Role, Settings};
 
 /// The captures that read files from `path` and `folder`.
-const FILE_READERS: [&str; 2] = ["file", "images"];
+const FILE_READERS: [&str; 3] = ["file", "images", "video"];
 
 /// A pipeline file as it was read: YAML, not yet checked as a pipeline.
 ///

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::codec::{CodecError, PictureError};
+use crate::codec::{CodecError, PictureError, VideoError};
 use crate::media::ImageError;
 use crate::stage::StageError;
 
@@ -18,6 +18,17 @@ pub enum CaptureError {
     /// A picture cannot be read.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// A video, or a camera, cannot be read.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// A camera that gives no picture.
+    #[error(
+        "the camera {name} does not answer; is it in use by another program? Plug it in again, or name another one"
+    )]
+    CameraSilent {
+        /// The device.
+        name: String,
+    },
     /// An animation of no frames.
     #[error("{name}: expected at least one picture in the file, found an animation without any; make it again")]
     NoPicture {

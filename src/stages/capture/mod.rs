@@ -4,12 +4,14 @@
 //! |---|---|
 //! | files of sound, folders, globs | [`mod@file`] |
 //! | pictures, folders of them, globs | [`images`] |
+//! | videos, folders of them, globs, numbered pictures | [`video`] |
+//! | a camera | [`camera`] |
 //! | another program, through a pipe | [`stdin`] |
 //! | this program | [`push`] |
 //! | a sound card | [`microphone`] (feature `microphone`) |
 //!
-//! All of them write one port: `audio`, [`images`] `image`, and [`push`] may write anything. None converts the sound it
-//! brings: `mono` and `resample` do.
+//! All of them write one port: `audio`, [`images`] `image`, [`video`] and [`camera`] `frames`, and [`push`] may write
+//! anything; [`video`] may write `sound` too. None converts the sound it brings: `mono` and `resample` do.
 
 use crate::stage::Kind;
 
@@ -22,12 +24,14 @@ mod sound_feed;
 #[cfg(test)]
 mod trial;
 
+pub mod camera;
 pub mod file;
 pub mod images;
 #[cfg(feature = "microphone")]
 pub mod microphone;
 pub mod push;
 pub mod stdin;
+pub mod video;
 
 pub use error::CaptureError;
 
@@ -38,10 +42,12 @@ const IMAGE: &str = "image";
 
 /// The kinds of this role.
 pub const KINDS: &[Kind] = &[
+    camera::KIND,
     file::KIND,
     images::KIND,
     #[cfg(feature = "microphone")]
     microphone::KIND,
     push::KIND,
     stdin::KIND,
+    video::KIND,
 ];

@@ -7,6 +7,7 @@
 //! | [`folder`](mod@folder) | labels of streams read from files | those files, in a folder for each label |
 //! | [`subtitles`](mod@subtitles) | transcripts | SRT or WebVTT files |
 //! | [`wav`](mod@wav) | audio | wav files |
+//! | [`annotate`](mod@annotate) | pictures, and what was found on them | pictures or a video with all that drawn on them |
 //! | [`collect`](mod@collect) | anything | packets in the program that runs the pipeline |
 //!
 //! # Files
@@ -19,6 +20,7 @@
 //! * What cannot be written ends the streams that were to be written there, with an error that names the file and says
 //!   what to do; the pipeline goes on with the others.
 
+pub mod annotate;
 mod claims;
 pub mod collect;
 mod collect_queue;
@@ -40,7 +42,8 @@ use crate::media::{Packet, Payload};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
+pub const KINDS: &[Kind] =
+    &[annotate::KIND, collect::KIND, console::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
 
 /// Whether a later revision replaces what the packet says.
 fn is_partial(packet: &Packet) -> bool {

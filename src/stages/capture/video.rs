@@ -139,7 +139,7 @@ percept: 1
 name: scenes
 stages:
   - capture: video
-    path: clips
+    path: examples/clips
     fps: 5
   - preprocess: resize
     short_side: 256

@@ -12,6 +12,10 @@
 //! On a picture are drawn the results that start with it and go back to the same captured packet; from a stage that gave
 //! none for it, those whose span covers its start, such as results of every fifth frame, or a sentence. So a picture is
 //! written when the next one comes. Partial results are left out.
+//!
+//! A picture waits in memory until its results are there, and so do all that come meanwhile. For large ones keep the way to
+//! the results short, with `from: {stage: …, queue: 2}` at its stages, and give the link of pictures room, as
+//! `pipelines/video.yaml` does: `from: {image: {stage: video, queue_mb: 512}, labels: top_k}`.
 
 use std::path::PathBuf;
 

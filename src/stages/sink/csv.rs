@@ -113,8 +113,12 @@ stages:
 ";
 
 /// The registry's entry.
-pub const KIND: Kind =
-    Kind::resolved::<Csv>("csv", Role::Sink, "writes a table of results, a row for each label, region or text", EXAMPLE);
+pub const KIND: Kind = Kind::resolved::<Csv>(
+    "csv",
+    Role::Sink,
+    "writes a table of results, a row for each label, region or text",
+    EXAMPLE,
+);
 
 /// What the rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

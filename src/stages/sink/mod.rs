@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`console`](mod@console) | anything | lines on the terminal, partial results rewritten in place |
 //! | [`jsonl`](mod@jsonl) | anything | a JSON object a line |
+//! | [`contact_sheet`] | pictures, and their labels | many of them small on one |
 //! | [`csv`](mod@csv) | labels, regions, transcripts, text | a table |
 //! | [`folder`](mod@folder) | labels of streams read from files | those files, in a folder for each label |
 //! | [`subtitles`](mod@subtitles) | transcripts | SRT or WebVTT files |
@@ -26,6 +27,7 @@ mod claims;
 pub mod collect;
 mod collect_queue;
 pub mod console;
+pub mod contact_sheet;
 pub mod csv;
 mod error;
 pub mod folder;
@@ -45,7 +47,7 @@ use crate::stage::Kind;
 
 /// The kinds of this role.
 pub const KINDS: &[Kind] =
-    &[annotate::KIND, collect::KIND, console::KIND, csv::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
+    &[annotate::KIND, collect::KIND, console::KIND, contact_sheet::KIND, csv::KIND, folder::KIND, jsonl::KIND, subtitles::KIND, wav::KIND];
 
 /// Whether a later revision replaces what the packet says.
 fn is_partial(packet: &Packet) -> bool {

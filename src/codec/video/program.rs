@@ -201,7 +201,7 @@ impl Stopper {
     /// The number of the newest process that runs.
     #[cfg(test)]
     pub(super) fn process(&self) -> Option<u32> {
-        lock(&self.0).children.iter().filter_map(Weak::upgrade).last().map(|child| lock(&child).id())
+        lock(&self.0).children.iter().filter_map(Weak::upgrade).next_back().map(|child| lock(&child).id())
     }
 }
 

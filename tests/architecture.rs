@@ -46,7 +46,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["metrics_exporter_prometheus"], &["cli", "serve"]),
     (&["gemm", "pulp"], &["engine"]),
     (&["safetensors"], &["train"]),
-    (&["tiny_skia", "skrifa"], &["train"]),
+    (&["tiny_skia", "skrifa"], &["dsp", "train"]),
 ];
 
 /// The only module that asks the system for the time.

@@ -28,7 +28,9 @@ fn every_pipeline_is_without_fault_and_can_be_drawn() {
     if !models_are_here() {
         return;
     }
-    for path in pipelines() {
+    // Videos are read and written by another program, which check looks for.
+    let ffmpeg = Command::new("ffmpeg").arg("-version").output().is_ok();
+    for path in pipelines().into_iter().filter(|path| ffmpeg || !path.ends_with("video.yaml")) {
         let (code, _, stderr) = run(percept().arg("check").arg(&path));
         assert_eq!(code, 0, "{}\n{stderr}", path.display());
         for format in ["text", "mermaid", "dot"] {

@@ -1,4 +1,4 @@
-//! Floor 3: reading and writing sound, pictures and records of packets, writing subtitles.
+//! Floor 3: reading and writing sound, pictures, video and records of packets, writing subtitles.
 //!
 //! | to | use |
 //! |---|---|
@@ -9,6 +9,8 @@
 //! | read a picture, or the pictures of an animation | [`read_picture`], [`PictureFrames`] |
 //! | write a picture | [`encode_picture`] |
 //! | keep packets of any kind, and read them again | [`record`] |
+//! | read a video, a camera, the sound of a video | [`VideoReader`], [`video_sound`] |
+//! | write a video | [`VideoWriter`] |
 //!
 //! Samples are `f32`, interleaved, full scale −1 to 1. Nothing here resamples, mixes or repairs: samples that are NaN
 //! or infinite in a file come out as they are.
@@ -28,6 +30,7 @@ pub mod record;
 mod sniff;
 mod subtitle_layout;
 mod subtitles;
+mod video;
 mod wav;
 mod wave_reader;
 
@@ -39,4 +42,8 @@ pub use picture::{
     read_picture,
 };
 pub use subtitles::{SubtitleFormat, SubtitleWriter};
+pub use video::{
+    Ffmpeg, Stopper, VideoDevice, VideoError, VideoFrame, VideoLimits, VideoOptions, VideoReader, VideoSpec,
+    VideoWriter, video_sound,
+};
 pub use wav::{WavSampleFormat, WavWriter};

@@ -9,7 +9,7 @@ use crate::config::{self, Fault, Faults, Key, Node, Override, Source, Span, Valu
 use crate::stage::{Registry, Role, Settings};
 
 /// The captures that read files from `path` and `folder`.
-const FILE_READERS: [&str; 3] = ["file", "images", "replay"];
+const FILE_READERS: [&str; 4] = ["file", "images", "replay", "video"];
 
 /// A pipeline file as it was read: YAML, not yet checked as a pipeline.
 ///
@@ -80,7 +80,7 @@ impl PipelineFile {
     }
 
     /// Puts files in place of the capture `id`, or of the only one. One that reads files keeps its kind and its other keys;
-    /// any other becomes a `file`.
+    /// a `camera` becomes a `video`, any other a `file`.
     pub fn set_inputs(&mut self, id: Option<&str>, paths: &[String]) -> Result<(), Faults> {
         let option = Source::argument(format!("--input {}", paths.join(" ")));
         let whole = Span::new(0, option.text().len());
@@ -115,9 +115,10 @@ impl PipelineFile {
         };
         for stage in self.stages_mut().filter(|stage| is_capture(stage) && stage_id(stage) == id) {
             let kind = stage.get(Role::Capture.key()).and_then(Node::as_str);
+            let instead = if kind == Some("camera") { "video" } else { "file" };
             let reads = kind.and_then(|kind| FILE_READERS.into_iter().find(|reader| *reader == kind));
             let mut entries = vec![
-                (key(Role::Capture.key()), text(reads.unwrap_or("file"))),
+                (key(Role::Capture.key()), text(reads.unwrap_or(instead))),
                 (key("id"), text(&id)),
                 (key("path"), path.clone()),
                 (key("folder"), text(&here)),

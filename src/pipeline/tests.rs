@@ -225,6 +225,8 @@ fn inputs_keep_a_capture_that_reads_files_and_its_keys() {
         ("{capture: images, path: a, folder: b, pixels: gray8}", "images", Some("gray8")),
         ("{capture: file, path: a, pixels: gray8}", "file", Some("gray8")),
         ("{capture: microphone, pixels: gray8}", "file", None),
+        ("{capture: video, path: a, pixels: gray8}", "video", Some("gray8")),
+        ("{capture: camera, pixels: gray8}", "video", None),
     ] {
         let text = format!("percept: 1\nstages: [{capture}]\n");
         let mut file = PipelineFile::parse("test.yaml", text).unwrap();

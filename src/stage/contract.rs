@@ -100,6 +100,12 @@ impl Contract {
         self
     }
 
+    /// Adds a port to read that the stage can do without.
+    pub fn optional_input(mut self, name: impl Into<String>, format: Format) -> Self {
+        self.inputs.push(InputPort { name: name.into(), format, optional: true });
+        self
+    }
+
     /// Adds a port to write.
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.outputs.push(OutputPort { name: name.into(), optional: false });

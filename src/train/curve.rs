@@ -1,6 +1,5 @@
 //! The curve of a training as a picture: losses above, accuracies below, for files and reports.
 
-mod font;
 mod layout;
 mod raster;
 mod scale;

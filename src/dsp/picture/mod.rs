@@ -11,11 +11,13 @@
 //! | resize | a [`Resizer`] |
 //! | turn | [`quarter_turn`], [`rotate`] |
 //! | make gray | [`grayscale`] |
+//! | draw boxes, lines, texts and masks | a [`Canvas`], a [`Lettering`] |
 //! | keep one box of many, follow boxes over frames | [`nms`], [`soft_nms`], a [`Tracker`] |
 //! | fill a model's input | [`TensorFiller`], alone or over a [`Resizer`] without a picture between them |
 
 mod assignment;
 mod bounds;
+mod draw;
 mod filter;
 mod grayscale;
 mod nms;
@@ -31,6 +33,8 @@ mod weights;
 mod reference;
 
 pub use bounds::{Bounds, Candidate};
+pub use draw::{Canvas, Colour, Lettering, distinct_colour, heat_colour};
+pub(crate) use draw::Font;
 pub use filter::Filter;
 pub use grayscale::grayscale;
 pub use nms::{Decay, nms, soft_nms};

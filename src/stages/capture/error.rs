@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::codec::record::RecordError;
-use crate::codec::{CodecError, PictureError};
+use crate::codec::{CodecError, PictureError, VideoError};
 use crate::media::ImageError;
 use crate::stage::StageError;
 
@@ -27,6 +27,17 @@ pub enum CaptureError {
     #[error("{name}: it failed here when it was recorded, so it ends here")]
     FailedThen {
         /// The stream.
+        name: String,
+    },
+    /// A video, or a camera, cannot be read.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// A camera that gives no picture.
+    #[error(
+        "the camera {name} does not answer; is it in use by another program? Plug it in again, or name another one"
+    )]
+    CameraSilent {
+        /// The device.
         name: String,
     },
     /// An animation of no frames.

@@ -5,12 +5,14 @@
 //! | files of sound, folders, globs | [`mod@file`] |
 //! | pictures, folders of them, globs | [`images`] |
 //! | records that percept has made | [`replay`] |
+//! | videos, folders of them, globs, numbered pictures | [`video`] |
+//! | a camera | [`camera`] |
 //! | another program, through a pipe | [`stdin`] |
 //! | this program | [`push`] |
 //! | a sound card | [`microphone`] (feature `microphone`) |
 //!
-//! All of them write one port: `audio`, [`images`] `image`, and [`push`] may write anything; [`replay`] writes the ports that
-//! were recorded. None converts the sound it
+//! All of them write one port: `audio`, [`images`] `image`, [`video`] and [`camera`] `frames`, and [`push`] may write
+//! anything; [`video`] may write `sound` too, and [`replay`] writes the ports that were recorded. None converts the sound it
 //! brings: `mono` and `resample` do.
 
 use crate::stage::Kind;
@@ -25,6 +27,7 @@ mod sound_feed;
 #[cfg(test)]
 mod trial;
 
+pub mod camera;
 pub mod file;
 pub mod images;
 #[cfg(feature = "microphone")]
@@ -32,6 +35,7 @@ pub mod microphone;
 pub mod push;
 pub mod replay;
 pub mod stdin;
+pub mod video;
 
 pub use error::CaptureError;
 
@@ -42,6 +46,7 @@ const IMAGE: &str = "image";
 
 /// The kinds of this role.
 pub const KINDS: &[Kind] = &[
+    camera::KIND,
     file::KIND,
     images::KIND,
     #[cfg(feature = "microphone")]
@@ -49,4 +54,5 @@ pub const KINDS: &[Kind] = &[
     push::KIND,
     replay::KIND,
     stdin::KIND,
+    video::KIND,
 ];

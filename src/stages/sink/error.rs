@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::codec::CodecError;
 use crate::codec::record::RecordError;
+use crate::codec::{CodecError, PictureError, VideoError};
 use crate::stage::StageError;
 
 /// A fault of writing results. It ends the stream that was to be written.
@@ -48,6 +48,12 @@ pub enum SinkError {
     /// Another fault of the file's format.
     #[error(transparent)]
     Codec(CodecError),
+    /// A picture cannot be written.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// A video cannot be written.
+    #[error(transparent)]
+    Video(#[from] VideoError),
     /// A packet that has no form as a record.
     #[error("packet {sequence} has no form as a JSON record (check `encode` of its type): {source}")]
     Encode {

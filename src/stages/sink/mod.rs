@@ -5,9 +5,12 @@
 //! | [`console`](mod@console) | anything | lines on the terminal, partial results rewritten in place |
 //! | [`jsonl`](mod@jsonl) | anything | a JSON object a line |
 //! | [`record`](mod@record_file) | anything, on any number of ports | a record, which `capture: replay` plays back |
+//! | [`contact_sheet`] | pictures, and their labels | many of them small on one |
+//! | [`csv`](mod@csv) | labels, regions, transcripts, text | a table |
 //! | [`folder`](mod@folder) | labels of streams read from files | those files, in a folder for each label |
 //! | [`subtitles`](mod@subtitles) | transcripts | SRT or WebVTT files |
 //! | [`wav`](mod@wav) | audio | wav files |
+//! | [`annotate`](mod@annotate) | pictures, and what was found on them | pictures or a video with all that drawn on them |
 //! | [`collect`](mod@collect) | anything | packets in the program that runs the pipeline |
 //!
 //! # Files
@@ -20,10 +23,13 @@
 //! * What cannot be written ends the streams that were to be written there, with an error that names the file and says
 //!   what to do; the pipeline goes on with the others.
 
+pub mod annotate;
 mod claims;
 pub mod collect;
 mod collect_queue;
 pub mod console;
+pub mod contact_sheet;
+pub mod csv;
 mod error;
 pub mod folder;
 pub mod jsonl;
@@ -42,7 +48,10 @@ use crate::media::{Packet, Payload};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[collect::KIND, console::KIND, folder::KIND, jsonl::KIND, record_file::KIND, subtitles::KIND, wav::KIND];
+pub const KINDS: &[Kind] = &[
+    annotate::KIND, collect::KIND, console::KIND, contact_sheet::KIND, csv::KIND, folder::KIND, jsonl::KIND,
+    record_file::KIND, subtitles::KIND, wav::KIND,
+];
 
 /// Whether a later revision replaces what the packet says.
 fn is_partial(packet: &Packet) -> bool {

@@ -1,9 +1,9 @@
 //! Where everything of a training curve lies.
 
-use super::font::Font;
 use super::scale::{Scale, Tick, drawable, measured, percent};
 use super::scene::{Anchor, Colour, Mark, Point, Scene};
 use super::series::{Series, best, thinned};
+use crate::dsp::picture::Font;
 use crate::train::Epoch;
 
 /// The size of the picture in pixels.

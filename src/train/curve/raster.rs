@@ -3,8 +3,8 @@
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use tiny_skia::{FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, StrokeDash, Transform};
 
-use super::font::Font;
 use super::scene::{Anchor, Colour, Mark, Point, Scene};
+use crate::dsp::picture::Font;
 
 /// The bytes of a PNG file, 8 bits of red, green and blue a pixel; or what is wrong.
 pub(super) fn png(scene: &Scene) -> Result<Vec<u8>, String> {

@@ -9,22 +9,28 @@ use tiny_skia::{Path, PathBuilder};
 static ROBOTO: &[u8] = include_bytes!("roboto/Roboto-Regular.ttf");
 
 /// Reads the font: characters that it lacks are drawn as an empty box. Without kerning.
-pub(super) struct Font(FontRef<'static>);
+pub(crate) struct Font(FontRef<'static>);
 
 impl Font {
     /// The bundled font.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Font(FontRef::new(ROBOTO).expect("the bundled font is well formed"))
     }
 
     /// The width of a text in pixels, `size` pixels being one em.
-    pub(super) fn width(&self, text: &str, size: f64) -> f64 {
+    pub(crate) fn width(&self, text: &str, size: f64) -> f64 {
         let metrics = self.0.glyph_metrics(Size::new(size as f32), LocationRef::default());
         self.glyphs(text).map(|glyph| f64::from(metrics.advance_width(glyph).unwrap_or(0.0))).sum()
     }
 
+    /// How far letters reach above the base line and below it, in pixels.
+    pub(crate) fn reach(&self, size: f64) -> (f64, f64) {
+        let metrics = self.0.metrics(Size::new(size as f32), LocationRef::default());
+        (metrics.ascent.into(), (-metrics.descent).into())
+    }
+
     /// The outline of a text whose base line begins at `x`, `y`, with `y` downwards; nothing where all is blank.
-    pub(super) fn outline(&self, text: &str, size: f64, x: f64, y: f64) -> Option<Path> {
+    pub(crate) fn outline(&self, text: &str, size: f64, x: f64, y: f64) -> Option<Path> {
         let size = Size::new(size as f32);
         let metrics = self.0.glyph_metrics(size, LocationRef::default());
         let outlines = self.0.outline_glyphs();

@@ -1,6 +1,8 @@
 //! The packet: a payload with its place in a stream.
 
-use super::{Payload, StreamId};
+use std::sync::Arc;
+
+use super::{Payload, StreamId, View};
 use crate::units::{TimeSpan, Timestamp};
 
 /// Which packet of the capture a packet goes back to, so that what fanned out can be joined again.
@@ -50,6 +52,8 @@ pub struct Packet {
     pub revision: u32,
     /// The version of the weights that made it; 0 where no trained weights took part.
     pub weights: u32,
+    /// The picture that the payload was computed from, where that is a picture and the payload does not know it itself.
+    pub view: Option<Arc<View>>,
 }
 
 impl Packet {
@@ -65,6 +69,7 @@ impl Packet {
             flags: Flags::default(),
             revision: 0,
             weights: 0,
+            view: None,
         }
     }
 

@@ -231,6 +231,7 @@ fn stamp(draft: Draft, stream: StreamId, sequence: u64, origin: Origin) -> Packe
     packet.flags = draft.flags;
     packet.revision = draft.revision;
     packet.weights = draft.weights;
+    packet.view = draft.view;
     packet
 }
 

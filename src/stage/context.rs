@@ -1,8 +1,9 @@
 //! What a stage hands back from a call: drafts of packets and events.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::media::{Flags, Payload, StreamInfo};
+use crate::media::{Flags, Payload, StreamInfo, View};
 use crate::units::{TimeSpan, Timestamp};
 
 /// The place of a port in its stage's contract.
@@ -23,12 +24,23 @@ pub struct Draft {
     pub revision: u32,
     /// The version of the weights that made it.
     pub weights: u32,
+    /// The picture that the payload was computed from: a stage that keeps its sense (a model, a normalisation) hands on
+    /// that of its input.
+    pub view: Option<Arc<View>>,
 }
 
 impl Draft {
     /// A final packet without flags.
     pub fn new(start: Timestamp, duration: TimeSpan, payload: impl Into<Payload>) -> Self {
-        Draft { payload: payload.into(), start, duration, flags: Flags::default(), revision: 0, weights: 0 }
+        Draft {
+            payload: payload.into(),
+            start,
+            duration,
+            flags: Flags::default(),
+            revision: 0,
+            weights: 0,
+            view: None,
+        }
     }
 
     /// Marks it as a partial result.

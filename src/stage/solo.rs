@@ -89,6 +89,7 @@ impl Solo {
             packet.flags = emitted.draft.flags;
             packet.revision = emitted.draft.revision;
             packet.weights = emitted.draft.weights;
+            packet.view = emitted.draft.view;
             packet.origin = origin;
             if let Some(next) = self.sequences.get_mut(emitted.port) {
                 packet.sequence = *next;

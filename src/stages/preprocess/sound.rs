@@ -89,5 +89,6 @@ pub(super) fn mirrored(packet: &Packet, payload: impl Into<Payload>) -> Draft {
     let mut draft = Draft::new(packet.start, packet.duration, payload).revision(packet.revision);
     draft.flags = packet.flags;
     draft.weights = packet.weights;
+    draft.view = packet.view.clone();
     draft
 }

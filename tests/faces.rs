@@ -1,0 +1,114 @@
+//! Faces and persons in pictures, from the file to the frame's pixels, held against tests/reference/faces.py.
+#![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{models_are_here, percept, records, root, run};
+use serde_json::Value;
+
+/// What the reference found in each photo.
+fn reference(model: &str) -> Value {
+    let text = fs::read_to_string(root().join("tests/data/picture/faces.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()[model].clone()
+}
+
+/// Runs the pipeline on each backend; the records by photo.
+fn found(pipeline: &str, model: &str) -> Vec<BTreeMap<String, Value>> {
+    let backends = if models_are_here() { &["engine", "onnxruntime"][..] } else { &["engine"] };
+    let one = |backend: &&str| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pipeline.yaml");
+        fs::write(&file, pipeline.replace("../", &format!("{}/", root().display()))).unwrap();
+        let (code, _, stderr) =
+            run(percept().arg("run").arg(&file).args(["--set", &format!("{model}.backend={backend}")]));
+        assert_eq!(code, 0, "{backend}: {stderr}");
+        let jsonl = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let jsonl = jsonl.filter(|path| path.extension().is_some_and(|found| found == "jsonl")).next().unwrap();
+        let name = |record: &Value| record["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let records: BTreeMap<_, _> = records(&jsonl).into_iter().map(|record| (name(&record), record)).collect();
+        assert_eq!(records.len(), 3, "{backend}: a record for each photo");
+        records
+    };
+    backends.iter().map(one).collect()
+}
+
+fn pipeline(name: &str) -> String {
+    fs::read_to_string(root().join("pipelines").join(name)).unwrap()
+}
+
+/// The box and the points of both, within 0.1 pixels; the scores within 0.001.
+fn assert_same(found: &Value, expected: &Value, place: &str) {
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{place}: {value}"));
+    let near = |a: f64, b: &Value, within: f64| {
+        assert!((a - number(b)).abs() < within, "{place}: {a} and {b}\n{found}\n{expected}");
+    };
+    for (key, side) in ["x", "y", "width", "height"].iter().zip(expected["box"].as_array().unwrap()) {
+        near(number(&found[key]), side, 0.1);
+    }
+    near(number(&found["score"]), &expected["score"], 1e-3);
+    let (points, expected) = (found["keypoints"].as_array().unwrap(), expected["keypoints"].as_array().unwrap());
+    assert_eq!(points.len(), expected.len(), "{place}");
+    for (point, expected) in points.iter().zip(expected) {
+        near(number(&point["x"]), &expected[0], 0.1);
+        near(number(&point["y"]), &expected[1], 0.1);
+    }
+}
+
+fn assert_faces(pipeline: &str, model: &str, threshold: f64) {
+    let reference = reference(model);
+    for photos in found(pipeline, model) {
+        for (photo, record) in photos {
+            let sure = |face: &&Value| face["score"].as_f64().unwrap() >= threshold;
+            let expected: Vec<_> = reference[&photo].as_array().unwrap().iter().filter(sure).collect();
+            let faces = record["regions"].as_array().unwrap();
+            assert_eq!(faces.len(), expected.len(), "{model}: {photo}: {record}");
+            for (face, expected) in faces.iter().zip(expected) {
+                assert_same(face, expected, &format!("{model}: {photo}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn faces_lie_where_the_reference_finds_them() {
+    let text = pipeline("faces.yaml");
+    assert_faces(&text, "blazeface", 0.6);
+    // The cat too, which the model takes for a face, and a larger part of black around.
+    assert_faces(&text.replace("threshold: 0.6", "threshold: 0.5"), "blazeface", 0.5);
+}
+
+#[test]
+fn a_crop_and_a_resize_before_the_model_change_nothing_but_the_pixels() {
+    let cut = "path: ../examples/photos\n  - preprocess: crop\n    shares: [0.2, 0.05, 0.8, 0.65]\n  \
+               - preprocess: resize\n    short_side: 200\n  - preprocess: to_tensor";
+    let text = pipeline("faces.yaml");
+    let text = text.replacen("path: ../examples/photos\n  - preprocess: to_tensor", cut, 1);
+    assert!(text.contains("short_side"));
+    for photos in found(&text, "blazeface") {
+        let faces = photos["astronaut.png"]["regions"].as_array().unwrap();
+        assert_eq!(faces.len(), 1, "{faces:?}");
+        let point = |name: &str| {
+            let points = faces[0]["keypoints"].as_array().unwrap();
+            let point = points.iter().find(|point| point["name"] == name).unwrap();
+            (point["x"].as_f64().unwrap(), point["y"].as_f64().unwrap())
+        };
+        // Seen with the eye in the picture of 512 × 512 pixels.
+        for (name, x, y) in [("right_eye", 203.0, 103.0), ("left_eye", 248.0, 105.0), ("nose", 224.0, 125.0)] {
+            let found = point(name);
+            assert!((found.0 - x).hypot(found.1 - y) < 8.0, "{name}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn centerface_reads_pictures_of_any_size() {
+    let text = pipeline("faces.yaml");
+    let (head, rest) = text.split_once("  - preprocess: to_tensor").unwrap();
+    let (_, other) = rest.split_once("Instead of the three stages above\n").unwrap();
+    let other: String = other.lines().map(|line| format!("  {}\n", line.strip_prefix("# ").unwrap())).collect();
+    let text = format!("{head}{other}  - sink: jsonl\n    path: faces.jsonl\n");
+    assert_faces(&text, "centerface", 0.5);
+}

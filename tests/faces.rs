@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::{models_are_here, percept, records, root, run};
+use percept::Pipeline;
+use percept::media::Point;
+use percept::stages::REGISTRY;
+use percept::stages::sink::collect::Collect;
 use serde_json::Value;
 
 /// What the reference found in each photo.
@@ -111,4 +115,53 @@ fn centerface_reads_pictures_of_any_size() {
     let other: String = other.lines().map(|line| format!("  {}\n", line.strip_prefix("# ").unwrap())).collect();
     let text = format!("{head}{other}  - sink: jsonl\n    path: faces.jsonl\n");
     assert_faces(&text, "centerface", 0.5);
+}
+
+/// The share of what either shows that both show.
+fn iou(a: &[bool], b: &[bool]) -> f64 {
+    let count = |pick: fn(bool, bool) -> bool| a.iter().zip(b).filter(|(a, b)| pick(**a, **b)).count() as f64;
+    count(|a, b| a && b) / count(|a, b| a || b)
+}
+
+#[test]
+fn the_person_covers_the_pixels_of_the_reference() {
+    let picture = image::open(root().join("tests/data/picture/selfie.png")).unwrap().into_luma8();
+    let expected: Vec<bool> = picture.pixels().map(|pixel| pixel.0[0] > 0).collect();
+    let photo = root().join("examples/photos/astronaut.png");
+    let backends = if models_are_here() { &["engine", "onnxruntime"][..] } else { &["engine"] };
+    for (backend, upsample) in backends.iter().flat_map(|backend| [(backend, true), (backend, false)]) {
+        let (collect, mut collected) = Collect::new(4);
+        let builder = Pipeline::builder("selfie")
+            .yaml(&REGISTRY, &format!("{{capture: images, path: {}}}", photo.display()))
+            .yaml(&REGISTRY, "{preprocess: to_tensor, width: 256, height: 256, layout: nhwc}")
+            .yaml(&REGISTRY, &format!("{{model: selfie-segmentation, backend: {backend}}}"))
+            .yaml(&REGISTRY, &format!("{{decoder: mask, card: selfie-segmentation, upsample: {upsample}}}"))
+            .stage("out", collect);
+        let running = Pipeline::build(builder).unwrap().start().unwrap();
+        let packet = collected.recv().unwrap().packet;
+        assert!(running.wait().is_clean());
+        let regions = packet.payload.regions().unwrap();
+        assert_eq!((regions.frame_width, regions.frame_height, regions.entries.len()), (512, 512, 1));
+        let person = &regions.entries[0];
+        assert_eq!(person.label.as_ref().unwrap().name.as_deref(), Some("person"));
+        let mask = person.mask.as_ref().unwrap();
+        let middle = |at: usize| at as f32 + 0.5;
+        let at = |place: usize| mask.at(Point { x: middle(place % 512), y: middle(place / 512) }) > 0;
+        let found: Vec<bool> = (0..512 * 512).map(at).collect();
+        let share = iou(&found, &expected);
+        assert!(share >= 0.99, "{backend}, upsample: {upsample}: IoU {share}");
+        if upsample {
+            assert_eq!((mask.width, mask.height), (512, 512));
+            assert!(share >= 0.999, "{backend}: IoU {share}");
+        }
+    }
+}
+
+#[test]
+fn persons_are_found_in_photos() {
+    for photos in found(&pipeline("selfie.yaml"), "selfie-segmentation") {
+        let person = &photos["astronaut.png"]["regions"][0];
+        assert_eq!(person["label"]["name"], "person");
+        assert!(person["width"].as_f64().unwrap() > 300.0 && person["score"].as_f64().unwrap() > 0.8, "{person}");
+    }
 }

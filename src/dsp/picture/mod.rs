@@ -12,6 +12,7 @@
 //! | turn | [`quarter_turn`], [`rotate`] |
 //! | make gray | [`grayscale`] |
 //! | keep one box of many, follow boxes over frames | [`nms`], [`soft_nms`], a [`Tracker`] |
+//! | see a grid of numbers, such as a mask, in another grid | [`project`] |
 //! | fill a model's input | [`TensorFiller`], alone or over a [`Resizer`] without a picture between them |
 
 mod assignment;
@@ -20,6 +21,7 @@ mod filter;
 mod grayscale;
 mod nms;
 mod placement;
+mod project;
 mod resize;
 mod rotate;
 mod tensor;
@@ -35,6 +37,7 @@ pub use filter::Filter;
 pub use grayscale::grayscale;
 pub use nms::{Decay, nms, soft_nms};
 pub use placement::{Area, Fit, Placement, centred, shares};
+pub use project::project;
 pub use resize::Resizer;
 pub use rotate::{Quarters, Turned, quarter_turn, rotate};
 pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};

@@ -2,12 +2,17 @@
 
 pub mod boxes;
 pub mod ctc_greedy;
+pub mod embedding;
 pub mod endpoint;
 mod join;
+pub mod keypoints;
+pub mod mask;
 mod partials;
 mod picture;
+pub mod smooth;
 mod tokens;
 pub mod top_k;
+pub mod track;
 pub mod transcript;
 #[cfg(test)]
 mod trial;
@@ -19,4 +24,15 @@ pub use tokens::{Tokens, TokensError};
 use crate::stage::Kind;
 
 /// The kinds of this role.
-pub const KINDS: &[Kind] = &[boxes::KIND, ctc_greedy::KIND, endpoint::KIND, top_k::KIND, transcript::KIND];
+pub const KINDS: &[Kind] = &[
+    boxes::KIND,
+    ctc_greedy::KIND,
+    embedding::KIND,
+    endpoint::KIND,
+    keypoints::KIND,
+    mask::KIND,
+    smooth::KIND,
+    top_k::KIND,
+    track::KIND,
+    transcript::KIND,
+];

@@ -10,7 +10,7 @@ use crate::units::{ClockInstant, TimeSpan, Timestamp};
 
 /// The stage that `kind` reads from its own keys, in the folder of the repository, or its faults as text.
 pub(super) fn read(kind: &Kind, yaml: &str) -> Result<Box<dyn Blueprint>, String> {
-    let source = Source::new("test.yaml", yaml);
+    let source = Source::new("test.yaml", if yaml.is_empty() { "{}" } else { yaml });
     let node = parse(&source).map_err(|faults| faults.to_string())?;
     let settings = Settings { base_dir: env!("CARGO_MANIFEST_DIR").into(), ..Settings::default() };
     let context = ReadContext { node: &node, model: None, source: &source, settings: &settings };

@@ -17,7 +17,7 @@ pub enum Order {
 
 impl Order {
     /// The two numbers as (x, y).
-    pub(super) fn xy(self, first: f32, second: f32) -> (f32, f32) {
+    pub(in crate::stages::decoder) fn xy(self, first: f32, second: f32) -> (f32, f32) {
         match self {
             Order::Xy => (first, second),
             Order::Yx => (second, first),

@@ -165,3 +165,35 @@ fn persons_are_found_in_photos() {
         assert!(person["width"].as_f64().unwrap() > 300.0 && person["score"].as_f64().unwrap() > 0.8, "{person}");
     }
 }
+
+/// Find, cut out, find again in what was cut out: both times in the frame's pixels.
+#[test]
+fn what_is_found_in_a_crop_of_what_was_found_lies_in_the_frame() {
+    let again = "    threshold: 0.6                             # the cat is 0.56 of a face\n  \
+                 - preprocess: crop_regions\n    from: {image: images, regions: boxes}\n    margin: 0.6\n  \
+                 - preprocess: to_tensor\n    id: again\n    width: 128\n    height: 128\n    fit: letterbox\n    \
+                 layout: nhwc\n    scale: 1\n    mean: 127.5\n    std: 127.5\n  - model: blazeface\n    id: closer\n  \
+                 - decoder: boxes\n    id: finer\n    \
+                 from: {boxes: closer.regressors, scores: closer.classificators}\n    card: blazeface\n";
+    let first = "    threshold: 0.6                             # the cat is 0.56 of a face\n";
+    let text = pipeline("faces.yaml").replacen(first, again, 1);
+    assert!(text.contains("crop_regions"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twice.yaml");
+    fs::write(&file, text.replace("../", &format!("{}/", root().display()))).unwrap();
+    let backends = ["--set", "blazeface.backend=engine", "--set", "closer.backend=engine"];
+    let (code, _, stderr) = run(percept().arg("run").arg(&file).args(backends));
+    assert_eq!(code, 0, "{stderr}");
+    let records = records(&folder.path().join("faces.jsonl"));
+    let [record] = &records[..] else { panic!("one frame shows one face: {records:?}") };
+    assert!(record["stream"].as_str().unwrap().ends_with("astronaut.png"));
+    let face = &record["regions"][0];
+    let expected = &reference("blazeface")["astronaut.png"][0];
+    // Eyes, nose and mouth; where the ears are under the hair is a guess both times.
+    let points = |value: &Value| value["keypoints"].as_array().unwrap()[..4].to_vec();
+    for (point, expected) in points(face).iter().zip(points(expected)) {
+        let off = |key: &str, at: usize| point[key].as_f64().unwrap() - expected[at].as_f64().unwrap();
+        assert!(off("x", 0).hypot(off("y", 1)) < 8.0, "{point} and {expected}");
+    }
+    assert!(face["score"].as_f64().unwrap() > expected["score"].as_f64().unwrap(), "seen closer: {face}");
+}

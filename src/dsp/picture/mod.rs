@@ -9,7 +9,7 @@
 //! |---|---|
 //! | decide what part of a picture goes where | [`Placement`], [`centred`], [`shares`] |
 //! | resize | a [`Resizer`] |
-//! | turn | [`quarter_turn`], [`rotate`] |
+//! | turn, straighten | [`quarter_turn`], [`rotate`], [`warp`] |
 //! | make gray | [`grayscale`] |
 //! | keep one box of many, follow boxes over frames | [`nms`], [`soft_nms`], a [`Tracker`] |
 //! | see a grid of numbers, such as a mask, in another grid | [`project`] |
@@ -39,7 +39,7 @@ pub use nms::{Decay, nms, soft_nms};
 pub use placement::{Area, Fit, Placement, centred, shares};
 pub use project::project;
 pub use resize::Resizer;
-pub use rotate::{Quarters, Turned, quarter_turn, rotate};
+pub use rotate::{Quarters, Turned, quarter_turn, rotate, warp};
 pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};
 pub use tracker::{Tracked, Tracker, TrackerConfig};
 pub use view::PixelView;

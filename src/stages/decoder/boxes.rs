@@ -35,7 +35,6 @@ pub use self::centers::{Centers, KeypointsFrom};
 pub use self::find::Order;
 use self::find::{Find, Found};
 pub use self::rows::{BoxForm, ClassForm, Rows, Unit};
-use super::join::{Join, draft_of};
 use super::picture::{self, PictureError, numbers, sigmoid};
 use super::top_k::Activation;
 use super::{Tokens, TokensError};
@@ -46,6 +45,7 @@ use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
 };
+use crate::stages::join::{Join, draft_of};
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 use crate::units::Timestamp;
 

@@ -24,7 +24,6 @@ use serde::Deserialize;
 
 use self::gallery::unit;
 pub use self::gallery::{Gallery, GalleryError};
-use super::join::draft_of;
 use super::picture::{PictureError, numbers};
 use crate::config::Faults;
 use crate::media::{Format, Label, Labels, StreamInfo};
@@ -32,6 +31,7 @@ use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
 };
+use crate::stages::join::draft_of;
 use crate::tensor::{DType, SymbolicShape, Tensor};
 use crate::units::Timestamp;
 

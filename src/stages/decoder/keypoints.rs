@@ -17,7 +17,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::boxes::{Order, Unit};
-use super::join::draft_of;
 use super::picture::{self, PictureError, numbers, sigmoid};
 use crate::config::Faults;
 use crate::media::{Affine, Format, Keypoint, Packet, Point, Rect, Region, Regions, StreamInfo, View};
@@ -25,6 +24,7 @@ use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
 };
+use crate::stages::join::draft_of;
 use crate::tensor::{DType, SymbolicShape, Tensor};
 use crate::units::Timestamp;
 

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::join::draft_of;
 use super::picture::{self, PictureError, numbers, sigmoid};
 use super::top_k::Activation;
 use super::{Tokens, TokensError};
@@ -26,6 +25,7 @@ use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
 };
+use crate::stages::join::draft_of;
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 use crate::units::Timestamp;
 

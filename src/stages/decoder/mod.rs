@@ -4,7 +4,6 @@ pub mod boxes;
 pub mod ctc_greedy;
 pub mod embedding;
 pub mod endpoint;
-mod join;
 pub mod keypoints;
 pub mod mask;
 mod partials;

@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, VecDeque};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::join::draft_of;
 use crate::config::Faults;
 use crate::media::{Format, Label, Labels, StreamInfo};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
 };
+use crate::stages::join::draft_of;
 use crate::units::{TimeSpan, Timestamp};
 
 const LABELS: &str = "labels";

@@ -12,12 +12,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::join::draft_of;
 use crate::dsp::picture::{Bounds, Candidate, Tracker, TrackerConfig};
 use crate::media::{Format, Rect, Region, Regions, StreamInfo};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, Role, Runnable, Stage, StageError,
 };
+use crate::stages::join::draft_of;
 
 const REGIONS: &str = "regions";
 

@@ -281,7 +281,8 @@ impl State {
                 let shape = filler.shape(width as usize, height as usize);
                 let mut values = vec![0.0; shape.iter().product()];
                 filler.fill_resized(resizer, &view, &mut values)?;
-                let seen = View::of(image).of_part((width, height), &Affine::new(resizer.placement().output_to_input()));
+                let seen =
+                    View::of(image).of_part((width, height), &Affine::new(resizer.placement().output_to_input()));
                 (shape, values, seen)
             }
         })

@@ -158,7 +158,9 @@ mod tests {
                     {\"name\": \"ann\", \"values\": [1, 1]}\n";
         let found = gallery(text).unwrap();
         assert_eq!((found.dimensions(), found.name(1).map(|name| &**name), found.name(2)), (2, Some("bob"), None));
-        for (vector, expected) in [([1.0, 0.0], [1.0, 0.0]), ([1.0, 1.0], [1.0, 0.70711]), ([0.0, -3.0], [0.0, -1.0])] {
+        for (vector, expected) in
+            [([1.0, 0.0], [1.0, 0.0]), ([1.0, 1.0], [1.0, std::f32::consts::FRAC_1_SQRT_2]), ([0.0, -3.0], [0.0, -1.0])]
+        {
             let cosines = found.cosines(&unit(&vector).unwrap());
             let near = cosines.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
             assert!(near, "{vector:?}: {cosines:?}");

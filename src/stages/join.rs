@@ -1,4 +1,5 @@
-//! Packets of several ports that belong together.
+//! Packets of several ports that belong together: for the stages that read the outputs of one model, or a picture and what
+//! was found in it.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use crate::media::Packet;
 use crate::stage::{Draft, EventKind, Output, PortIndex};
 use crate::units::Timestamp;
 
-/// Puts packets of equal start on all ports of a decoder together: the outputs of one run of a model. Of several runs at
+/// Puts packets of equal start on all ports of a stage together: the outputs of one run of a model, a frame and its regions. Of several runs at
 /// one start (the parts of a frame) the first on each port belong together, then the second, and so on.
 ///
 /// Packets come in the order of their start. So those that wait for a partner which starts earlier than what comes will
@@ -40,8 +41,8 @@ impl Join {
         let count: usize = self.waiting.iter().map(VecDeque::len).sum();
         let plural = if count == 1 { "packet" } else { "packets" };
         let message = format!(
-            "{count} {plural} at {start} found no partner on the other ports and went no further; all ports of a decoder \
-             must read the outputs of one model"
+            "{count} {plural} at {start} found no partner on the other ports and went no further; all ports must read what \
+             comes of the same packets"
         );
         out.event(EventKind::Notice, message);
         self.waiting.iter_mut().for_each(VecDeque::clear);
@@ -54,7 +55,7 @@ impl Join {
 }
 
 /// The times and the marks of packets that belong together, around an empty payload: what comes of them takes it over.
-pub(super) fn draft_of(packets: &[Packet], payload: impl Into<crate::media::Payload>) -> Option<Draft> {
+pub(in crate::stages) fn draft_of(packets: &[Packet], payload: impl Into<crate::media::Payload>) -> Option<Draft> {
     let first = packets.first()?;
     let mut draft = Draft::new(first.start, first.duration, payload);
     for packet in packets {

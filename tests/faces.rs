@@ -29,8 +29,8 @@ fn found(pipeline: &str, model: &str) -> Vec<BTreeMap<String, Value>> {
         let (code, _, stderr) =
             run(percept().arg("run").arg(&file).args(["--set", &format!("{model}.backend={backend}")]));
         assert_eq!(code, 0, "{backend}: {stderr}");
-        let jsonl = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let jsonl = jsonl.filter(|path| path.extension().is_some_and(|found| found == "jsonl")).next().unwrap();
+        let mut written = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let jsonl = written.find(|path| path.extension().is_some_and(|found| found == "jsonl")).unwrap();
         let name = |record: &Value| record["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         let records: BTreeMap<_, _> = records(&jsonl).into_iter().map(|record| (name(&record), record)).collect();
         assert_eq!(records.len(), 3, "{backend}: a record for each photo");

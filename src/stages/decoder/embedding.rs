@@ -17,6 +17,7 @@
 
 mod gallery;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -24,7 +25,7 @@ use serde::Deserialize;
 
 use self::gallery::unit;
 pub use self::gallery::{Gallery, GalleryError};
-use super::picture::{PictureError, numbers};
+use super::picture::{PictureError, numbers, stage_fault};
 use crate::config::Faults;
 use crate::media::{Format, Label, Labels, StreamInfo};
 use crate::stage::{
@@ -42,7 +43,11 @@ const EMBEDDING: &str = "embedding";
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingConfig {
     /// The file of what is known: JSON lines, each with `name` and `values`.
-    pub gallery: PathBuf,
+    #[serde(default)]
+    pub gallery: Option<PathBuf>,
+    /// What is known, instead of a file: `{ann: [0.1, 0.9], bob: [0.8, 0.2]}`, in the order of the names.
+    #[serde(default)]
+    pub known: BTreeMap<String, Vec<f32>>,
     /// How many names at most. Default: 5.
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 1000))]
@@ -62,22 +67,16 @@ fn least() -> f32 {
 }
 
 const EXAMPLE: &str = r#"percept: 1
-name: which-photo
+name: which-way
 stages:
   - capture: images
     path: examples/photos
-  - preprocess: resize
-    short_side: 256
-  - preprocess: crop
+  - preprocess: to_tensor
     width: 224
     height: 224
-  - preprocess: to_tensor
-    scale: 1
-    mean: 127
-    std: 128
-  - model: models/efficientnet-lite0
+  - model: embedder.onnx
   - decoder: embedding
-    gallery: known.jsonl
+    known: {left: [1, 0, 0, 0], right: [-1, 0, 0, 0], up: [0, 1, 0, 0]}   # or `gallery: FILE`
     k: 1
     threshold: 0.8
   - sink: jsonl
@@ -137,10 +136,26 @@ impl EmbeddingDecoder {
 
 impl Resolve for EmbeddingConfig {
     fn resolve(self, context: &ReadContext<'_>) -> Result<Box<dyn Blueprint>, Faults> {
-        let gallery = Gallery::read(&context.settings.resolve(&self.gallery)).map_err(|error| {
-            let code = if matches!(error, GalleryError::Read { .. }) { "missing-file" } else { "bad-gallery" };
-            Faults::from(context.fault("gallery", code, error.to_string()))
-        })?;
+        let gallery = match (&self.gallery, self.known.is_empty()) {
+            (Some(path), true) => Gallery::read(&context.settings.resolve(path)).map_err(|error| {
+                let code = if matches!(error, GalleryError::Read { .. }) { "missing-file" } else { "bad-gallery" };
+                context.fault("gallery", code, error.to_string())
+            })?,
+            (None, false) => {
+                let vectors = self.known.iter().map(|(name, values)| (name.as_str(), values.as_slice()));
+                Gallery::new(vectors).map_err(|(place, message)| {
+                    let name = self.known.keys().nth(place).map_or("", String::as_str);
+                    context.fault("known", "bad-gallery", format!("`{name}`: {message}"))
+                })?
+            }
+            (given, _) => {
+                let (code, message) = match given {
+                    Some(_) => ("two-galleries", "`gallery` and `known` both say what is known"),
+                    None => ("missing-key", "nothing says what is known"),
+                };
+                return Err(stage_fault(context, code, message).expected("one of `gallery` and `known`").into());
+            }
+        };
         Ok(Box::new(EmbeddingDecoder::new(gallery, self.k, self.threshold)))
     }
 }
@@ -252,9 +267,13 @@ mod tests {
         {
             assert_eq!(blueprint.outputs(&[tensor(sizes)]).is_ok(), fits, "{sizes:?}");
         }
+        assert!(read(&KIND, "known: {a: [1, 0], b: [0, 1]}").is_ok());
         std::fs::write(&file, "nothing").unwrap();
         for (yaml, says) in [
-            ("{}".to_owned(), "gallery"),
+            ("{}".to_owned(), "nothing says what is known"),
+            ("gallery: a\nknown: {a: [1]}".into(), "both say what is known"),
+            ("known: {a: [1], b: [1, 2]}".into(), "`b`: expected 1 values, found 2"),
+            ("known: {a: [0]}".into(), "with a direction"),
             ("gallery: nowhere.jsonl".into(), "nowhere.jsonl"),
             (format!("gallery: {}", file.display()), "line 1 of the gallery"),
             ("gallery: a\nthreshold: 2".into(), "threshold"),

@@ -85,33 +85,46 @@ impl Gallery {
 
     /// The gallery in a text; `path` is named in errors.
     pub fn from_text(text: &str, path: &Path) -> Result<Self, GalleryError> {
+        let wrong = |line: usize, message: String| GalleryError::Line { path: path.to_owned(), line, message };
+        let (mut entries, mut numbers) = (Vec::new(), Vec::new());
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let Line { name, values } = serde_json::from_str(line).map_err(|error| {
+                wrong(number + 1, format!("expected {{\"name\": \"ann\", \"values\": [0.1, …]}}: {error}"))
+            })?;
+            entries.push((name, values));
+            numbers.push(number + 1);
+        }
+        if entries.is_empty() {
+            return Err(GalleryError::Empty { path: path.to_owned() });
+        }
+        let vectors = entries.iter().map(|(name, values)| (name.as_str(), values.as_slice()));
+        Self::new(vectors).map_err(|(place, message)| wrong(numbers.get(place).copied().unwrap_or(1), message))
+    }
+
+    /// The gallery of these vectors, at least one; a name may have several. Fails with the place of the first that will not
+    /// do, and why.
+    pub fn new<'a>(vectors: impl IntoIterator<Item = (&'a str, &'a [f32])>) -> Result<Self, (usize, String)> {
         let (mut values, mut of, mut names): (Vec<f32>, Vec<usize>, Vec<Arc<str>>) = Default::default();
         let mut dimensions = 0;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let wrong = |message: String| GalleryError::Line { path: path.to_owned(), line: number + 1, message };
-            let read: Line = serde_json::from_str(line)
-                .map_err(|error| wrong(format!("expected {{\"name\": \"ann\", \"values\": [0.1, …]}}: {error}")))?;
-            if of.is_empty() {
-                dimensions = read.values.len();
+        for (place, (name, vector)) in vectors.into_iter().enumerate() {
+            if place == 0 {
+                dimensions = vector.len();
             }
-            if read.values.len() != dimensions || dimensions == 0 {
-                let expected = dimensions.max(1);
-                return Err(wrong(format!("expected {expected} values, found {}", read.values.len())));
+            if vector.len() != dimensions || dimensions == 0 {
+                return Err((place, format!("expected {} values, found {}", dimensions.max(1), vector.len())));
             }
-            let unit = unit(&read.values).ok_or_else(|| {
-                wrong("expected a vector with a direction, found only zeros or no numbers".to_owned())
-            })?;
-            values.extend(unit);
-            let known = names.iter().position(|known| **known == *read.name);
+            let direction = "expected a vector with a direction, found only zeros or no numbers";
+            values.extend(unit(vector).ok_or_else(|| (place, direction.to_owned()))?);
+            let known = names.iter().position(|known| **known == *name);
             of.push(known.unwrap_or_else(|| {
-                names.push(read.name.as_str().into());
+                names.push(name.into());
                 names.len() - 1
             }));
         }
-        if of.is_empty() {
-            return Err(GalleryError::Empty { path: path.to_owned() });
+        match of.is_empty() {
+            true => Err((0, "expected at least one vector, found none".to_owned())),
+            false => Ok(Gallery { dimensions, values: values.into(), of: of.into(), names: names.into() }),
         }
-        Ok(Gallery { dimensions, values: values.into(), of: of.into(), names: names.into() })
     }
 
     /// How long its vectors are.

@@ -35,6 +35,7 @@ with open(sys.argv[1], "rb") as file:
             print(json.loads(message.data))
             continue
         stream, sequence, start, duration = struct.unpack_from("<IQqq", message.data)
-        value = payload(schema.name, message.data[57:])
+        # Flag 16: the picture that the payload was made of stands before it.
+        value = payload(schema.name, message.data[57 + 64 if message.data[52] & 16 else 57 :])
         shown = value[1] if isinstance(value, tuple) else value
         print(stream, channel.topic, sequence, start, duration, schema.name, getattr(shown, "shape", shown))

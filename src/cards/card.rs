@@ -32,6 +32,7 @@ pub(super) enum Place {
 pub struct Card {
     spec: CardSpec,
     config: Option<Node>,
+    decoder: Option<Node>,
     source: Source,
     place: Place,
 }
@@ -65,8 +66,8 @@ impl Card {
         if !faults.is_empty() {
             return Err(CardError::Refused(faults));
         }
-        let config = node.get("config").cloned();
-        Ok(Card { spec, config, source, place })
+        let (config, decoder) = (node.get("config").cloned(), node.get("decoder").cloned());
+        Ok(Card { spec, config, decoder, source, place })
     }
 
     /// Everything the card says.
@@ -87,6 +88,11 @@ impl Card {
     /// The `config` mapping: defaults of the stage kind's own keys, with their places in [`Card::source`].
     pub fn config(&self) -> Option<&Node> {
         self.config.as_ref()
+    }
+
+    /// The `decoder` mapping: the keys of the stage that reads what the model says, with their places in [`Card::source`].
+    pub fn decoder(&self) -> Option<&Node> {
+        self.decoder.as_ref()
     }
 
     /// The card's text.

@@ -127,7 +127,7 @@ mod tests {
             ("absent.onnx", Err("found nothing there")),
             ("efficientnet-lite0", Err("copy the folder models/efficientnet-lite0")),
             ("./cache-of-none", Err("found nothing there")),
-            ("", Err("known: moonshine-tiny")),
+            ("", Err("known: blazeface, moonshine-tiny")),
         ];
         for (model, expected) in cases {
             let found = match find(model, base) {
@@ -142,7 +142,7 @@ mod tests {
             }
         }
         let names: Vec<_> = list(base).into_keys().collect();
-        assert_eq!(names, ["moonshine-tiny", "onnxruntime", "own", "silero-vad"]);
+        assert_eq!(names, ["blazeface", "moonshine-tiny", "onnxruntime", "own", "selfie-segmentation", "silero-vad"]);
 
         let Model::Card(card) = find("own", base).unwrap() else { panic!("no card") };
         assert_eq!(card.config().and_then(|config| config.get("threads")).and_then(|node| node.as_i64()), Some(2));

@@ -56,6 +56,10 @@ pub struct CardSpec {
     /// What the model expects of its input, as the stages before it must make it. Default: nothing known.
     #[serde(default)]
     pub preprocess: Option<Preprocess>,
+    /// The decoder that reads what the model says, as a pipeline has it (`{decoder: boxes, …}`): a decoder with `card: NAME`
+    /// takes its keys from here. Default: none.
+    #[serde(default)]
+    pub decoder: serde_json::Map<String, serde_json::Value>,
     /// Defaults of the stage kind's own keys; what the pipeline says goes first. Default: none.
     #[serde(default)]
     pub config: serde_json::Map<String, serde_json::Value>,

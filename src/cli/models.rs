@@ -259,9 +259,13 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("models/bad")).unwrap();
         std::fs::write(folder.path().join("models/bad/card.yaml"), "percept_card: 9").unwrap();
         let page = list(folder.path(), &cache, &PLAIN);
-        for part in
-            ["silero-vad      onnx  MIT  part of percept\n", "bad             its card is refused\n", "not fetched, "]
-        {
+        // The first column is as wide as the longest name.
+        for part in [
+            "silero-vad           onnx  MIT  part of percept\n",
+            "bad                  its card is refused\n",
+            "selfie-segmentation  onnx  Apache-2.0  part of percept\n",
+            "not fetched, ",
+        ] {
             assert!(page.contains(part), "{part}\n{page}");
         }
     }

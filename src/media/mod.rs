@@ -13,6 +13,7 @@ mod payload;
 mod regions;
 mod stream;
 mod text;
+mod view;
 
 pub use affine::Affine;
 pub use audio::{Audio, AudioError};
@@ -24,3 +25,4 @@ pub use payload::{Custom, CustomPayload, Payload, PayloadMismatch};
 pub use regions::{Keypoint, Mask, Point, Rect, Region, Regions};
 pub use stream::{StreamId, StreamInfo};
 pub use text::{Piece, Text, Transcript};
+pub use view::View;

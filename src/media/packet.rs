@@ -1,6 +1,8 @@
 //! The packet: a payload with its place in a stream.
 
-use super::{Classes, Payload, StreamId};
+use std::sync::Arc;
+
+use super::{Classes, Payload, StreamId, View};
 use crate::units::{TimeSpan, Timestamp};
 
 /// Which packet of the capture a packet goes back to, so that what fanned out can be joined again.
@@ -52,6 +54,8 @@ pub struct Packet {
     pub weights: u32,
     /// The names of the classes that its scores are of, where they came with those weights.
     pub classes: Option<Classes>,
+    /// The picture that the payload was computed from, where that is a picture and the payload does not know it itself.
+    pub view: Option<Arc<View>>,
 }
 
 impl Packet {
@@ -68,6 +72,7 @@ impl Packet {
             revision: 0,
             weights: 0,
             classes: None,
+            view: None,
         }
     }
 

@@ -232,6 +232,7 @@ fn stamp(draft: Draft, stream: StreamId, sequence: u64, origin: Origin) -> Packe
     packet.revision = draft.revision;
     packet.weights = draft.weights;
     packet.classes = draft.classes;
+    packet.view = draft.view;
     packet
 }
 

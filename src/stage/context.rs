@@ -1,8 +1,9 @@
 //! What a stage hands back from a call: drafts of packets and events.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::media::{Classes, Flags, Payload, StreamInfo};
+use crate::media::{Classes, Flags, Payload, StreamInfo, View};
 use crate::units::{TimeSpan, Timestamp};
 
 /// The place of a port in its stage's contract.
@@ -25,6 +26,9 @@ pub struct Draft {
     pub weights: u32,
     /// The names of the classes that its scores are of, where they came with those weights.
     pub classes: Option<Classes>,
+    /// The picture that the payload was computed from: a stage that keeps its sense (a model, a normalisation) hands on
+    /// that of its input.
+    pub view: Option<Arc<View>>,
 }
 
 impl Draft {
@@ -38,6 +42,7 @@ impl Draft {
             revision: 0,
             weights: 0,
             classes: None,
+            view: None,
         }
     }
 

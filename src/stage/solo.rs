@@ -90,6 +90,7 @@ impl Solo {
             packet.revision = emitted.draft.revision;
             packet.weights = emitted.draft.weights;
             packet.classes = emitted.draft.classes;
+            packet.view = emitted.draft.view;
             packet.origin = origin;
             if let Some(next) = self.sequences.get_mut(emitted.port) {
                 packet.sequence = *next;

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod decoder;
+mod join;
 pub mod model;
 pub mod preprocess;
 pub mod sink;

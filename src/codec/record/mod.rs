@@ -37,8 +37,9 @@
 //! | start, duration | i64, i64, in nanoseconds |
 //! | origin | u64 sequence, u32 part, u32 of |
 //! | revision, weights | u32, u32 |
-//! | flags | u8: 1 gap, 2 partial, 4 expected final, 8 late |
+//! | flags | u8: 1 gap, 2 partial, 4 expected final, 8 late, 16 there is a view |
 //! | classes | u32, number of the list of names; 0 for none |
+//! | view | with that flag only: width u32, height u32, to_frame f64 × 6, frame_width u32, frame_height u32 |
 //!
 //! | payload | behind the head |
 //! |---|---|

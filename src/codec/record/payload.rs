@@ -145,10 +145,7 @@ pub(super) fn put(out: &mut Vec<u8>, payload: &Payload) {
             out.push(pixel_code(image.format()));
             out.extend(image.width().to_le_bytes());
             out.extend(image.height().to_le_bytes());
-            let place = image.place();
-            put_affine(out, &place.to_frame);
-            out.extend(place.frame_width.to_le_bytes());
-            out.extend(place.frame_height.to_le_bytes());
+            put_place(out, image.place());
             image.rows().for_each(|row| out.extend_from_slice(row));
         }
         Payload::Tensor(tensor) => put_tensor(out, tensor),
@@ -190,7 +187,7 @@ pub(super) fn get(kind: Kind, bytes: &mut Cursor<'_>) -> Result<Payload, Malform
         Kind::Image => {
             let format = pixel_of(bytes.u8()?)?;
             let (width, height) = (bytes.u32()?, bytes.u32()?);
-            let place = Place { to_frame: affine(bytes)?, frame_width: bytes.u32()?, frame_height: bytes.u32()? };
+            let place = place(bytes)?;
             let image = Image::new(bytes.rest().to_vec(), width, height, format);
             image.map_err(|error| Malformed(error.to_string()))?.at(place).into()
         }
@@ -231,6 +228,16 @@ fn to_the_end<T, const N: usize>(bytes: &mut Cursor<'_>, read: fn([u8; N]) -> T)
         0 => Ok(values.iter().map(|value| read(*value)).collect()),
         left => Err(Malformed(format!("expected values of {N} bytes each, found {left} bytes too many"))),
     }
+}
+
+pub(super) fn put_place(out: &mut Vec<u8>, place: &Place) {
+    put_affine(out, &place.to_frame);
+    out.extend(place.frame_width.to_le_bytes());
+    out.extend(place.frame_height.to_le_bytes());
+}
+
+pub(super) fn place(bytes: &mut Cursor<'_>) -> Result<Place, Malformed> {
+    Ok(Place { to_frame: affine(bytes)?, frame_width: bytes.u32()?, frame_height: bytes.u32()? })
 }
 
 fn put_affine(out: &mut Vec<u8>, map: &Affine) {

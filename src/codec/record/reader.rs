@@ -437,6 +437,7 @@ impl Tables {
         let mut packet = Packet::new(StreamId(head.stream), head.start, head.duration, payload);
         (packet.sequence, packet.origin, packet.flags) = (head.sequence, head.origin, head.flags);
         (packet.revision, packet.weights) = (head.revision, head.weights);
+        packet.view = head.view.map(Arc::new);
         packet.classes = (head.classes as usize).checked_sub(1).and_then(|place| self.classes.get(place)).cloned();
         Ok(packet)
     }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::media::{
     Affine, Audio, Classes, Custom, CustomPayload, Flags, Format, Image, Keypoint, Label, Labels, Mask, Origin, Packet,
-    Payload, Piece, PixelFormat, Place, Point, Rect, Region, Regions, StreamId, Text, Transcript,
+    Payload, Piece, PixelFormat, Place, Point, Rect, Region, Regions, StreamId, Text, Transcript, View,
 };
 use crate::tensor::{Buffer, DType, Element, Tensor, TensorData, bf16, f16};
 use crate::units::{ClockInstant, Rate, TimeSpan, Timestamp};
@@ -113,10 +113,10 @@ fn account(packet: &Packet) -> String {
         Payload::Bytes(bytes) => format!("{:?}", bytes.to_vec()),
         Payload::Custom(custom) => format!("{custom:?}"),
     };
-    let Packet { sequence, start, duration, origin, flags, revision, weights, classes, .. } = packet;
+    let Packet { sequence, start, duration, origin, flags, revision, weights, classes, view, .. } = packet;
     let names = classes.as_ref().map(Classes::names);
     format!(
-        "{:?} {sequence} {start:?} {duration:?} {origin:?} {flags:?} {revision} {weights} {names:?} {payload}",
+        "{:?} {sequence} {start:?} {duration:?} {origin:?} {flags:?} {revision} {weights} {names:?} {view:?} {payload}",
         packet.payload.format()
     )
 }
@@ -616,14 +616,25 @@ fn payload() -> impl Strategy<Value = Payload> {
 fn any_packet() -> impl Strategy<Value = Packet> {
     let classes = option::of(vec("[a-c]{0,2}", 0..3));
     let head = (any::<u64>(), any::<i64>(), any::<i64>(), any::<(u64, u32, u32)>());
-    (payload(), head, any::<[bool; 4]>(), any::<[u32; 2]>(), classes).prop_map(
-        |(payload, (sequence, start, duration, origin), [gap, partial, expected_final, late], numbers, classes)| {
+    let view = option::of((any::<[u32; 4]>(), map()));
+    (payload(), head, any::<[bool; 4]>(), any::<[u32; 2]>(), classes, view).prop_map(
+        |(
+            payload,
+            (sequence, start, duration, origin),
+            [gap, partial, expected_final, late],
+            numbers,
+            classes,
+            view,
+        )| {
             let mut packet = packet(start, payload);
             packet.sequence = sequence;
             packet.duration = TimeSpan::from_nanos(duration);
             packet.origin = Origin { sequence: origin.0, part: origin.1, of: origin.2 };
             packet.flags = Flags { gap, partial, expected_final, late };
             [packet.revision, packet.weights] = numbers;
+            packet.view = view.map(|([width, height, frame_width, frame_height], to_frame)| {
+                Arc::new(View { width, height, place: Place { to_frame, frame_width, frame_height } })
+            });
             packet.classes = classes.map(|names| Classes::new(names.into_iter().map(Arc::from)));
             packet
         },

@@ -9,10 +9,11 @@
 //! |---|---|
 //! | decide what part of a picture goes where | [`Placement`], [`centred`], [`shares`] |
 //! | resize | a [`Resizer`] |
-//! | turn | [`quarter_turn`], [`rotate`] |
+//! | turn, straighten | [`quarter_turn`], [`rotate`], [`warp`] |
 //! | make gray | [`grayscale`] |
 //! | draw boxes, lines, texts and masks | a [`Canvas`], a [`Lettering`] |
 //! | keep one box of many, follow boxes over frames | [`nms`], [`soft_nms`], a [`Tracker`] |
+//! | see a grid of numbers, such as a mask, in another grid | [`project`] |
 //! | fill a model's input | [`TensorFiller`], alone or over a [`Resizer`] without a picture between them |
 
 mod assignment;
@@ -22,6 +23,7 @@ mod filter;
 mod grayscale;
 mod nms;
 mod placement;
+mod project;
 mod resize;
 mod rotate;
 mod tensor;
@@ -33,14 +35,15 @@ mod weights;
 mod reference;
 
 pub use bounds::{Bounds, Candidate};
-pub use draw::{Canvas, Colour, Lettering, distinct_colour, heat_colour};
 pub(crate) use draw::Font;
+pub use draw::{Canvas, Colour, Lettering, distinct_colour, heat_colour};
 pub use filter::Filter;
 pub use grayscale::grayscale;
 pub use nms::{Decay, nms, soft_nms};
 pub use placement::{Area, Fit, Placement, centred, shares};
+pub use project::project;
 pub use resize::Resizer;
-pub use rotate::{Quarters, Turned, quarter_turn, rotate};
+pub use rotate::{Quarters, Turned, quarter_turn, rotate, warp};
 pub use tensor::{ChannelOrder, TensorConfig, TensorFiller, TensorLayout};
 pub use tracker::{Tracked, Tracker, TrackerConfig};
 pub use view::PixelView;

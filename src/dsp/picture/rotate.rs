@@ -114,7 +114,36 @@ pub fn rotate(
     Ok(Turned { width, height, output_to_input: map })
 }
 
-/// Appends the pixel between the four around (x, y), which lies inside.
+/// The picture of `width × height` pixels that an affine map of its pixel coordinates into those of `view` shows: packed
+/// pixels in place of what `out` held. Each pixel is interpolated between the four that surround its place (bilinear);
+/// outside the picture goes on as it ends. A part that is made smaller is sampled, not averaged.
+///
+/// Fails when the result would be empty or have a side over [`MAX_SIDE`](super::MAX_SIDE), and when the map is not finite.
+pub fn warp(
+    view: &PixelView<'_>,
+    to_view: [[f64; 3]; 2],
+    (width, height): (usize, usize),
+    out: &mut Vec<u8>,
+) -> Result<(), DspError> {
+    in_range("the width of a warped picture in pixels", width, 1, MAX_SIDE as usize)?;
+    in_range("the height of a warped picture in pixels", height, 1, MAX_SIDE as usize)?;
+    if let Some(found) = to_view.iter().flatten().find(|value| !value.is_finite()) {
+        let (what, expected) = ("the map of a warped picture", "finite numbers");
+        return Err(DspError::BadValue { what, expected, found: *found });
+    }
+    let [[a, b, c], [d, e, f]] = to_view;
+    out.clear();
+    out.reserve(width * height * view.channels());
+    for y in 0..height {
+        for x in 0..width {
+            let (x, y) = (x as f64 + 0.5, y as f64 + 0.5);
+            interpolate(view, (a * x + b * y + c, d * x + e * y + f), out);
+        }
+    }
+    Ok(())
+}
+
+/// Appends the pixel between the four around (x, y); outside the picture goes on as it ends.
 fn interpolate(view: &PixelView<'_>, (x, y): (f64, f64), out: &mut Vec<u8>) {
     // From edges to centres.
     let between = |place: f64, length: usize| {
@@ -137,6 +166,28 @@ fn interpolate(view: &PixelView<'_>, (x, y): (f64, f64), out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warps_show_what_the_map_says() {
+        let bytes = [0, 10, 20, 100, 110, 120];
+        let view = PixelView::packed(&bytes, 3, 2, 1).unwrap();
+        let same = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]];
+        for (map, size, expected) in [
+            (same, (3, 2), &[0, 10, 20, 100, 110, 120][..]),
+            ([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], (2, 1), &[110, 120]),
+            ([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], (2, 1), &[5, 15]),
+            // A quarter turn to the right, and the edge that goes on.
+            ([[0.0, 1.0, 0.0], [-1.0, 0.0, 2.0]], (2, 3), &[100, 0, 110, 10, 120, 20]),
+            ([[1.0, 0.0, 2.0], [0.0, 1.0, -5.0]], (2, 1), &[20, 20]),
+        ] {
+            let mut out = vec![9];
+            warp(&view, map, size, &mut out).unwrap();
+            assert_eq!(out, expected, "{map:?}");
+        }
+        for (map, size) in [(same, (0, 1)), (same, (1, 1 << 16)), ([[f64::NAN, 0.0, 0.0], [0.0, 1.0, 0.0]], (1, 1))] {
+            assert!(warp(&view, map, size, &mut Vec::new()).is_err(), "{map:?} {size:?}");
+        }
+    }
 
     #[test]
     fn quarters_move_pixels() {

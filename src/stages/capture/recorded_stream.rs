@@ -154,8 +154,8 @@ impl RecordedSource {
             clock.sleep_until(zero.after(end.since(crate::units::Timestamp::ZERO))).await;
         }
         if let Some((port, packet)) = self.held.take() {
-            let Packet { payload, start, duration, flags, revision, weights, classes, .. } = *packet;
-            out.emit(port, Draft { payload, start, duration, flags, revision, weights, classes });
+            let Packet { payload, start, duration, flags, revision, weights, classes, view, .. } = *packet;
+            out.emit(port, Draft { payload, start, duration, flags, revision, weights, classes, view });
         }
         Ok(Flow::More)
     }

@@ -50,6 +50,11 @@ impl Tokens {
         Tokens(alphabet.chars().map(|character| character.to_string().into()).collect())
     }
 
+    /// These tokens.
+    pub fn from_names<T: AsRef<str>>(names: &[T]) -> Self {
+        Tokens(names.iter().map(|name| Arc::from(name.as_ref())).collect())
+    }
+
     /// The tokens of a text, one a line; a token may be empty or a space. When every line is `TOKEN NUMBER` and the
     /// numbers are 0, 1, 2, … in any order, as the Kaldi family of toolkits writes them, they say the place of the
     /// token.
@@ -78,11 +83,6 @@ impl Tokens {
             return self;
         }
         Tokens(self.0.iter().map(|token| Arc::from(token.replace(mark, " "))).collect())
-    }
-
-    /// These tokens.
-    pub fn from_names(names: &[Arc<str>]) -> Self {
-        Tokens(names.into())
     }
 
     /// How many there are.

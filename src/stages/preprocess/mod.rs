@@ -3,6 +3,7 @@
 use crate::stage::Kind;
 
 pub mod crop;
+pub mod crop_regions;
 pub mod frame;
 pub mod grayscale;
 pub mod log_mel;
@@ -21,6 +22,7 @@ mod sound;
 mod trial;
 
 pub use crop::Crop;
+pub use crop_regions::CropRegions;
 pub use error::PreprocessError;
 pub use frame::Frame;
 pub use grayscale::Grayscale;
@@ -42,6 +44,7 @@ pub const KINDS: &[Kind] = &[
     log_mel::KIND,
     resize::KIND,
     crop::KIND,
+    crop_regions::KIND,
     grayscale::KIND,
     rotate::KIND,
     to_tensor::KIND,

@@ -90,5 +90,6 @@ pub(super) fn mirrored(packet: &Packet, payload: impl Into<Payload>) -> Draft {
     draft.flags = packet.flags;
     draft.weights = packet.weights;
     draft.classes = packet.classes.clone();
+    draft.view = packet.view.clone();
     draft
 }

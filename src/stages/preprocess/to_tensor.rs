@@ -14,6 +14,11 @@
 //!
 //! With `width` and `height` the picture is resized on the way: each line goes from the filter to the tensor and no picture
 //! is made in between. The numbers are those of `resize` and `to_tensor` one after the other, to the bit.
+//!
+//! The tensor's packet knows the picture that it was made of (see [`View`]), so that a decoder can tell what it finds in
+//! the pixels of the frame.
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,7 +29,7 @@ use super::scaling::{Scaler, Scaling, TargetSize};
 use super::sound::{fault, mirrored};
 use crate::config::Faults;
 use crate::dsp::picture::{ChannelOrder, Filter, Fit, MAX_SIDE, TensorConfig, TensorFiller, TensorLayout};
-use crate::media::{Format, Image, PixelFormat, StreamInfo};
+use crate::media::{Affine, Format, Image, PixelFormat, StreamInfo, View};
 use crate::stage::{
     Blueprint, Contract, ContractFault, Input, Kind, Opened, Output, ReadContext, Resolve, Role, Runnable, Stage,
     StageError,
@@ -240,16 +245,22 @@ impl Stage for ToTensorStage {
 
     fn process(&mut self, state: &mut State, input: Input, out: &mut Output) -> Result<(), StageError> {
         let image = state.pictures.of(&input.packet)?;
-        let (shape, values) = state.numbers(&self.0.numbers, image)?;
+        let (shape, values, view) = state.numbers(&self.0.numbers, image)?;
         let tensor = Tensor::new(shape.to_vec(), values).map_err(StageError::skip)?;
-        out.emit(0, mirrored(&input.packet, tensor));
+        let mut draft = mirrored(&input.packet, tensor);
+        draft.view = Some(Arc::new(view));
+        out.emit(0, draft);
         Ok(())
     }
 }
 
 impl State {
-    /// The shape and the values of a picture's tensor.
-    fn numbers(&mut self, config: &TensorConfig, image: &Image) -> Result<([usize; 4], Vec<f32>), PreprocessError> {
+    /// The shape and the values of a picture's tensor, and the picture that they show.
+    fn numbers(
+        &mut self,
+        config: &TensorConfig,
+        image: &Image,
+    ) -> Result<([usize; 4], Vec<f32>, View), PreprocessError> {
         let channels = image.format().channels();
         let filler = match self.filler.take().filter(|(known, _)| *known == channels) {
             Some(filler) => filler,
@@ -262,7 +273,7 @@ impl State {
                 let shape = filler.shape(view.width(), view.height());
                 let mut values = vec![0.0; shape.iter().product()];
                 filler.fill(&view, &mut values)?;
-                (shape, values)
+                (shape, values, View::of(image))
             }
             Some(scaler) => {
                 let resizer = scaler.resizer(image)?;
@@ -270,7 +281,9 @@ impl State {
                 let shape = filler.shape(width as usize, height as usize);
                 let mut values = vec![0.0; shape.iter().product()];
                 filler.fill_resized(resizer, &view, &mut values)?;
-                (shape, values)
+                let seen =
+                    View::of(image).of_part((width, height), &Affine::new(resizer.placement().output_to_input()));
+                (shape, values, seen)
             }
         })
     }
@@ -342,6 +355,32 @@ mod tests {
                     assert_eq!(tensor(&mut fused, image), tensor(&mut plain, resized), "{fit:?} {format}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn tensors_know_their_picture() {
+        // stage, size of the frame, part of it that comes in, size of the tensor's picture, where its corners are in the frame
+        let to = |width, height, fit| {
+            numbers(|_| ()).scaled(Scaling { fit, ..Scaling::to(TargetSize::Exactly { width, height }) })
+        };
+        for (stage, part, size, corners) in [
+            (numbers(|_| ()), (2, 3, 8, 4), (8, 4), [(2.0, 3.0), (10.0, 7.0)]),
+            (to(4, 4, Fit::Stretch), (2, 3, 8, 4), (4, 4), [(2.0, 3.0), (10.0, 7.0)]),
+            (to(4, 4, Fit::Fit), (2, 3, 8, 4), (4, 2), [(2.0, 3.0), (10.0, 7.0)]),
+            (to(4, 4, Fit::Fill), (2, 3, 8, 4), (4, 4), [(4.0, 3.0), (8.0, 7.0)]),
+            (to(4, 4, Fit::Letterbox), (2, 3, 8, 4), (4, 4), [(2.0, 1.0), (10.0, 9.0)]),
+        ] {
+            let (x, y, width, height) = part;
+            let image = counting(16, 12, Rgb8).crop(x, y, width, height).unwrap();
+            let mut trial = Trial::open(&stage, Format::ANY_IMAGE).unwrap();
+            let found = trial.payload(0, image).unwrap();
+            let view = found[0].view.as_deref().unwrap();
+            assert_eq!((view.width, view.height), size, "{stage:?}");
+            let far = (f64::from(size.0), f64::from(size.1));
+            let found = [(0.0, 0.0), far].map(|corner| view.place.to_frame.apply(corner));
+            assert_eq!(found, corners, "{stage:?}");
+            assert_eq!((view.place.frame_width, view.place.frame_height), (16, 12));
         }
     }
 

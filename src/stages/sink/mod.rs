@@ -49,8 +49,16 @@ use crate::stage::Kind;
 
 /// The kinds of this role.
 pub const KINDS: &[Kind] = &[
-    annotate::KIND, collect::KIND, console::KIND, contact_sheet::KIND, csv::KIND, folder::KIND, jsonl::KIND,
-    record_file::KIND, subtitles::KIND, wav::KIND,
+    annotate::KIND,
+    collect::KIND,
+    console::KIND,
+    contact_sheet::KIND,
+    csv::KIND,
+    folder::KIND,
+    jsonl::KIND,
+    record_file::KIND,
+    subtitles::KIND,
+    wav::KIND,
 ];
 
 /// Whether a later revision replaces what the packet says.

@@ -23,6 +23,7 @@ const NOT_RUN: &[(Role, &str, &str)] = &[
         "seq2seq",
         "its model has to be fetched, and a packet is a whole utterance, so its text is about how the input was cut",
     ),
+    (Role::Decoder, "embedding", "only vectors as long as those that its user knows will do, and none is made up here"),
     (Role::Sink, "folder", "it places the files that streams were read from, and those made up here have none"),
 ];
 

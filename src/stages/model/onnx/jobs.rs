@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -9,7 +10,7 @@ use super::binding::{Binding, DataInput};
 use super::run::States;
 use super::windows::{Step, Window, Windower};
 use crate::inference::{InferenceError, Snapshot};
-use crate::media::{Audio, Flags, Format, Packet, Payload};
+use crate::media::{Audio, Flags, Format, Packet, Payload, View};
 use crate::stage::{Draft, EventKind, Input, Output, PortIndex, StageError};
 use crate::tensor::{Buffer, Tensor, TensorData, TensorError};
 use crate::units::{TimeSpan, Timestamp};
@@ -80,6 +81,7 @@ pub struct Job {
     duration: TimeSpan,
     flags: Flags,
     revision: u32,
+    view: Option<Arc<View>>,
 }
 
 /// One stream.
@@ -148,6 +150,7 @@ impl StreamState {
             draft.revision = job.revision;
             draft.weights = by.version;
             draft.classes = by.classes.clone();
+            draft.view = job.view.clone();
             out.emit(port, draft);
         }
     }
@@ -232,6 +235,7 @@ impl Binding {
                         duration,
                         flags,
                         revision: 0,
+                        view: None,
                     });
                 }
                 Err(error) => {
@@ -279,7 +283,8 @@ impl Binding {
         let (start, duration) = (first.start, first.duration);
         flags.gap = std::mem::take(&mut state.gap);
         let fresh = std::mem::take(&mut state.fresh);
-        state.jobs.push_back(Job { inputs, added, fresh, start, duration, flags, revision });
+        let view = packets.iter().find_map(|packet| packet.view.clone());
+        state.jobs.push_back(Job { inputs, added, fresh, start, duration, flags, revision, view });
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::testing::{Bench, require_runtime, small_model};
 use super::*;
 use crate::inference::{self, Backend, Metadata, Port, Provider, Value, check};
-use crate::media::{Audio, Packet, Payload, StreamId};
+use crate::media::{Audio, Packet, Payload, StreamId, View};
 use crate::stage::{AnyState, Emitted, EventKind, PortIndex, Solo, StageObject};
 use crate::tensor::{DType, Dim, SymbolicShape, Tensor};
 use crate::units::{ClockInstant, Rate, TimeSpan};
@@ -532,6 +532,17 @@ fn packets_of_equal_start_are_run_together() {
         "{notices:?}"
     );
     assert_eq!(push(0, 2, 1.0), (vec![(at(2), 12.0)], vec![]));
+}
+
+#[test]
+fn a_result_knows_the_picture_of_its_input() {
+    let bench = bench(&["relu.onnx"]);
+    let mut solo = solo(&bench, "model: relu.onnx\nbackend: engine\n", vec![Format::ANY_TENSOR]);
+    for width in [None, Some(8), Some(4)] {
+        let view = width.map(|width| Arc::new(View::whole(width, 2)));
+        let packet = Packet { view: view.clone(), ..tensor(0, &[1, 4], &[1.0; 4]) };
+        assert_eq!(solo.push(0, packet).unwrap()[0].1.view, view);
+    }
 }
 
 #[test]

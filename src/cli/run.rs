@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
 use super::global::Global;
 use super::load::Changes;
+use super::serving::Serving;
 use super::signals::{Signal, interrupted};
 use super::speed::Speed;
 use super::{CliError, Exit};
-use crate::runtime::{Books, Outcome, Report, Running};
+use crate::runtime::{Books, Outcome, Report, Running, StartOptions};
+use crate::units::{Clock, SystemClock};
 
 /// How long an interrupted pipeline may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -28,6 +31,9 @@ pub(super) struct Args {
     /// Serves metrics as Prometheus text, as in --metrics 127.0.0.1:9100
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
+
+    #[command(flatten)]
+    serving: Serving,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
@@ -38,15 +44,26 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("no thread could be started: {error}")))?;
-    let _entered = waiting.enter();
+    let entered = waiting.enter();
     if let Some(address) = args.metrics {
         serve_metrics(address)?;
     }
     let mut progress = Speed::new(global, &pipeline);
-    let running = pipeline.start().map_err(|error| CliError::failed(error.to_string()))?;
+    let mut served = args.serving.open(&pipeline, global)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut plan = pipeline.plan().clone();
+    served.attach(&mut plan, clock.clone());
+    let options = StartOptions { clock: Some(clock), ..StartOptions::default() };
+    let running = Running::start(plan, options).map_err(|error| CliError::failed(error.to_string()))?;
+    let running = Arc::new(running);
+    served.begin(&running);
     let (report, stopped_by) = waiting.block_on(attend(&running, &mut progress));
     progress.finish(&report);
-    Ok(close(&report, stopped_by, global))
+    let books = waiting.block_on(served.finish(&report, global));
+    drop((served, running, entered));
+    // A request may be under way; nobody waits for it any more.
+    waiting.shutdown_background();
+    Ok(close(&report, &books, stopped_by, global))
 }
 
 /// Waits for the end. The first interrupt lets the pipeline finish what is under way, the second stops it.
@@ -91,10 +108,10 @@ fn serve_metrics(address: SocketAddr) -> Result<(), CliError> {
 }
 
 /// Prints the books and says how it ended.
-fn close(report: &Report, stopped_by: Option<Signal>, global: &Global) -> Exit {
+fn close(report: &Report, books: &Books, stopped_by: Option<Signal>, global: &Global) -> Exit {
     let imbalances = report.books.imbalances();
     if !global.quiet || !report.is_clean() {
-        eprint!("{}", table(&report.books));
+        eprint!("{}", table(books));
     }
     for failure in &report.failures {
         eprintln!("stream {} ended early at stage {}: {}", failure.stream, failure.stage, failure.why);

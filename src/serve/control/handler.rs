@@ -15,6 +15,26 @@ use crate::stages::model::onnx::LiveModel;
 /// How long a drained pipeline may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(15);
 
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Done {
+    /// The answer's `result`.
+    pub result: Value,
+    /// Whether the run ends, and how, once the answer is on its way: see [`Control::end`].
+    pub end: Option<End>,
+}
+
+/// How a run is ended by a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The captures stop, what is under way is finished.
+    Drain,
+    /// What is under way is cancelled.
+    Stop,
+}
+
 /// Carries requests out.
 #[derive(Debug)]
 pub struct Control {
@@ -58,13 +78,14 @@ impl Control {
     }
 
     /// Carries a request out, blocking the thread: a swap as long as it takes to open and try the model.
-    pub fn carry_out(&self, request: &Request) -> Result<Value, Refusal> {
+    pub fn carry_out(&self, request: &Request) -> Result<Done, Refusal> {
+        let done = |result| Ok(Done { result, end: None });
         match request {
-            Request::Stats => Ok(self.stats()),
+            Request::Stats => done(self.stats()),
             Request::Version { stage } => {
                 let model = self.models.get(stage)?;
                 let newest = model.newest();
-                Ok(json!({
+                done(json!({
                     "stage": stage, "serving": model.version(), "newest": newest.version, "file": newest.path.display().to_string(),
                 }))
             }
@@ -75,16 +96,18 @@ impl Control {
                     .swap(file, classes.as_ref().map(names))
                     .map_err(|error| Refusal::new(Code::DoesNotFit, whole_message(&error)))?;
                 tracing::info!(stage, version, file = %file.display(), "another model takes the place of the one that serves");
-                Ok(json!({"stage": stage, "version": version, "file": file.display().to_string()}))
+                done(json!({"stage": stage, "version": version, "file": file.display().to_string()}))
             }
-            Request::Drain => {
-                self.running.drain(DRAIN);
-                Ok(json!({"within_s": DRAIN.as_secs()}))
-            }
-            Request::Stop => {
-                self.running.stop();
-                Ok(json!({}))
-            }
+            Request::Drain => Ok(Done { result: json!({"within_s": DRAIN.as_secs()}), end: Some(End::Drain) }),
+            Request::Stop => Ok(Done { result: json!({}), end: Some(End::Stop) }),
+        }
+    }
+
+    /// Ends the run as a request asked for. Returns at once.
+    pub fn end(&self, end: End) {
+        match end {
+            End::Drain => self.running.drain(DRAIN),
+            End::Stop => self.running.stop(),
         }
     }
 

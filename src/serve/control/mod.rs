@@ -43,7 +43,7 @@ mod socket;
 
 pub use address::ControlAddress;
 pub use client::{Client, ClientError};
-pub use handler::{Control, Models};
+pub use handler::{Control, Done, End, Models};
 pub use protocol::{Answer, Code, Refusal, Request, VERSION};
 pub use server::Listening;
 

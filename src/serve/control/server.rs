@@ -115,10 +115,8 @@ async fn serve(door: Door, access: Arc<Access>, control: Arc<Control>) {
     }
 }
 
-type Half<T> = Box<T>;
-
 impl Door {
-    async fn accept(&self) -> io::Result<(Half<dyn AsyncRead + Send + Unpin>, Half<dyn AsyncWrite + Send + Unpin>)> {
+    async fn accept(&self) -> io::Result<(Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>)> {
         match self {
             Door::Net(listener) => {
                 let (reader, writer) = listener.accept().await?.0.into_split();
@@ -141,7 +139,7 @@ async fn converse(
     control: &Arc<Control>,
 ) -> io::Result<()> {
     while let Some(line) = read_line(&mut reader).await? {
-        let mut id = None;
+        let (mut id, mut end) = (None, None);
         let result = match line {
             Line::TooLong => {
                 Err(Refusal::new(Code::BadRequest, format!("expected at most {LONGEST_LINE} bytes a line")))
@@ -157,8 +155,11 @@ async fn converse(
                             Ok(request) => {
                                 let control = control.clone();
                                 let done = tokio::task::spawn_blocking(move || control.carry_out(&request)).await;
-                                let Ok(result) = done else { return Err(io::Error::other("the request panicked")) };
-                                result
+                                let Ok(done) = done else { return Err(io::Error::other("the request panicked")) };
+                                done.map(|done| {
+                                    end = done.end;
+                                    done.result
+                                })
                             }
                         },
                     }
@@ -166,13 +167,21 @@ async fn converse(
             },
         };
         let closes = result.as_ref().is_err_and(Refusal::closes);
-        writer.write_all(Answer::new(id, result).line().as_bytes()).await?;
-        writer.flush().await?;
+        let line = Answer::new(id, result).line();
+        let written = send(&mut writer, &line).await;
+        // After the answer, which would be lost with the process; and whether it is read or not.
+        end.into_iter().for_each(|end| control.end(end));
+        written?;
         if closes {
             return Ok(());
         }
     }
     Ok(())
+}
+
+async fn send(writer: &mut (impl AsyncWrite + Unpin), line: &str) -> io::Result<()> {
+    writer.write_all(line.as_bytes()).await?;
+    writer.flush().await
 }
 
 enum Line {

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::serve::ServeError;
@@ -24,6 +24,8 @@ impl SocketFile {
     /// at no moment can anybody else connect.
     pub fn bind(path: &Path) -> Result<(SocketFile, UnixListener), ServeError> {
         let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
+        // It is made under another path: this one must be one that others can connect to.
+        SocketAddr::from_pathname(path).map_err(failed)?;
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),

@@ -17,15 +17,15 @@ function make(element, attributes, children) {
 function short(value) {
   if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`;
-  if (value >= 100 || Number.isInteger(value)) return String(Math.round(value));
-  return value.toFixed(1);
+  return value >= 100 ? String(Math.round(value)) : String(Math.round(10 * value) / 10);
 }
 
 function millis(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
   if (value < 0.1) return `${(value * 1000).toFixed(0)} µs`;
   if (value < 10) return `${value.toFixed(1)} ms`;
-  return value < 10000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
+  return value < 1000 ? `${Math.round(value)} ms` : `${short(value / 1000)} s`;
 }
 
 function clock(seconds, tenths = false) {
@@ -128,8 +128,9 @@ function draw() {
   canvas.append(lines);
   wires = links.map((link, index) => {
     const route = routes[index];
-    const path = svg("path", { class: link.feedback ? "wire feedback" : "wire", d: link.feedback ? back(route) : curve(route) });
-    lines.append(path);
+    const d = link.feedback ? back(route) : curve(route);
+    const path = svg("path", { class: "pulse", d });
+    lines.append(svg("path", { class: link.feedback ? "wire feedback" : "wire", d }), path);
     const [a, b] = [route[0], route[1]];
     const tag = el("span", { class: "tag", title: `${link.name}: ${link.format}, queue of ${link.queue}, ${link.overflow}` });
     tag.style.left = `${(a.x + b.x) / 2}px`;
@@ -195,7 +196,7 @@ function numbers(sample) {
     if (!wire) return;
     wire.path.classList.toggle("flows", link.per_s > 0);
     const words = [];
-    if (link.depth > 0) words.push(`${short(link.depth)} wait`);
+    if (link.depth > 0) words.push(`${short(link.depth)} waiting`);
     if (link.dropped > 0) words.push(`${short(link.dropped)} dropped`);
     wire.tag.textContent = words.join(", ");
     wire.tag.hidden = words.length === 0;
@@ -327,7 +328,8 @@ const PLOTS = {
   latency: { title: "Latency", range: (top) => [0, nice(top)], format: millis },
   level: { title: "Level", range: () => [-90, 0], format: (value) => `${Math.round(value)} dB`, ticks: [-90, -60, -30, 0] },
 };
-const SPAN = 120;
+const SPANS = [30, 60, 120, 240];
+const SPAN = SPANS.at(-1);
 const curves = new Map();
 
 function nice(top) {
@@ -340,13 +342,14 @@ function point(measure, port, at, value) {
   if (!curves.has(key)) curves.set(key, { measure, port, points: [] });
   const points = curves.get(key).points;
   points.push([at, value]);
-  while (points.length && points[0][0] < at - 2 * SPAN) points.shift();
+  while (points.length && points[0][0] < at - SPAN) points.shift();
 }
 
 function plots(now) {
+  const span = SPANS.find((span) => span >= now) ?? SPAN;
   const drawn = Object.entries(PLOTS).flatMap(([measure, plot]) => {
     const own = [...curves.values()].filter((curve) => curve.measure === measure).sort((a, b) => a.port - b.port);
-    const from = now - SPAN;
+    const from = now - span;
     const shown = own.map((curve) => ({ ...curve, points: curve.points.filter(([at]) => at >= from) }));
     return own.length ? [one(plot, shown, from, now)] : [];
   });
@@ -364,32 +367,38 @@ function one(plot, shown, from, now) {
   ticks.forEach((tick) => canvas.append(svg("line", { class: "grid", x1: 0, x2: 1000, y1: y(tick), y2: y(tick) })));
   const title = el("h3", {}, plot.title);
   shown.forEach((curve, index) => {
-    let path = "", before = -Infinity;
+    // What comes now and then is drawn as points on a line; what comes all the time, as a line with its gaps.
+    const rare = curve.points.length * 2 < now - Math.max(from, curve.points[0]?.[0] ?? now);
+    let path = "", dots = "", before = -Infinity;
     for (const [at, value] of curve.points) {
-      // A gap of more than three seconds is a gap in the curve.
-      path += `${at - before > 3 ? "M" : "L"}${x(at).toFixed(1)} ${y(value).toFixed(2)}`;
-      if (at - before > 3) path += "h.01";
+      const place = `${x(at).toFixed(1)} ${y(value).toFixed(2)}`;
+      path += `${before === -Infinity || (!rare && at - before > 3) ? "M" : "L"}${place}`;
+      if (rare || curve.points.length === 1) dots += `M${place}h.01`;
       before = at;
     }
     const hue = `var(--c${index % 6})`;
-    const line = svg("path", { d: path });
-    line.style.setProperty("--hue", hue);
-    canvas.append(line);
+    for (const [d, name] of [[path, rare ? "line thin" : "line"], [dots, "dots"]]) {
+      const drawn = svg("path", { d, class: name });
+      drawn.style.setProperty("--hue", hue);
+      canvas.append(drawn);
+    }
     const last = curve.points.at(-1);
     const note = el("small", {}, `${outline.ports[curve.port]?.name ?? ""} `, el("b", {}, last ? plot.format(last[1]) : "–"));
     note.style.setProperty("--hue", hue);
     title.append(note);
   });
-  canvas.setAttribute("aria-label", `${plot.title} over the last ${SPAN} seconds: ${title.textContent}`);
+  canvas.setAttribute("aria-label", `${plot.title} over the last ${now - from} seconds: ${title.textContent}`);
   const box = el("div", { class: "box" }, canvas);
   ticks.forEach((tick) => {
     const label = el("span", { class: "y" }, plot.format(tick));
     label.style.top = `${(y(tick) * 110) / 100}px`;
     box.append(label);
   });
-  for (const ago of [SPAN, SPAN / 2, 0]) {
-    const label = el("span", { class: "x" }, ago ? `${ago} s ago` : "now");
-    label.style.left = ago ? `calc(44px + (100% - 44px) * ${(SPAN - ago) / SPAN})` : "100%";
+  const span = now - from;
+  for (const [part, place] of [[0, "first"], [0.5, "middle"], [1, "last"]]) {
+    const ago = Math.round(span * (1 - part));
+    const label = el("span", { class: `x ${place}` }, ago ? `${ago} s ago` : "now");
+    label.style.left = `calc(44px + (100% - 44px) * ${part})`;
     box.append(label);
   }
   return el("div", { class: "plot" }, title, box);
@@ -411,7 +420,7 @@ async function begin() {
   draw();
   let width = $("graph").clientWidth;
   new ResizeObserver(() => {
-    if (Math.abs($("graph").clientWidth - width) > 8) { width = $("graph").clientWidth; draw(); }
+    if ($("graph").clientWidth !== width) { width = $("graph").clientWidth; draw(); }
   }).observe($("graph"));
   const source = new EventSource("events");
   const on = (name, action) => source.addEventListener(name, (event) => action(JSON.parse(event.data)));

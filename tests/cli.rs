@@ -113,8 +113,20 @@ fn word<'a>(value: &'a Json, key: &str) -> &'a str {
 #[test]
 fn help_names_every_verb_and_every_exit_code() {
     let place = Place::new();
-    let verbs =
-        ["run", "check", "graph", "kinds", "train", "eval", "models", "setup", "devices", "schema", "completions"];
+    let verbs = [
+        "run",
+        "live",
+        "check",
+        "graph",
+        "kinds",
+        "train",
+        "eval",
+        "models",
+        "setup",
+        "devices",
+        "schema",
+        "completions",
+    ];
     place.percept(&["--help"]).code(0).prints(&verbs).prints(&["Exit codes:", "    4  ", "  130  ", "--model-threads"]);
     place.percept(&["-h"]).code(0).prints(&verbs);
     place.percept(&["--version"]).code(0).prints(&[concat!("percept ", env!("CARGO_PKG_VERSION"))]);

@@ -260,5 +260,10 @@ fn a_person_watches_a_run() {
     drop(stdin);
     page.until("document.getElementById('state').textContent === 'finished'");
     assert_eq!(page.value("document.getElementById('state').dataset.state"), "finished");
+    page.see("finished", "light", 1360);
+    // Who comes now sees what there was, the last picture too.
+    page.ask("Page.reload", json!({}));
+    page.until("document.getElementById('state')?.textContent === 'finished' && document.querySelectorAll('#results li').length > 50");
+    page.until("(document.querySelector('#frames img')?.naturalWidth ?? 0) > 100");
     assert_eq!(page.faults, VecDeque::<String>::new(), "the page has faults");
 }

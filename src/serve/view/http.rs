@@ -173,7 +173,6 @@ fn events(board: &Arc<Board>) -> Response<Content> {
                 text = present.viewer.next() => text,
                 () = sender.closed() => return,
             };
-            let Some(text) = text else { return };
             if sender.send(Bytes::from(text)).await.is_err() {
                 return;
             }

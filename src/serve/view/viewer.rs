@@ -27,7 +27,6 @@ struct Waiting {
     lost: Lost,
     told: Lost,
     ended: Option<Arc<str>>,
-    over: bool,
 }
 
 /// What a browser lost because it did not read in time.
@@ -48,7 +47,6 @@ impl Viewer {
             lost: Lost::default(),
             told: Lost::default(),
             ended: None,
-            over: false,
         };
         Viewer { inner: Mutex::new(inner), changed: Notify::new() }
     }
@@ -83,7 +81,7 @@ impl Viewer {
         self.changed.notify_one();
     }
 
-    /// It is over, with this last word, JSON.
+    /// The run is over, with this last word, JSON. A picture that is still being made may follow.
     pub fn end(&self, word: &Arc<str>) {
         self.lock().ended = Some(word.clone());
         self.changed.notify_one();
@@ -95,19 +93,13 @@ impl Viewer {
         self.lock().lost
     }
 
-    /// Everything that waits, as Server-Sent Events; waits for something. `None` after the end.
-    pub async fn next(&self) -> Option<String> {
+    /// Everything that waits, as Server-Sent Events; waits for something.
+    pub async fn next(&self) -> String {
         loop {
             let changed = self.changed.notified();
-            {
-                let mut waiting = self.lock();
-                if waiting.over {
-                    return None;
-                }
-                let text = waiting.take();
-                if !text.is_empty() {
-                    return Some(text);
-                }
+            let text = self.lock().take();
+            if !text.is_empty() {
+                return text;
             }
             changed.await;
         }
@@ -143,7 +135,6 @@ impl Waiting {
             event("lost", &format!("{{\"frames\":{},\"results\":{}}}", self.lost.frames, self.lost.results));
         }
         if let Some(word) = self.ended.take() {
-            self.over = true;
             event("ended", &word);
         }
         text
@@ -161,16 +152,16 @@ mod tests {
     #[tokio::test]
     async fn a_slow_one_loses_frames_of_its_own_and_is_told() {
         let (slow, quick) = (Viewer::new("{}".into()), Viewer::new("{}".into()));
-        assert_eq!(quick.next().await.unwrap(), "event: hello\ndata: {}\n\n");
+        assert_eq!(quick.next().await, "event: hello\ndata: {}\n\n");
         for number in 0..10 {
             let frame: Arc<str> = number.to_string().into();
             slow.frame(0, &frame);
             slow.frame(1, &frame);
             quick.frame(0, &frame);
-            assert_eq!(quick.next().await.unwrap(), format!("event: frame\ndata: {number}\n\n"));
+            assert_eq!(quick.next().await, format!("event: frame\ndata: {number}\n\n"));
         }
         assert_eq!((slow.lost().frames, quick.lost().frames), (18, 0));
-        let text = slow.next().await.unwrap();
+        let text = slow.next().await;
         assert!(text.ends_with(
             "event: frame\ndata: 9\n\nevent: frame\ndata: 9\n\nevent: lost\ndata: {\"frames\":18,\"results\":0}\n\n"
         ));
@@ -183,7 +174,7 @@ mod tests {
             viewer.result(&entry(None, &number.to_string()));
         }
         assert_eq!(viewer.lost(), Lost { frames: 0, results: 3 });
-        let text = viewer.next().await.unwrap();
+        let text = viewer.next().await;
         assert!(text.starts_with("event: hello\ndata: {}\n\nevent: result\ndata: 3\n\nevent: result\ndata: 4\n\n"));
     }
 
@@ -195,21 +186,26 @@ mod tests {
         }
         viewer.stats(&"1".into());
         viewer.stats(&"2".into());
-        let text = viewer.next().await.unwrap();
+        let text = viewer.next().await;
         assert_eq!(text, "event: hello\ndata: {}\n\nevent: stats\ndata: 2\n\nevent: result\ndata: one two\n\n");
         assert_eq!(viewer.lost(), Lost::default());
     }
 
     #[tokio::test]
-    async fn the_end_is_the_last_word() {
+    async fn the_end_comes_once_after_all_that_waits() {
         let viewer = Arc::new(Viewer::new("{}".into()));
-        viewer.next().await.unwrap();
+        viewer.next().await;
         let waiting = tokio::spawn({
             let viewer = viewer.clone();
-            async move { (viewer.next().await, viewer.next().await) }
+            async move { viewer.next().await }
         });
         tokio::task::yield_now().await;
         viewer.end(&"\"finished\"".into());
-        assert_eq!(waiting.await.unwrap(), (Some("event: ended\ndata: \"finished\"\n\n".to_owned()), None));
+        assert_eq!(waiting.await.unwrap(), "event: ended\ndata: \"finished\"\n\n");
+        viewer.end(&"1".into());
+        viewer.frame(0, &"2".into());
+        assert_eq!(viewer.next().await, "event: frame\ndata: 2\n\nevent: ended\ndata: 1\n\n");
+        viewer.frame(0, &"3".into());
+        assert_eq!(viewer.next().await, "event: frame\ndata: 3\n\n", "one who came late sees the last picture");
     }
 }

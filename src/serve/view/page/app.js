@@ -172,6 +172,7 @@ function back([from, to]) {
 // ---- the numbers ----
 
 let latest = null;
+let ended = false;
 
 function numbers(sample) {
   latest = sample;
@@ -184,17 +185,17 @@ function numbers(sample) {
     const role = outline.stages[index].role;
     const rate = role === "sink" ? stage.in_per_s : stage.out_per_s;
     const sum = role === "sink" ? stage.entered : stage.written;
-    shown.rate.textContent = rate > 0 ? `${short(rate)}/s` : `${short(sum)}`;
+    shown.rate.textContent = rate > 0 && !ended ? `${short(rate)}/s` : `${short(sum)}`;
     shown.rate.title = `${sum} packets so far`;
     shown.took.textContent = stage.call_ms === null ? "" : millis(stage.call_ms);
     shown.took.title = "mean time of a call";
-    shown.busy.style.transform = `scaleX(${Math.min(1, stage.busy)})`;
+    shown.busy.style.transform = `scaleX(${ended ? 0 : Math.min(1, stage.busy)})`;
     shown.node.classList.toggle("trouble", stage.lost + stage.skipped + stage.restarts > 0);
   });
   sample.links.forEach((link, index) => {
     const wire = wires[index];
     if (!wire) return;
-    wire.path.classList.toggle("flows", link.per_s > 0);
+    wire.path.classList.toggle("flows", link.per_s > 0 && !ended);
     const words = [];
     if (link.depth > 0) words.push(`${short(link.depth)} waiting`);
     if (link.dropped > 0) words.push(`${short(link.dropped)} dropped`);
@@ -424,8 +425,8 @@ async function begin() {
   }).observe($("graph"));
   const source = new EventSource("events");
   const on = (name, action) => source.addEventListener(name, (event) => action(JSON.parse(event.data)));
-  let ended = false;
   on("hello", (hello) => {
+    ended = false;
     state("live");
     [curves, rows].forEach((map) => map.clear());
     count = 0;
@@ -446,11 +447,10 @@ async function begin() {
   });
   on("ended", (word) => {
     ended = true;
-    source.close();
-    wires.forEach((wire) => wire.path.classList.remove("flows"));
     state(word === "finished" ? "finished" : "failed", word);
+    if (latest) numbers(latest);
   });
-  source.onerror = () => ended || state("gone", "no answer: the pipeline has ended, or cannot be reached");
+  source.onerror = () => (ended ? source.close() : state("gone", "no answer: the pipeline has ended, or cannot be reached"));
 }
 
 begin().catch((error) => state("failed", String(error)));

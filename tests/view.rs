@@ -65,6 +65,11 @@ fn browser() -> Option<PathBuf> {
     std::env::split_paths(&paths).flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
 }
 
+/// The lines of an answer's head, in small letters.
+fn head(reader: &mut impl BufRead) -> Vec<String> {
+    reader.lines().map(|line| line.unwrap().to_lowercase()).take_while(|line| !line.is_empty()).collect()
+}
+
 /// A page of a headless Chromium, driven by its DevTools protocol (<https://chromedevtools.github.io/devtools-protocol/>)
 /// over a WebSocket (RFC 6455).
 struct Page {
@@ -94,11 +99,16 @@ impl Page {
         let host = listening.split('/').next().unwrap().to_owned();
         let began = Instant::now();
         let path = loop {
-            let mut text = String::new();
             let mut stream = TcpStream::connect(&host).unwrap();
-            write!(stream, "GET /json/list HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
-            stream.read_to_string(&mut text).unwrap();
-            let list: Json = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            write!(stream, "GET /json/list HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+            let mut stream = BufReader::new(stream);
+            let length = head(&mut stream)
+                .into_iter()
+                .find_map(|line| Some(line.strip_prefix("content-length:")?.trim().parse()));
+            let mut text = vec![0; length.unwrap().unwrap()];
+            stream.read_exact(&mut text).unwrap();
+            let list: Json = serde_json::from_slice(&text).unwrap();
             let page = list.as_array().unwrap().iter().find(|target| target["type"] == "page").cloned();
             if let Some(page) = page {
                 let address = page["webSocketDebuggerUrl"].as_str().unwrap().to_owned();
@@ -115,11 +125,7 @@ impl Page {
         )
         .unwrap();
         let mut socket = BufReader::new(stream);
-        let mut line = String::new();
-        while line != "\r\n" {
-            line.clear();
-            socket.read_line(&mut line).unwrap();
-        }
+        head(&mut socket);
         let mut page = Page { _browser: child, _profile: profile, socket, asked: 0, faults: VecDeque::new() };
         for domain in ["Page", "Runtime", "Log"] {
             page.ask(&format!("{domain}.enable"), json!({}));

@@ -197,7 +197,7 @@ function numbers(sample) {
     if (!wire) return;
     wire.path.classList.toggle("flows", link.per_s > 0 && !ended);
     const words = [];
-    if (link.depth > 0) words.push(`${short(link.depth)} waiting`);
+    if (link.depth > 1) words.push(`${short(link.depth)} waiting`);
     if (link.dropped > 0) words.push(`${short(link.dropped)} dropped`);
     wire.tag.textContent = words.join(", ");
     wire.tag.hidden = words.length === 0;

@@ -207,7 +207,17 @@ impl Page {
         self.ask("Emulation.setDeviceMetricsOverride", size);
         self.until(&format!("document.documentElement.dataset.theme === '{scheme}' && innerWidth === {width}"));
         std::thread::sleep(Duration::from_millis(600));
-        assert_eq!(self.value("document.documentElement.scrollWidth <= innerWidth"), true, "{name} is too wide");
+        assert_eq!(
+            self.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth"),
+            true,
+            "{name} is too wide"
+        );
+        if let Some(graph) = self
+            .value("document.getElementById('graph').scrollWidth - document.getElementById('graph').clientWidth")
+            .as_i64()
+        {
+            assert_eq!(graph, 0, "{name}: the graph is too wide");
+        }
         let picture = self.ask("Page.captureScreenshot", json!({}));
         let bytes = base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         if let Some(folder) = std::env::var_os("PERCEPT_SCREENSHOTS") {

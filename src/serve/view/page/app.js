@@ -102,6 +102,34 @@ function arrange(stages, links) {
   return { rows, routes };
 }
 
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/// Gives the places of a row their x: below what they read where there is room, else side by side.
+function place(row, start, total, own) {
+  const space = 14;
+  row.forEach((spot, index) => {
+    const before = row[index - 1];
+    const stages = spot.above.filter((above) => above.stage !== undefined);
+    const above = stages.length ? stages : spot.above;
+    spot.wish = above.length ? mean(above.map((other) => other.x)) : start + own(spot) / 2;
+    start += own(spot) + space;
+    spot.x = before ? Math.max(spot.wish, before.x + (own(before) + own(spot)) / 2 + space) : spot.wish;
+  });
+  // Stages keep to the middle of their wishes; a link that goes around makes way.
+  const stages = row.filter((spot) => spot.stage !== undefined);
+  const shift = stages.length ? mean(stages.map((spot) => spot.wish - spot.x)) : 0;
+  let right = total;
+  for (const spot of [...row].reverse()) {
+    spot.x = Math.min(spot.x + shift, right - own(spot) / 2);
+    right = spot.x - own(spot) / 2 - space;
+  }
+  let left = 0;
+  for (const spot of row) {
+    spot.x = Math.max(spot.x, left + own(spot) / 2);
+    left = spot.x + own(spot) / 2 + space;
+  }
+}
+
 function draw() {
   const { stages, links } = outline;
   const { rows, routes } = arrange(stages, links);
@@ -112,14 +140,8 @@ function draw() {
   const width = Math.min(NODE.most, Math.max(NODE.least, Math.min(...fits)));
   const widths = rows.map((row) => wide(row) * width + (row.length - wide(row)) * NODE.aside * 2 + (row.length - 1) * 14);
   const total = Math.max(room, ...widths);
-  rows.forEach((row, level) => {
-    let x = (total - widths[level]) / 2;
-    for (const place of row) {
-      const own = place.stage === undefined ? NODE.aside * 2 : width;
-      Object.assign(place, { x: x + own / 2, top: level * (NODE.height + NODE.gap) + 2 });
-      x += own + 14;
-    }
-  });
+  rows.forEach((row, level) => place(row, (total - widths[level]) / 2, total, (spot) => (spot.stage === undefined ? NODE.aside * 2 : width)));
+  rows.forEach((row, level) => row.forEach((spot) => { spot.top = level * (NODE.height + NODE.gap) + 2; }));
   const height = rows.length * (NODE.height + NODE.gap) - NODE.gap + 4;
   const canvas = el("div", { });
   canvas.style.width = `${total}px`;
@@ -233,7 +255,7 @@ let count = 0;
 function result(found) {
   const port = outline.ports[found.port]?.name ?? "";
   const row = el("li", found.partial ? { class: "partial" } : {});
-  row.append(el("time", {}, found.end > found.start ? `${clock(found.start, true)} – ${clock(found.end, true)}` : clock(found.start, true)));
+  row.append(el("time", {}, found.end - found.start >= 0.1 ? `${clock(found.start, true)} – ${clock(found.end, true)}` : clock(found.start, true)));
   if (found.labels) row.append(bars(found.labels));
   else if (found.regions) row.append(el("span", { class: "said" }, regions(found)));
   else row.append(el("span", { class: "said" }, found.text || "…"));

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 #![cfg(unix)]
 
-#[allow(dead_code, reason = "each test uses a part")]
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};

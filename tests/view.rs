@@ -1,7 +1,6 @@
 //! The page of a run as a person meets it: `percept run … --view` in a headless Chromium, where one is found.
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
-#[allow(dead_code, reason = "each test uses a part")]
 mod common;
 
 use std::collections::VecDeque;
@@ -269,6 +268,8 @@ fn a_person_watches_a_run() {
     page.until("[...document.querySelectorAll('.node')].some((node) => node.textContent.includes('gate800'))");
     page.until("document.getElementById('left-out')?.textContent.includes('came faster') ?? false");
     page.see("light", "light", 1360);
+    page.value("document.querySelector('details').open = true");
+    page.until("document.querySelectorAll('#numbers table').length === 2");
     page.see("dark", "dark", 1360);
     page.see("narrow", "dark", 420);
 

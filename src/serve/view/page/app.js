@@ -240,8 +240,9 @@ function table(sample) {
     ...[short(link.per_s), `${link.depth} of ${outline.links[index].queue}`, link.deepest, link.dropped, link.superseded]
       .map((value) => el("td", {}, String(value)))));
   const header = (names) => el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name))));
-  $("numbers").replaceChildren(header(head), el("tbody", {}, ...rows),
-    header(["link", "packets/s", "waiting", "most", "dropped", "superseded"]), el("tbody", {}, ...links));
+  $("numbers").replaceChildren(
+    el("table", {}, header(head), el("tbody", {}, ...rows)),
+    el("table", {}, header(["link", "packets/s", "waiting", "most", "dropped", "superseded"]), el("tbody", {}, ...links)));
 }
 
 $("numbers").closest("details").addEventListener("toggle", () => latest?.stages && table(latest));

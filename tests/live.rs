@@ -129,7 +129,7 @@ impl Live {
 
     /// The first model, changed.
     fn model(&self, name: &str, change: impl FnOnce(&mut Model)) -> PathBuf {
-        let mut model = Model::load(&self.folder.path().join("relu.onnx")).unwrap();
+        let mut model = Model::load(self.folder.path().join("relu.onnx")).unwrap();
         change(&mut model);
         let path = self.folder.path().join(name);
         model.save(&path).unwrap();

@@ -228,7 +228,9 @@ impl Page {
 #[test]
 fn a_person_watches_a_run() {
     let Some(browser) = browser() else {
-        eprintln!("SKIPPED: no Chromium was found, so the page was not looked at; install one, or set PERCEPT_BROWSER");
+        // Past the capture of the test's output: whoever reads the log shall see it.
+        let why = "SKIPPED: no Chromium was found, so the page was not looked at; install one, or set PERCEPT_BROWSER";
+        writeln!(std::io::stderr(), "{why}").unwrap();
         return;
     };
     let folder = tempfile::tempdir().unwrap();

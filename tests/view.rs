@@ -69,8 +69,8 @@ fn head(reader: &mut impl BufRead) -> Vec<String> {
     reader.lines().map(|line| line.unwrap().to_lowercase()).take_while(|line| !line.is_empty()).collect()
 }
 
-/// A page of a headless Chromium, driven by its DevTools protocol (<https://chromedevtools.github.io/devtools-protocol/>)
-/// over a WebSocket (RFC 6455).
+/// A page of a headless Chromium, driven by its DevTools protocol
+/// (<https://chromedevtools.github.io/devtools-protocol/>) over a WebSocket (RFC 6455).
 struct Page {
     _browser: Ended,
     _profile: tempfile::TempDir,
@@ -198,7 +198,8 @@ impl Page {
         }
     }
 
-    /// Sees the page in light or dark, and keeps a picture of it in the folder `PERCEPT_SCREENSHOTS`, where that is set.
+    /// Sees the page in light or dark, and keeps a picture of it in the folder `PERCEPT_SCREENSHOTS`, where that is
+    /// set.
     fn see(&mut self, name: &str, scheme: &str, width: u32) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.ask("Emulation.setEmulatedMedia", json!({"features": features}));

@@ -18,9 +18,9 @@ const TOKEN: &str = "PERCEPT_TOKEN";
 
 /// Ask and change a pipeline while it runs
 ///
-/// The pipeline must have been started with `percept run … --control PATH|ADDRESS`. Exit codes: 0 carried out, 1 no pipeline
-/// answers there or it went away, 2 refused: a wrong command line, no such stage, or a file that does not fit; then the
-/// pipeline goes on as before.
+/// The pipeline must have been started with `percept run … --control PATH|ADDRESS`. Exit codes: 0 carried out, 1 no
+/// pipeline answers there or it went away, 2 refused: a wrong command line, no such stage, or a file that does not fit;
+/// then the pipeline goes on as before.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

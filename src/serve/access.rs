@@ -19,8 +19,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// The rule for a socket at `address`. A token that is given is wanted from everybody. Without one, a loopback address
-    /// wants none, and for any other address one is made of 128 random bits.
+    /// The rule for a socket at `address`. A token that is given is wanted from everybody. Without one, a loopback
+    /// address wants none, and for any other address one is made of 128 random bits.
     pub fn new(address: IpAddr, token: Option<&str>) -> Result<Access, ServeError> {
         let token = match token {
             Some(token) => Some(checked(token)?),
@@ -55,8 +55,8 @@ impl Access {
     /// Whether a request that names `host` is meant for this socket.
     ///
     /// A page of a stranger may make a browser resolve the stranger's own name to this machine and read what is served
-    /// here (DNS rebinding). Such a request carries the stranger's name. So, where no token protects, only `localhost` and
-    /// loopback addresses are taken; where one does, a rebound page does not know it, and any name will do.
+    /// here (DNS rebinding). Such a request carries the stranger's name. So, where no token protects, only `localhost`
+    /// and loopback addresses are taken; where one does, a rebound page does not know it, and any name will do.
     pub fn serves_host(&self, host: Option<&str>) -> bool {
         let Some(host) = host else { return false };
         if self.token.is_some() {

@@ -85,9 +85,9 @@ impl Control {
             Request::Version { stage } => {
                 let model = self.models.get(stage)?;
                 let newest = model.newest();
-                done(json!({
-                    "stage": stage, "serving": model.version(), "newest": newest.version, "file": newest.path.display().to_string(),
-                }))
+                let file = newest.path.display().to_string();
+                let (serving, newest) = (model.version(), newest.version);
+                done(json!({"stage": stage, "serving": serving, "newest": newest, "file": file}))
             }
             Request::Swap { stage, file, classes } => {
                 let model = self.models.get(stage)?;
@@ -95,7 +95,7 @@ impl Control {
                 let version = model
                     .swap(file, classes.as_ref().map(names))
                     .map_err(|error| Refusal::new(Code::DoesNotFit, whole_message(&error)))?;
-                tracing::info!(stage, version, file = %file.display(), "another model takes the place of the one that serves");
+                tracing::info!(stage, version, file = %file.display(), "another model takes over");
                 done(json!({"stage": stage, "version": version, "file": file.display().to_string()}))
             }
             Request::Drain => Ok(Done { result: json!({"within_s": DRAIN.as_secs()}), end: Some(End::Drain) }),

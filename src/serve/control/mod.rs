@@ -4,7 +4,8 @@
 //!
 //! # The protocol, version 1
 //!
-//! Both sides write lines of JSON in UTF-8, one object a line, at most 1 MiB each. Every request gets one answer, in order.
+//! Both sides write lines of JSON in UTF-8, one object a line, at most 1 MiB each. Every request gets one answer, in
+//! order.
 //!
 //! A request has `v` (1), `do` (what, see below), and may have `id` (anything, comes back with the answer) and `token`
 //! (where one is wanted).
@@ -19,8 +20,8 @@
 //!
 //! `file` is a path as the pipeline's process sees it.
 //!
-//! An answer has `v`, `id` where the request had one, and `ok`. When `ok` is true it has `result`, else `error`: `code`, a
-//! stable word, and `message`, for people.
+//! An answer has `v`, `id` where the request had one, and `ok`. When `ok` is true it has `result`, else `error`:
+//! `code`, a stable word, and `message`, for people.
 //!
 //! | `code` | meaning |
 //! |---|---|

@@ -20,8 +20,8 @@ use crate::serve::{Access, ServeError};
 /// Connections at a time.
 const MOST_CONNECTIONS: usize = 16;
 
-/// A control socket that is listened at, before or while requests are answered. A unix socket's file is removed when this
-/// is dropped.
+/// A control socket that is listened at, before or while requests are answered. A unix socket's file is removed when
+/// this is dropped.
 #[derive(Debug)]
 pub struct Listening {
     door: Option<Door>,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::serve::ServeError;
 
-/// The file of a unix socket that this process listens at. Removed when it is dropped, unless another lies there by then.
+/// The file of a unix socket that this process listens at. Removed when it is dropped, unless another lies there by
+/// then.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -17,11 +18,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Listens at `path`. A socket's file that nobody listens at any more is replaced; one that somebody listens at, and
-    /// anything else, is left as it is and refused.
+    /// Listens at `path`. A socket's file that nobody listens at any more is replaced; one that somebody listens at,
+    /// and anything else, is left as it is and refused.
     ///
-    /// It is made in a folder of its own that nobody else can enter, beside `path`, and moved there when its mode is 0600:
-    /// at no moment can anybody else connect.
+    /// It is made in a folder of its own that nobody else can enter, beside `path`, and moved there when its mode is
+    /// 0600: at no moment can anybody else connect.
     pub fn bind(path: &Path) -> Result<(SocketFile, UnixListener), ServeError> {
         let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
         // It is made under another path: this one must be one that others can connect to.

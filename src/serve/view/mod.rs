@@ -5,11 +5,11 @@
 //!
 //! # How it stays out of the way
 //!
-//! What it shows of packets comes through stages of its own, one for each output that a page can show, on links that drop
-//! what waits when they are full. Such a stage puts what it sees on a board, for which a lock is held for microseconds, and
-//! is done; pictures are made smaller and compressed on other threads, only while somebody looks, at most
-//! [`ViewOptions::frames_per_s`] times a second. Each browser has a place of its own where the newest waits for it: a slow
-//! one loses frames of its own and is told how many.
+//! What it shows of packets comes through stages of its own, one for each output that a page can show, on links that
+//! drop what waits when they are full. Such a stage puts what it sees on a board, for which a lock is held for
+//! microseconds, and is done; pictures are made smaller and compressed on other threads, only while somebody looks, at
+//! most [`ViewOptions::frames_per_s`] times a second. Each browser has a place of its own where the newest waits for
+//! it: a slow one loses frames of its own and is told how many.
 //!
 //! # The events
 //!

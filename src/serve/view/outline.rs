@@ -120,8 +120,8 @@ fn ports(plan: &Plan) -> Vec<PortOutline> {
     shown.collect()
 }
 
-/// The outputs whose pictures are shown: those that `annotate` writes, else those that it reads, else those of the captures,
-/// else all.
+/// The outputs whose pictures are shown: those that `annotate` writes, else those that it reads, else those of the
+/// captures, else all.
 fn pictures(plan: &Plan) -> Vec<(usize, usize)> {
     let is_image = |from: &(usize, usize)| matches!(plan.format(from.0, from.1), Format::Image { .. });
     let of = |keep: &dyn Fn(usize) -> bool| -> Vec<(usize, usize)> {

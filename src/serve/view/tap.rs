@@ -10,8 +10,8 @@ use crate::stage::{Blueprint, Contract, ContractFault, Input, Opened, Output, Ro
 
 /// Adds to the plan the look into `port`, the board's `place`th. Gives the new stage's id.
 ///
-/// It belongs to the stage that it looks into: given up where it fails, while that one goes on. It is no sink: a run whose
-/// last sink has gone is over, whoever looks.
+/// It belongs to the stage that it looks into: given up where it fails, while that one goes on. It is no sink: a run
+/// whose last sink has gone is over, whoever looks.
 pub(super) fn add(plan: &mut Plan, place: usize, port: &PortOutline, board: &Arc<Board>) -> Arc<str> {
     let id: Arc<str> = format!("{}.view", port.name).into();
     let tap = Tap { place, board: board.clone() };

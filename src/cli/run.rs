@@ -57,17 +57,18 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let running = Running::start(plan, options).map_err(|error| CliError::failed(error.to_string()))?;
     let running = Arc::new(running);
     served.begin(&running);
-    let (report, stopped_by) = waiting.block_on(attend(&running, &mut progress));
+    let (report, interrupts, stopped_by) = waiting.block_on(attend(&running, &mut progress));
     progress.finish(&report);
-    let books = waiting.block_on(served.finish(&report, global));
+    let books = waiting.block_on(served.finish(&report, interrupts == 0, global));
     drop((served, running, entered));
     // A request may be under way; nobody waits for it any more.
     waiting.shutdown_background();
     Ok(close(&report, &books, stopped_by, global))
 }
 
-/// Waits for the end. The first interrupt lets the pipeline finish what is under way, the second stops it.
-async fn attend(running: &Running, progress: &mut Speed) -> (Report, Option<Signal>) {
+/// Waits for the end. The first interrupt lets the pipeline finish what is under way, the second stops it. Gives how
+/// many there were, and which one stopped it.
+async fn attend(running: &Running, progress: &mut Speed) -> (Report, u32, Option<Signal>) {
     let mut events = running.events();
     let mut finished = running.finished();
     let mut interrupts = 0u32;
@@ -75,7 +76,7 @@ async fn attend(running: &Running, progress: &mut Speed) -> (Report, Option<Sign
     let mut interrupt = Box::pin(interrupted());
     loop {
         tokio::select! {
-            report = &mut finished => return (report, stopped_by),
+            report = &mut finished => return (report, interrupts, stopped_by),
             signal = &mut interrupt => {
                 interrupts += 1;
                 interrupt = Box::pin(interrupted());

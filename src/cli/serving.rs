@@ -30,7 +30,7 @@ pub(super) struct Serving {
     #[arg(long, value_name = "TOKEN", requires = "view")]
     view_token: Option<String>,
 
-    /// Keeps the page when the run is over, until it is interrupted
+    /// Keeps the page when the run has come to its end, until it is interrupted
     #[arg(long, requires = "view")]
     view_stay: bool,
 
@@ -103,14 +103,15 @@ impl Served {
         }
     }
 
-    /// The run is over: tells whoever watches, and gives the books without what the page added.
-    pub(super) async fn finish(&self, report: &Report, global: &Global) -> Books {
+    /// The run is over: tells whoever watches, stays where that was asked for and it came to its end `by_itself`, and
+    /// gives the books without what the page added.
+    pub(super) async fn finish(&self, report: &Report, by_itself: bool, global: &Global) -> Books {
         let mut books = report.books.clone();
         let Some(view) = &self.view else { return books };
         view.finish(report);
         view.strip(&mut books);
         match &self.url {
-            Some(url) if self.stays => {
+            Some(url) if self.stays && by_itself => {
                 global.note(format!("the run is over; {url} stays until it is interrupted"));
                 interrupted().await;
             }

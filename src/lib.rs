@@ -52,7 +52,8 @@
 //! | 6 | [`stages`], [`pipeline`] | one file a kind; from a file to a plan |
 //! | 7 | [`train`] | data sets, recipes, the trainer |
 //! | 8 | [`runtime`] | actors, links, supervision, books, metrics |
-//! | 9 | `cli` | the command line, one file a verb |
+//! | 9 | `serve` | a running pipeline from outside: the web page, the control socket |
+//! | 10 | `cli` | the command line, one file a verb |
 //!
 //! # What a running pipeline promises
 //!
@@ -77,7 +78,7 @@
 //!
 //! | feature | default | what it brings |
 //! |---|---|---|
-//! | `cli` | yes | the `percept` program |
+//! | `cli` | yes | the `percept` program, the web page of a run, its control socket |
 //! | `microphone` | yes | `capture: microphone` (Linux: needs libasound2-dev to build) |
 //! | `codecs` | yes | flac, mp3, ogg/vorbis, m4a and more; without it wav and raw PCM |
 //! | `onnxruntime` | yes | models on ONNX Runtime, loaded at run time |
@@ -97,6 +98,8 @@ pub mod media;
 pub mod onnx;
 pub mod pipeline;
 pub mod runtime;
+#[cfg(feature = "cli")]
+pub mod serve;
 pub mod stage;
 pub mod stages;
 pub mod tensor;

@@ -116,6 +116,7 @@ fn help_names_every_verb_and_every_exit_code() {
     let verbs = [
         "run",
         "record",
+        "live",
         "check",
         "graph",
         "kinds",

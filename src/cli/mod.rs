@@ -1,4 +1,4 @@
-//! Floor 9: the command line, one file a verb.
+//! Floor 10: the command line, one file a verb.
 //!
 //! A verb is a file with `pub(super) struct Args` (clap's derive) and `pub(super) fn run(&Args, &Global) -> Result<Exit,
 //! CliError>`, and two lines here: a variant of `Verb` and an arm of `dispatch`. What a verb finds goes to the standard
@@ -15,6 +15,7 @@ mod global;
 mod graph;
 mod kinds;
 mod lanes;
+mod live;
 mod load;
 mod logging;
 mod models;
@@ -24,6 +25,7 @@ mod record;
 mod reference;
 mod run;
 mod schema;
+mod serving;
 mod setup;
 mod signals;
 mod speed;
@@ -57,6 +59,7 @@ struct Cli {
 enum Verb {
     Run(run::Args),
     Record(record::Args),
+    Live(live::Args),
     Check(check::Args),
     Graph(graph::Args),
     Kinds(kinds::Args),
@@ -73,6 +76,7 @@ fn dispatch(verb: &Verb, global: &Global) -> Result<Exit, CliError> {
     match verb {
         Verb::Run(args) => run::run(args, global),
         Verb::Record(args) => record::run(args, global),
+        Verb::Live(args) => live::run(args, global),
         Verb::Check(args) => check::run(args, global),
         Verb::Graph(args) => graph::run(args, global),
         Verb::Kinds(args) => kinds::run(args, global),

@@ -1,13 +1,12 @@
 //! `percept record`: runs a pipeline and keeps what some of its ports carry.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
 use super::global::Global;
 use super::load::{self, Edits, is_word};
-use super::run::drive;
+use super::run::{Attention, drive};
 use super::{CliError, Exit};
 
 /// Runs a pipeline file and keeps the packets of some of its ports in a record
@@ -32,16 +31,15 @@ pub(super) struct Args {
     #[command(flatten)]
     edits: Edits,
 
-    /// Serves metrics as Prometheus text, as in --metrics 127.0.0.1:9100
-    #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    attention: Attention,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let ports = ports(&args.port)?;
     let mut file = args.edits.open(&args.file)?;
     file.add_record(&args.output, &ports);
-    drive(load::check(&file, &args.file, global)?, args.metrics, global)
+    drive(&load::check(&file, &args.file, global)?, &args.attention, global)
 }
 
 /// The ports to keep by their names, each with where it is read.

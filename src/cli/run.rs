@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
 use super::global::Global;
 use super::load::Changes;
+use super::serving::Serving;
 use super::signals::{Signal, interrupted};
 use super::speed::Speed;
 use super::{CliError, Exit};
-use crate::runtime::{Books, Outcome, Pipeline, Report, Running};
+use crate::runtime::{Books, Outcome, Pipeline, Report, Running, StartOptions};
+use crate::units::{Clock, SystemClock};
 
 /// How long an interrupted pipeline may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -25,36 +28,58 @@ pub(super) struct Args {
     #[command(flatten)]
     changes: Changes,
 
+    #[command(flatten)]
+    attention: Attention,
+}
+
+/// What looks into a run.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Attention {
     /// Serves metrics as Prometheus text, as in --metrics 127.0.0.1:9100
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
+
+    #[command(flatten)]
+    serving: Serving,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    drive(args.changes.load(&args.file, global)?, args.metrics, global)
+    drive(&args.changes.load(&args.file, global)?, &args.attention, global)
 }
 
-/// Runs a pipeline to its end, with metrics served at the address, and prints its books.
-pub(super) fn drive(pipeline: Pipeline, metrics: Option<SocketAddr>, global: &Global) -> Result<Exit, CliError> {
+/// Runs a pipeline to its end, with what looks into it, and prints its books.
+pub(super) fn drive(pipeline: &Pipeline, attention: &Attention, global: &Global) -> Result<Exit, CliError> {
     // Everything that waits for several things at once here: signals, progress, the end, the metrics' listener.
     let waiting = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("no thread could be started: {error}")))?;
-    let _entered = waiting.enter();
-    if let Some(address) = metrics {
+    let entered = waiting.enter();
+    if let Some(address) = attention.metrics {
         serve_metrics(address)?;
     }
-    let mut progress = Speed::new(global, &pipeline);
-    let running = pipeline.start().map_err(|error| CliError::failed(error.to_string()))?;
-    let (report, stopped_by) = waiting.block_on(attend(&running, &mut progress));
+    let mut progress = Speed::new(global, pipeline);
+    let mut served = attention.serving.open(pipeline, global)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut plan = pipeline.plan().clone();
+    served.attach(&mut plan, clock.clone());
+    let options = StartOptions { clock: Some(clock), ..StartOptions::default() };
+    let running = Running::start(plan, options).map_err(|error| CliError::failed(error.to_string()))?;
+    let running = Arc::new(running);
+    served.begin(&running);
+    let (report, interrupts, stopped_by) = waiting.block_on(attend(&running, &mut progress));
     progress.finish(&report);
-    Ok(close(&report, stopped_by, global))
+    let books = waiting.block_on(served.finish(&report, interrupts == 0, global));
+    drop((served, running, entered));
+    // A request may be under way; nobody waits for it any more.
+    waiting.shutdown_background();
+    Ok(close(&report, &books, stopped_by, global))
 }
 
-/// Waits for the end. The first interrupt lets the pipeline finish what is under way, the second stops it.
-async fn attend(running: &Running, progress: &mut Speed) -> (Report, Option<Signal>) {
+/// Waits for the end. The first interrupt lets the pipeline finish what is under way, the second stops it. Gives how
+/// many there were, and which one stopped it.
+async fn attend(running: &Running, progress: &mut Speed) -> (Report, u32, Option<Signal>) {
     let mut events = running.events();
     let mut finished = running.finished();
     let mut interrupts = 0u32;
@@ -62,7 +87,7 @@ async fn attend(running: &Running, progress: &mut Speed) -> (Report, Option<Sign
     let mut interrupt = Box::pin(interrupted());
     loop {
         tokio::select! {
-            report = &mut finished => return (report, stopped_by),
+            report = &mut finished => return (report, interrupts, stopped_by),
             signal = &mut interrupt => {
                 interrupts += 1;
                 interrupt = Box::pin(interrupted());
@@ -95,10 +120,10 @@ fn serve_metrics(address: SocketAddr) -> Result<(), CliError> {
 }
 
 /// Prints the books and says how it ended.
-fn close(report: &Report, stopped_by: Option<Signal>, global: &Global) -> Exit {
+fn close(report: &Report, books: &Books, stopped_by: Option<Signal>, global: &Global) -> Exit {
     let imbalances = report.books.imbalances();
     if !global.quiet || !report.is_clean() {
-        eprint!("{}", table(&report.books));
+        eprint!("{}", table(books));
     }
     for failure in &report.failures {
         eprintln!("stream {} ended early at stage {}: {}", failure.stream, failure.stage, failure.why);

@@ -1,7 +1,11 @@
 //! Models that learn from the stream they work on: the whole way, from a pushed packet to adopted weights.
 #![allow(clippy::unwrap_used, reason = "this file is a test, its helpers too")]
 
+mod common;
+
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
@@ -204,4 +208,54 @@ fn the_same_stream_gives_the_same_weights_bit_for_bit() {
     assert_eq!(first.reports, second.reports);
     assert_eq!(first.model.newest().version, second.model.newest().version);
     assert_eq!(weights(&first), weights(&second));
+}
+
+/// The pipeline as a user runs it: accents that the model has never heard.
+#[test]
+fn a_new_accent_is_learned_and_the_old_one_kept() {
+    if Command::new("espeak-ng").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: espeak-ng, which speaks the recordings, is not installed");
+        return;
+    }
+    // The recordings and the versions are written beside the files, so these are copied.
+    let folder = tempfile::tempdir().unwrap();
+    let copied = |name: &str| {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+        for entry in fs::read_dir(common::root().join(name)).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), folder.path().join(name).join(entry.file_name())).unwrap();
+            }
+        }
+        folder.path().join(name)
+    };
+    let (model, pipelines) = (copied("models/spoken-digits"), copied("pipelines"));
+    assert!(Command::new("sh").arg(model.join("speak.sh")).status().unwrap().success());
+    let pipeline = pipelines.join("digits-adapt.yaml");
+    let (code, _, stderr) = common::run(common::percept().arg("check").arg(&pipeline));
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = common::run(common::percept().arg("run").arg(&pipeline));
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(common::records(&pipelines.join("digits-adapt.jsonl")).len(), 600, "no answer is lost");
+    // Of accents that it never learned from, which the recipe tests on, and of the old voices, which guard it.
+    let accuracy = |file: &Path| {
+        let data = model.join("recipe.yaml");
+        let (code, stdout, stderr) =
+            common::run(common::percept().args(["eval", "--json"]).arg(file).arg("--data").arg(data));
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str::<serde_json::Value>(&stdout).unwrap()["accuracy"].as_f64().unwrap()
+    };
+    let adapted = pipelines.join("digits-adapted");
+    let current = fs::read_to_string(adapted.join("current.json")).unwrap();
+    let number = serde_json::from_str::<serde_json::Value>(&current).unwrap()["number"].as_u64().unwrap();
+    assert!(number > 1, "nothing was adopted: {stderr}");
+    let (before, after) = (accuracy(&model.join("model.onnx")), accuracy(&adapted.join(format!("v{number:06}.onnx"))));
+    assert!(before < 0.7 && after > before + 0.15, "{before} {after}");
+    let mut promoted = common::records(&pipelines.join("digits-reports.jsonl"))
+        .iter()
+        .map(|record| serde_json::from_str::<serde_json::Value>(record["text"].as_str().unwrap()).unwrap())
+        .filter(|report| report["type"] == "promoted")
+        .collect::<Vec<_>>();
+    let guard = promoted.pop().unwrap()["figures"]["guard"].take();
+    let lost = guard["candidate"].as_f64().unwrap() - guard["original"].as_f64().unwrap();
+    assert!(lost < 0.02, "{guard}");
 }

@@ -280,7 +280,7 @@ fn models_are_listed_shown_and_verified() {
 fn a_model_is_fetched_once_and_spoiled_files_are_found() {
     let place = Place::new();
     place.small_card();
-    place.percept(&["models"]).code(0).prints(&["small           onnx  MIT  not fetched, 7 B"]);
+    place.percept(&["models"]).code(0).prints(&["  onnx  MIT  not fetched, 7 B"]);
     place.percept(&["models", "pull", "small"]).code(0).tells(&["small: fetched, 7 B"]);
     place.percept(&["models", "pull", "small"]).code(0).tells(&["small: already there"]);
     place.percept(&["models", "verify", "small"]).code(0).prints(&["good"]);

@@ -248,7 +248,8 @@ fn no_page_of_a_browser_can_speak_here() {
     let mut page = TcpStream::connect(&live.control).unwrap();
     page.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = "{\"v\":1,\"do\":\"stop\"}\n";
-    write!(page, "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}{body}", 2 * body.len()).unwrap();
+    // It may be shut out before it has said everything.
+    let _ = write!(page, "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}{body}", 2 * body.len());
     let mut answer = String::new();
     // A reset after the answer is as good as an end.
     let _ = page.read_to_string(&mut answer);

@@ -30,7 +30,9 @@ fn every_pipeline_is_without_fault_and_can_be_drawn() {
     }
     // Videos are read and written by another program, which check looks for.
     let ffmpeg = Command::new("ffmpeg").arg("-version").output().is_ok();
-    for path in pipelines().into_iter().filter(|path| ffmpeg || !path.ends_with("video.yaml")) {
+    // Recordings that are spoken first; tests/adapt.rs checks and runs what hears them.
+    let here = |path: &PathBuf| (ffmpeg || !path.ends_with("video.yaml")) && !path.ends_with("digits-adapt.yaml");
+    for path in pipelines().into_iter().filter(here) {
         let (code, _, stderr) = run(percept().arg("check").arg(&path));
         assert_eq!(code, 0, "{}\n{stderr}", path.display());
         for format in ["text", "mermaid", "dot"] {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Speaks the ten digits with espeak-ng (GPL-3; apt-get install espeak-ng) into wav/ in many voices, and writes the tables
 # of what was said: trained.csv and trusted.csv of American voices, heard.csv and unheard.csv of accents that the model
-# was not trained on. What it speaks is ours. 1,020 files of 20 to 30 kB, a minute or two.
+# was not trained on. What it speaks is ours. 1,380 files of 20 to 30 kB, a minute or two.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p wav/american wav/accents
@@ -21,7 +21,7 @@ speak() {
 for table in trained trusted heard unheard; do echo "file,label" > $table.csv.new; done
 number=0
 speak american trained.csv "en-us+m1 en-us+m3 en-us+m7" "150 170" "30 45 60"
-speak american trusted.csv "en-us+m1 en-us+m3 en-us+m7" "160 180" "38 52 64 70"
+speak american trusted.csv "en-us+m1 en-us+m3 en-us+m7" "145 160 180 195" "34 38 52 56 64"
 number=0
 speak accents heard.csv "en-gb-scotland+f2 en-029+f3 en-gb-x-gbcwmd+f4 en-029+f1" "140 160 180" "35 50 65"
 speak accents unheard.csv "en-gb-scotland+f5 en-029+f2 en-gb-x-gbcwmd+f1" "150 170" "42 58 70 78"

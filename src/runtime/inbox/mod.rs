@@ -77,6 +77,9 @@ pub(crate) struct InboxSpec {
     pub supersede: bool,
     /// Whether somebody downstream needs watermarks.
     pub watermarks: bool,
+    /// Whether streams that are not live come whole, one after the other in the order of their numbers: then what a
+    /// stage makes of all of them together does not depend on who was faster.
+    pub in_order: bool,
 }
 
 /// Bytes waiting in all links of a pipeline, and their bound.
@@ -130,6 +133,8 @@ struct Shared {
     streams: FxHashMap<StreamId, Lane>,
     /// Streams that may have something to hand out, each once.
     ready: VecDeque<StreamId>,
+    /// Where streams come one after the other: the one whose turn it is.
+    in_turn: Option<StreamId>,
     reader: Option<Waker>,
     links: Vec<LinkEnd>,
     /// The partial result that was handed out last, alone, where newer revisions replace older ones.
@@ -152,6 +157,7 @@ impl Inbox {
         let links = spec.links.iter().map(|_| LinkEnd::default()).collect();
         let shared = Shared {
             put_in: 0,
+            in_turn: None,
             took_out: 0,
             streams: FxHashMap::default(),
             ready: VecDeque::new(),

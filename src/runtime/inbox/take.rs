@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll, Waker};
 
+use rustc_hash::FxHashMap;
+
 use super::at_work::AtWork;
 use super::lane::{Lane, Phase, Queue};
 use super::{Delivery, Inbox, Item, LinkEnd, LinkSpec, Shared, account_removed};
@@ -52,10 +54,22 @@ impl Inbox {
         out: &mut Vec<Delivery>,
         woken: &mut Vec<Waker>,
     ) {
-        let Shared { streams, ready, links, took_out, .. } = shared;
+        let Shared { streams, ready, links, took_out, in_turn, .. } = shared;
+        let first = |streams: &FxHashMap<StreamId, Lane>| {
+            streams.iter().filter(|(_, lane)| self.spec.in_order && !lane.live).map(|(stream, _)| *stream).min()
+        };
+        if in_turn.is_none_or(|stream| !streams.contains_key(&stream)) {
+            *in_turn = first(streams);
+        }
+        // Streams whose turn has not come.
+        let mut later: Vec<StreamId> = Vec::new();
         while out.len() < most {
             let Some(stream) = ready.pop_front() else { break };
             let Some(lane) = streams.get_mut(&stream) else { continue };
+            if self.spec.in_order && !lane.live && *in_turn != Some(stream) {
+                later.push(stream);
+                continue;
+            }
             lane.listed = false;
             if lane.held {
                 continue;
@@ -79,11 +93,16 @@ impl Inbox {
             self.wake_writers(lane, woken);
             if closed && !lane.begin_again(&self.spec.links) {
                 streams.remove(&stream);
+                if *in_turn == Some(stream) {
+                    *in_turn = first(streams);
+                    ready.extend(later.drain(..));
+                }
             } else if closed || more {
                 lane.listed = true;
                 ready.push_back(stream);
             }
         }
+        ready.extend(later);
     }
 
     /// Wakes writers that waited on a queue of this lane and would now be let in: when it is half empty, so that they do

@@ -129,6 +129,45 @@ fn a_companion_that_fails_again_and_again_is_given_up_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_companion_gets_recorded_streams_one_after_the_other() {
+    for round in 0..5u64 {
+        let order: Arc<std::sync::Mutex<Vec<(u32, i64)>>> = Arc::default();
+        let seen = order.clone();
+        let learner = Made::new(
+            Contract::new().input("in", Format::Any).input("again", Format::Any),
+            move |_, value, input, _| {
+                if value % 7 == 0 {
+                    std::thread::sleep(Duration::from_micros(50 * round));
+                }
+                seen.lock().unwrap().push((input.packet.stream.0, value));
+                Ok(())
+            },
+        );
+        let mut planner = Planner::new()
+            .stage("count", Role::Capture, Count { streams: 20, packets: 50, every: None })
+            .stage("model", Role::Model, pass())
+            .stage("sink", Role::Sink, collect(&Seen::default()))
+            .stage("model.learner", Role::Model, learner)
+            .link(0, 1, 0)
+            .link(1, 2, 0)
+            .link_with(0, 3, 0, settings(4, Overflow::Block))
+            .link_with(1, 3, 1, settings(4, Overflow::Block));
+        planner.plan.stages[3].owner = Some((1, "weights"));
+        let report = planner.run();
+        assert!(report.is_clean(), "{report:#?}");
+        // Which comes first is the capture's matter; each comes whole.
+        let mut order = order.lock().unwrap().clone();
+        let mut streams: Vec<u32> = order.iter().map(|(stream, _)| *stream).collect();
+        streams.dedup();
+        assert_eq!(streams.len(), 20, "{streams:?}");
+        order.sort_by_key(|(stream, _)| *stream);
+        let whole = |stream| order.iter().filter(|(of, _)| *of == stream).map(|(_, value)| *value).collect::<Vec<_>>();
+        let twice: Vec<i64> = (0..50).flat_map(|value| [value; 2]).collect();
+        assert!((0..20).all(|stream| whole(stream) == twice));
+    }
+}
+
+#[test]
 fn a_slow_companion_holds_no_live_stream_up() {
     for (every, dropped) in [(Some(Duration::from_millis(1)), true), (None, false)] {
         let seen = Seen::default();

@@ -32,7 +32,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
 
 /// Models of percept's repository whose files are too large to be part of the program: a pipeline names their folder, which a
 /// user of the program alone copies from there.
-pub const NOT_INCLUDED: &[&str] = &["centerface", "efficientnet-lite0"];
+pub const NOT_INCLUDED: &[&str] = &["centerface", "efficientnet-lite0", "spoken-digits"];
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::learn::guard::GuardFigures;
 use crate::onnx::Model;
 
-/// What a judgement is based on. Measures are those of [`Measured`]: less is better.
+/// What a judgement is based on. Measures are those of [`Measured`](crate::learn::Measured): less is better.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Figures {
@@ -84,9 +84,9 @@ pub enum Verdict {
         /// By what.
         figures: Figures,
     },
-    /// The candidate is better: adopt it and say so by [`Learner::adopted`], or [`Learner::not_adopted`].
+    /// The candidate is better: adopt it and say so by [`Learner::adopted`](super::Learner::adopted), or [`Learner::not_adopted`](super::Learner::not_adopted).
     Promote(Box<Candidate>),
-    /// The serving version is worse than the one before: go back and say so by [`Learner::rolled_back`].
+    /// The serving version is worse than the one before: go back and say so by [`Learner::rolled_back`](super::Learner::rolled_back).
     RollBack {
         /// The version to go back to.
         to: u64,

@@ -6,7 +6,7 @@
 //! `samples` is what the model reads, and `scores` what the model says. `labels` is what `labels.from` names: labels, a
 //! text or a transcript is a class by its name, an integer a class by its number, and a tensor of floats is what the
 //! model should have said (a teacher's answer). A label belongs to the input of its stream in whose span it starts; see
-//! [`Joiner`].
+//! [`Joiner`](crate::learn::Joiner).
 //!
 //! # What it does
 //!
@@ -190,7 +190,7 @@ impl Learning {
 
     /// Samples of the recipe at `path`; `None` where that is none.
     fn of_recipe(&self, path: Option<&Path>, part: SamplesPart) -> Result<Option<Vec<Sample>>, LearnerError> {
-        let Some(path) = path.filter(|path| !path.extension().is_some_and(|ending| ending == "npz")) else {
+        let Some(path) = path.filter(|path| path.extension().is_none_or(|ending| ending != "npz")) else {
             return Ok(None);
         };
         let samples = match self.recipes {

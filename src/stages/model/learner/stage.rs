@@ -85,7 +85,8 @@ impl StreamState {
         while self.waiting.front().is_some_and(|(waits, _)| *waits < start) {
             self.waiting.pop_front();
         }
-        self.waiting.pop_front_if(|(waits, _)| *waits == start).map(|(_, input)| input)
+        let is_its_own = self.waiting.front().is_some_and(|(waits, _)| *waits == start);
+        if is_its_own { self.waiting.pop_front().map(|(_, input)| input) } else { None }
     }
 }
 

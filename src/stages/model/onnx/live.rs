@@ -317,7 +317,7 @@ mod tests {
     fn bench(name: &str, change: impl FnOnce(&mut Model)) -> (Bench, Arc<dyn Blueprint>, PathBuf) {
         let bench = Bench::new();
         bench.write(name, std::fs::read(small_model(name)).unwrap());
-        let mut model = Model::load(&small_model(name)).unwrap();
+        let mut model = Model::load(small_model(name)).unwrap();
         change(&mut model);
         let other = bench.path("other.onnx");
         model.save(&other).unwrap();

@@ -207,11 +207,9 @@ fn the_examples_run() {
     }
     let program = PathBuf::from(env!("CARGO_BIN_EXE_percept"));
     let examples = program.parent().unwrap().join("examples");
-    for (name, says) in [
-        ("custom_stage", "[0.2, -0.4, 0.6]"),
-        ("robot", "does: Fetch(\"clubs\")"),
-        ("online_learning", "off by 0.0"),
-    ] {
+    for (name, says) in
+        [("custom_stage", "[0.2, -0.4, 0.6]"), ("robot", "does: Fetch(\"clubs\")"), ("online_learning", "off by 0.0")]
+    {
         let (code, stdout, stderr) = run(Command::new(examples.join(name)).current_dir(root()));
         assert_eq!(code, 0, "{name}: {stderr}");
         assert!(stdout.contains(says), "{name}: {stdout}");

@@ -156,7 +156,7 @@ impl Op for Pad {
         };
         inputs.same_dtype(2, x.dtype)?;
         if let Some(value) = inputs.optional(2)
-            && value.sizes().is_some_and(|sizes| sizes.iter().product::<usize>() > 1)
+            && value.sizes().is_some_and(|sizes| sizes.iter().copied().fold(1, usize::saturating_mul) > 1)
         {
             return Err(OpError::Shape { input: 2, expected: "one value".into(), found: value.shape.clone() });
         }

@@ -56,7 +56,9 @@ impl Op for Reshape {
             });
         }
         if let Some(sizes) = x.sizes() {
-            let count: usize = sizes.iter().product();
+            // A declared shape may promise more than there is memory for.
+            let count = sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+            let count = count.ok_or_else(|| wrong("a tensor that can be held".into()))?;
             let others = dims.iter().enumerate().filter(|(index, _)| Some(*index) != rest);
             let others: Option<usize> =
                 others.map(|(_, dim)| dim.known()).try_fold(1usize, |product, size| product.checked_mul(size?));

@@ -125,6 +125,17 @@ impl Run {
 
 /// Runs `packets` packets through the classifier with these keys under `learn`.
 fn run(folder: &Path, packets: i64, truth: &Truth, learn: &str) -> Run {
+    run_with(folder, packets, truth, learn, |_, _| {})
+}
+
+/// The same with somebody who is told of each packet before it is pushed, and may change the model.
+fn run_with(
+    folder: &Path,
+    packets: i64,
+    truth: &Truth,
+    learn: &str,
+    mut person: impl FnMut(i64, &LiveModel) + Send + 'static,
+) -> Run {
     let shape = SymbolicShape::Ranked(vec![4usize.into()]);
     let push = Push::of(Format::Tensor { dtype: Some(DType::F32), shape }).live(false);
     let input = push.handle();
@@ -145,10 +156,12 @@ fn run(folder: &Path, packets: i64, truth: &Truth, learn: &str) -> Run {
     assert!(pipeline.plan().stages.iter().any(|stage| &*stage.id == "classifier.learner" && stage.role == Role::Model));
     let model = pipeline.model("classifier").unwrap();
     let running = pipeline.start().unwrap();
+    let changed = model.clone();
     let pushing = thread::spawn(move || {
         let mut stream = input.open_stream("numbers").unwrap();
         for number in 0..packets {
             let start = Timestamp::from_nanos(number * PACKET.as_nanos());
+            person(number, &changed);
             stream.push(Draft::new(start, PACKET, Tensor::from_vec(features(number)))).unwrap();
         }
         stream.close();
@@ -208,6 +221,32 @@ fn the_same_stream_gives_the_same_weights_bit_for_bit() {
     assert_eq!(first.reports, second.reports);
     assert_eq!(first.model.newest().version, second.model.newest().version);
     assert_eq!(weights(&first), weights(&second));
+}
+
+#[test]
+fn what_a_person_takes_back_stays_taken_back_over_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    classifier(folder.path());
+    let saved = format!("{LEARN}  save: versions\n");
+    let first = run(folder.path(), 2000, &truth(), &saved);
+    assert!(first.report.is_clean() && first.of_type("promoted") > 0, "{:#?}", first.report);
+    let learned = first.accuracy(1500..2000);
+    // What was learned serves from the first packet of the next run on, until a person takes it back.
+    let frozen = "  promote: {min_gain: 0.9}\n  save: versions\n";
+    let second = run_with(folder.path(), 2000, &truth(), frozen, |number, model| {
+        if number == 1000 {
+            assert!(model.version() > 0);
+            model.rollback(Some(0)).unwrap();
+        }
+    });
+    assert!(second.report.is_clean(), "{:#?}", second.report);
+    let serving = |run: &Run, number: usize| run.answers[number].1;
+    assert!(serving(&second, 0) > 0 && serving(&second, 1999) > serving(&second, 0));
+    let (before, after) = (second.accuracy(0..900), second.accuracy(1500..2000));
+    assert!(before > learned - 0.05 && after < 0.8, "{before} {after}");
+    // The next one begins with what served last, which is a version of the folder.
+    let third = run(folder.path(), 400, &truth(), frozen);
+    assert!(third.accuracy(0..400) < 0.8 && serving(&third, 0) > 0, "{}", third.accuracy(0..400));
 }
 
 /// The pipeline as a user runs it: accents that the model has never heard.

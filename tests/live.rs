@@ -244,8 +244,9 @@ fn a_run_that_was_killed_leaves_a_socket_that_the_next_one_replaces() {
 #[test]
 fn no_page_of_a_browser_can_speak_here() {
     let live = Live::start("127.0.0.1:0");
-    assert_eq!(live.ask(&["version", "gate"]).0, 0, "this machine needs no token");
-    let mut page = TcpStream::connect(&live.control).unwrap();
+    assert_eq!(live.ask(&["version", "gate"]).0, 0);
+    let (address, _) = live.control.split_once(", with --token ").expect("on this machine too a token is wanted");
+    let mut page = TcpStream::connect(address).unwrap();
     page.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = "{\"v\":1,\"do\":\"stop\"}\n";
     // It may be shut out before it has said everything.
@@ -282,6 +283,21 @@ fn other_machines_need_the_token() {
 }
 
 #[test]
+fn those_who_say_nothing_lock_nobody_out() {
+    let live = Live::start("{folder}/c.sock");
+    let idle: Vec<UnixStream> = (0..16).map(|_| UnixStream::connect(&live.control).unwrap()).collect();
+    // Who comes now is told so at once, and let in when they have been shut out.
+    let began = Instant::now();
+    let (code, _, err) = live.ask(&["version", "gate"]);
+    assert_eq!((code, err.contains("16 are connected already")), (2, true), "{err}");
+    while live.ask(&["version", "gate"]).0 != 0 {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    drop(idle);
+}
+
+#[test]
 fn the_protocol_as_it_is_documented() {
     let live = Live::start("{folder}/c.sock");
     let mut stream = UnixStream::connect(&live.control).unwrap();
@@ -300,6 +316,12 @@ fn the_protocol_as_it_is_documented() {
         (
             "{\"v\":1,\"do\":\"swap\",\"stage\":\"gate\",\"file\":\"/none\"}",
             "{\"v\":1,\"ok\":false,\"error\":{\"code\":\"does_not_fit\",",
+        ),
+        // A device is no model, and is not read.
+        (
+            "{\"v\":1,\"do\":\"swap\",\"stage\":\"gate\",\"file\":\"/dev/zero\"}",
+            "{\"v\":1,\"ok\":false,\"error\":{\"code\":\"does_not_fit\",\"message\":\"/dev/zero cannot take the place of \
+             model `relu.onnx`: expected a file of at most 2048 MiB, found something else",
         ),
         (
             "{\"v\":9,\"id\":\"a\",\"do\":\"stats\"}",

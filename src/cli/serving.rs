@@ -38,7 +38,7 @@ pub(super) struct Serving {
     #[arg(long, value_name = "PATH|ADDRESS")]
     control: Option<ControlAddress>,
 
-    /// What those who give commands must show, at an address [default: as for the page]
+    /// What those who give commands must show, at an address [default: one that is made up and printed]
     #[arg(long, value_name = "TOKEN", requires = "control")]
     control_token: Option<String>,
 }
@@ -99,7 +99,8 @@ impl Served {
             view.serve(door, running.clone());
         }
         if let Some((listening, models)) = &mut self.control {
-            listening.serve(Control::new(running.clone(), models.clone()));
+            let taps = self.view.as_ref().map(View::taps).unwrap_or_default();
+            listening.serve(Control::new(running.clone(), models.clone()).hiding(taps.to_vec()));
         }
     }
 

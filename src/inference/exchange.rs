@@ -26,6 +26,13 @@ pub struct Snapshot {
     pub classes: Option<Classes>,
 }
 
+/// Something newer was offered than what an offer was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// The newest version.
+    pub newest: u32,
+}
+
 /// The place where a stage and those who change what it serves with meet. Shared by both, kept over the stage's restarts.
 pub struct Exchange {
     offered: AtomicU32,
@@ -42,9 +49,11 @@ struct Inner {
     retired: Vec<Box<dyn Session>>,
     /// What served before the newest, oldest first.
     before: VecDeque<Arc<Snapshot>>,
+    /// How many of those are remembered.
+    remembered: usize,
 }
 
-/// Versions that are remembered, to go back to.
+/// Versions that are remembered to go back to, where nobody says how many.
 const REMEMBERED: usize = 16;
 
 impl Exchange {
@@ -58,8 +67,16 @@ impl Exchange {
                 ready: None,
                 retired: Vec::new(),
                 before: VecDeque::new(),
+                remembered: REMEMBERED,
             }),
         }
+    }
+
+    /// Sets how many versions are remembered beside the newest, to go back to. Those that are no files take memory.
+    pub fn remember(&self, versions: usize) {
+        let mut inner = self.inner();
+        inner.remembered = versions.max(1);
+        inner.forget();
     }
 
     /// The newest that was offered; a stage that is built anew begins with it.
@@ -83,23 +100,40 @@ impl Exchange {
     }
 
     /// Offers a session on the model of `source`, and gives its version. An earlier offer that was not taken yet never
-    /// will be.
-    pub fn offer(&self, source: ModelSource, classes: Option<Classes>, session: Box<dyn Session>) -> u32 {
-        let mut inner = self.inner();
+    /// will be. With `over` only where that version is the newest: so nobody undoes what he has not seen.
+    pub fn offer(
+        &self,
+        source: ModelSource,
+        classes: Option<Classes>,
+        session: Box<dyn Session>,
+        over: Option<u32>,
+    ) -> Result<u32, Superseded> {
+        let mut inner = self.expecting(over)?;
         let newest = inner.newest.clone();
         inner.before.push_back(newest);
-        if inner.before.len() > REMEMBERED {
-            inner.before.pop_front();
-        }
-        self.put(inner, source, classes, session)
+        inner.forget();
+        Ok(self.put(inner, source, classes, session))
     }
 
     /// The same for a version that served before: what came after it is forgotten. `None` where it is not remembered.
-    pub fn offer_again(&self, version: u32, session: Box<dyn Session>) -> Option<u32> {
-        let mut inner = self.inner();
-        let place = inner.before.iter().position(|known| known.version == version)?;
-        let known = inner.before.drain(place..).next()?;
-        Some(self.put(inner, known.source.clone(), known.classes.clone(), session))
+    pub fn offer_again(
+        &self,
+        version: u32,
+        session: Box<dyn Session>,
+        over: Option<u32>,
+    ) -> Result<Option<u32>, Superseded> {
+        let mut inner = self.expecting(over)?;
+        let Some(place) = inner.before.iter().position(|known| known.version == version) else { return Ok(None) };
+        let known = inner.before.drain(place..).next();
+        Ok(known.map(|known| self.put(inner, known.source.clone(), known.classes.clone(), session)))
+    }
+
+    fn expecting(&self, over: Option<u32>) -> Result<MutexGuard<'_, Inner>, Superseded> {
+        let inner = self.inner();
+        match inner.newest.version {
+            newest if over.is_some_and(|over| over != newest) => Err(Superseded { newest }),
+            _ => Ok(inner),
+        }
     }
 
     /// What served before the newest, oldest first, as far as it is remembered.
@@ -155,6 +189,13 @@ impl Exchange {
     }
 }
 
+impl Inner {
+    fn forget(&mut self) {
+        let most = self.before.len().saturating_sub(self.remembered);
+        self.before.drain(..most);
+    }
+}
+
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exchange").field("newest", &self.newest()).field("adopted", &self.adopted()).finish()
@@ -186,21 +227,36 @@ mod tests {
         Exchange::new(Snapshot { version: 3, source: path("relu.onnx").into(), classes: None })
     }
 
+    fn offer(exchange: &Exchange, name: &str) -> u32 {
+        exchange.offer(at(name), None, session(name), None).unwrap()
+    }
+
+    #[test]
+    fn what_is_newer_than_was_known_is_not_undone() {
+        let exchange = exchange();
+        assert_eq!(offer(&exchange, "identity.onnx"), 4);
+        let (source, newer) = (at("scalar.onnx"), Err(Superseded { newest: 4 }));
+        assert_eq!(exchange.offer(source.clone(), None, session("scalar.onnx"), Some(3)), newer);
+        assert_eq!(exchange.offer_again(3, session("relu.onnx"), Some(3)).unwrap_err().newest, 4);
+        assert_eq!((exchange.newest().version, exchange.before().len()), (4, 1));
+        assert_eq!(exchange.offer(source, None, session("scalar.onnx"), Some(4)), Ok(5));
+    }
+
     #[test]
     fn the_newest_offer_is_taken_once() {
         let exchange = exchange();
         let mut serving = session("relu.onnx");
         assert!(exchange.take(3, &mut serving).is_none());
-        assert_eq!(exchange.offer(at("identity.onnx"), None, session("identity.onnx")), 4);
+        assert_eq!(offer(&exchange, "identity.onnx"), 4);
         let classes = Classes::new(["a".into(), "b".into()]);
-        assert_eq!(exchange.offer(at("scalar.onnx"), Some(classes.clone()), session("scalar.onnx")), 5);
+        assert_eq!(exchange.offer(at("scalar.onnx"), Some(classes.clone()), session("scalar.onnx"), None), Ok(5));
         assert_eq!(exchange.adopted(), 3, "an offer is no adoption");
         let taken = exchange.take(3, &mut serving).unwrap();
         assert_eq!((taken.version, &taken.source, &taken.classes), (5, &at("scalar.onnx"), &Some(classes)));
         assert_eq!((serving.model(), exchange.adopted()), ("scalar.onnx", 5));
         assert!(exchange.take(5, &mut serving).is_none());
         assert_eq!(exchange.inner().retired.len(), 1);
-        exchange.offer(at("relu.onnx"), None, session("relu.onnx"));
+        offer(&exchange, "relu.onnx");
         assert!(exchange.inner().retired.is_empty(), "put away by the next offer");
     }
 
@@ -208,7 +264,7 @@ mod tests {
     fn a_stage_that_is_built_anew_begins_with_the_newest() {
         let exchange = exchange();
         assert_eq!(exchange.begin().version, 3);
-        exchange.offer(at("identity.onnx"), None, session("identity.onnx"));
+        offer(&exchange, "identity.onnx");
         assert_eq!(exchange.begin().source, at("identity.onnx"));
         let mut serving = session("identity.onnx");
         assert_eq!(exchange.adopted(), 4);
@@ -221,17 +277,21 @@ mod tests {
     fn a_version_may_be_offered_again() {
         let exchange = exchange();
         for name in ["identity.onnx", "scalar.onnx", "identity.onnx"] {
-            exchange.offer(at(name), None, session(name));
+            offer(&exchange, name);
         }
         let numbers = || exchange.before().iter().map(|known| known.version).collect::<Vec<_>>();
         assert_eq!(numbers(), [3, 4, 5]);
-        assert_eq!(exchange.offer_again(5, session("scalar.onnx")), Some(7));
+        assert_eq!(exchange.offer_again(5, session("scalar.onnx"), Some(6)), Ok(Some(7)));
         assert_eq!((exchange.newest().source.clone(), numbers()), (at("scalar.onnx"), vec![3, 4]));
-        assert_eq!(exchange.offer_again(9, session("relu.onnx")), None);
-        assert_eq!(exchange.offer_again(3, session("relu.onnx")), Some(8));
+        assert_eq!(exchange.offer_again(9, session("relu.onnx"), None), Ok(None));
+        assert_eq!(exchange.offer_again(3, session("relu.onnx"), None), Ok(Some(8)));
         assert!(numbers().is_empty());
-        (0..50).for_each(|_| _ = exchange.offer(at("relu.onnx"), None, session("relu.onnx")));
+        (0..50).for_each(|_| _ = offer(&exchange, "relu.onnx"));
         assert_eq!(numbers().len(), REMEMBERED);
+        exchange.remember(2);
+        assert_eq!(numbers(), [56, 57]);
+        offer(&exchange, "relu.onnx");
+        assert_eq!(numbers(), [57, 58]);
     }
 
     #[test]
@@ -241,8 +301,8 @@ mod tests {
         assert_eq!((exchange.begin().version, exchange.adopted()), (12, 12));
         exchange.begin_with(Snapshot { version: 20, source: at("scalar.onnx"), classes: None });
         assert_eq!(exchange.newest().version, 12, "only once");
-        assert_eq!(exchange.offer(at("scalar.onnx"), None, session("scalar.onnx")), 13);
-        assert_eq!(exchange.offer_again(0, session("relu.onnx")), Some(14), "the file is remembered too");
+        assert_eq!(offer(&exchange, "scalar.onnx"), 13);
+        assert_eq!(exchange.offer_again(0, session("relu.onnx"), None), Ok(Some(14)), "the file is remembered too");
     }
 
     #[test]
@@ -250,7 +310,7 @@ mod tests {
         let exchange = exchange();
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| (0..20).for_each(|_| _ = exchange.offer(at("relu.onnx"), None, session("relu.onnx"))));
+                scope.spawn(|| (0..20).for_each(|_| _ = offer(&exchange, "relu.onnx")));
             }
             let mut serving = session("relu.onnx");
             let mut have = 3;

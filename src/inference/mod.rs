@@ -16,7 +16,7 @@ mod source;
 mod value;
 
 pub use error::{InferenceError, PortRole};
-pub use exchange::{Exchange, Snapshot};
+pub use exchange::{Exchange, Snapshot, Superseded};
 pub use options::{Backend, ConvSearch, CudaOptions, Provider, SessionOptions, ShapeProfile, TensorRtOptions};
 pub use session::{Cancel, Canceller, Metadata, Port, Session};
 pub use source::ModelSource;

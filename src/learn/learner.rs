@@ -58,6 +58,8 @@ pub struct Learner {
     classes: Vec<String>,
     /// The number of classes, where the head can tell or the names do.
     class_count: Option<usize>,
+    /// The same of the model that learning began with.
+    began_with: Option<usize>,
     measure: Measure,
     shadow: Training,
     serving: Version,
@@ -151,6 +153,7 @@ impl Learner {
             output,
             added,
             class_count: class_count.or(names),
+            began_with: class_count.or(names),
             classes,
             measure,
             shadow,

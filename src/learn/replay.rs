@@ -138,6 +138,16 @@ impl Replay {
         batch
     }
 
+    /// Gives each sample another target, where there is one for it; the others are removed.
+    pub fn retarget(&mut self, target: impl Fn(&Target) -> Option<Target>) {
+        self.kept.retarget(&target);
+        self.seeds.retarget(&target);
+        let held_out = std::mem::take(&mut self.held_out).into_iter();
+        self.held_out =
+            held_out.filter_map(|sample| Some(Sample { target: target(&sample.target)?, ..sample })).collect();
+        self.held_out_bytes = self.held_out.iter().map(Sample::byte_len).sum();
+    }
+
     /// Samples that are kept to learn from.
     pub fn kept(&self) -> impl ExactSizeIterator<Item = &Sample> {
         self.kept.samples.iter()
@@ -200,6 +210,22 @@ impl Buffer {
             seen: 0,
             seen_of: BTreeMap::new(),
             full: BTreeSet::new(),
+        }
+    }
+
+    fn retarget(&mut self, target: impl Fn(&Target) -> Option<Target>) {
+        let balanced = !self.classes.is_empty();
+        let samples = std::mem::take(&mut self.samples).into_iter();
+        self.samples =
+            samples.filter_map(|sample| Some(Sample { target: target(&sample.target)?, ..sample })).collect();
+        self.held = self.samples.iter().map(Sample::byte_len).sum();
+        // What was counted by the old classes begins anew with what is here.
+        self.full.clear();
+        self.seen_of.clear();
+        self.classes.clear();
+        if balanced {
+            self.classes.extend(self.samples.iter().map(|sample| class_of(&sample.target)));
+            self.classes.iter().for_each(|class| *self.seen_of.entry(*class).or_default() += 1);
         }
     }
 

@@ -109,7 +109,16 @@ impl Versions {
         Versions::open_on(Box::new(System), folder, keep)
     }
 
+    /// Looks at the folder and changes nothing in it, whoever else may be writing there.
+    pub fn read(folder: &Path) -> Result<Self, LearnError> {
+        Versions::look(Box::new(System), folder, usize::MAX, false)
+    }
+
     fn open_on(disk: Box<dyn Disk + Send>, folder: &Path, keep: usize) -> Result<Self, LearnError> {
+        Versions::look(disk, folder, keep, true)
+    }
+
+    fn look(disk: Box<dyn Disk + Send>, folder: &Path, keep: usize, tidy: bool) -> Result<Self, LearnError> {
         let fault = |source| LearnError::Folder { path: folder.to_owned(), step: "list it", source };
         let names = disk.names(folder).map_err(fault)?;
         let mut versions = Versions {
@@ -126,12 +135,16 @@ impl Versions {
         for number in numbers {
             if !names.contains(&file_name(number, "json")) {
                 // Its manifest was never written, or it was being removed.
-                let _ = versions.disk.remove(&versions.path(number, "onnx"));
+                if tidy {
+                    let _ = versions.disk.remove(&versions.path(number, "onnx"));
+                }
                 continue;
             }
             if !names.contains(&file_name(number, "onnx")) {
                 // It was being removed when the power was cut.
-                let _ = versions.disk.remove(&versions.path(number, "json"));
+                if tidy {
+                    let _ = versions.disk.remove(&versions.path(number, "json"));
+                }
                 continue;
             }
             match versions.check(number) {
@@ -162,6 +175,14 @@ impl Versions {
     /// The version that serves; nothing in an empty folder.
     pub fn current(&self) -> Option<&Manifest> {
         self.known.get(&self.current?)
+    }
+
+    /// The version that is this model with these names, where there is one.
+    pub fn find(&self, model: &Model, labels: &[String]) -> Option<u64> {
+        let content = model.encode();
+        let (bytes, sha256) = (content.len() as u64, sum(&content));
+        let is_it = |known: &&Manifest| known.bytes == bytes && known.sha256 == sha256 && known.labels == labels;
+        self.known.values().rev().find(is_it).map(|known| known.number)
     }
 
     /// The model and the manifest of a version.

@@ -122,6 +122,16 @@ impl fmt::Display for Imbalance {
 }
 
 impl Books {
+    /// Takes these stages out, which read and write nothing for others, and the links to them.
+    pub fn without(&mut self, stages: &[Arc<str>]) {
+        self.stages.retain(|stage| !stages.contains(&stage.id));
+        let into = |link: &LinkBook, id: &str| {
+            let reader = link.name.split_once(" → ").map_or("", |(_, reader)| reader);
+            reader.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest == ".in")
+        };
+        self.links.retain(|link| !stages.iter().any(|id| into(link, id)));
+    }
+
     /// Every place where a finished run's books do not balance. Empty: nothing was lost in silence.
     pub fn imbalances(&self) -> Vec<Imbalance> {
         let mut found = Vec::new();

@@ -397,7 +397,7 @@ fn wire(plan: Plan, clock: Arc<dyn Clock>, end_deadline: Option<Duration>) -> Pi
                 ports: contract.inputs.len(),
                 supersede: contract.supersede && supersede,
                 watermarks: needs[stage],
-                in_order: plan.stages[stage].owner.is_some(),
+                in_order: contract.in_order,
             };
             Arc::new(Inbox::new(spec, memory.clone()))
         })

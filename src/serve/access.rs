@@ -30,6 +30,13 @@ impl Access {
         Ok(Access { token })
     }
 
+    /// The same for a socket by which things are changed: there everybody wants a token, as other users of this machine,
+    /// and pages in its browsers, reach a loopback address too.
+    pub fn to_change(address: IpAddr, token: Option<&str>) -> Result<Access, ServeError> {
+        let access = Access::new(address, token)?;
+        Ok(Access { token: Some(access.token.map_or_else(random, Ok)?) })
+    }
+
     /// The rule of a unix socket: its file's permissions say who may talk to it.
     pub const FILE: Access = Access { token: None };
 
@@ -122,6 +129,8 @@ mod tests {
             assert_eq!(access(address, None).token().is_some(), wants, "{address}");
             assert_eq!(access(address, Some(GIVEN)).token(), Some(GIVEN), "{address}");
         }
+        let changes = |token| Access::to_change("127.0.0.1".parse().unwrap(), token).unwrap();
+        assert_eq!((changes(None).token().unwrap().len(), changes(Some(GIVEN)).token()), (32, Some(GIVEN)));
         let (a, b) = (access("10.0.0.1", None), access("10.0.0.1", None));
         assert_eq!(a.token().unwrap().len(), 32);
         assert_ne!(a.token(), b.token());

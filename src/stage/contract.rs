@@ -69,6 +69,9 @@ pub struct Contract {
     /// final one, recognised by its start, or one that is expected to be it, also breaks off a call on a partial one of another length, where the stage has
     /// a [`canceller`](super::Stage::canceller); what that call skips then is counted as late, not as a loss.
     pub supersede: bool,
+    /// Whether recorded streams are read one after the other, in the order in which they began: what it does then depends
+    /// on no chance. Those that are captured live are read as they come.
+    pub in_order: bool,
     /// For sinks: the path it writes, so that check sees two stages, or many streams, behind one file.
     pub writes: Option<String>,
     /// Whether many streams may go to that one path, because what is written names its stream.
@@ -88,6 +91,7 @@ impl Contract {
             tick: None,
             deadline: Some(Duration::from_secs(60)),
             supersede: false,
+            in_order: false,
             writes: None,
             shares: false,
             many_streams: false,
@@ -115,6 +119,12 @@ impl Contract {
     /// Adds a port to write that may be left unread.
     pub fn optional_output(mut self, name: impl Into<String>) -> Self {
         self.outputs.push(OutputPort { name: name.into(), optional: true });
+        self
+    }
+
+    /// Reads recorded streams one after the other.
+    pub fn in_order(mut self) -> Self {
+        self.in_order = true;
         self
     }
 

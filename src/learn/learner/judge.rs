@@ -201,8 +201,10 @@ impl Learner {
         Ok(())
     }
 
-    /// Another model serves from now on, that a person put there. The shadow starts again from it. It must have the ports
-    /// of the model that learning began with; on an error nothing has changed.
+    /// Another model serves from now on, that a person put there, or one that was learned in an earlier run. The shadow
+    /// starts again from it; what is kept is numbered by the new names of its classes, and the reference set goes on to
+    /// be compared with the model that learning began with. It must have the ports of that model; on an error nothing has
+    /// changed.
     pub fn replaced(&mut self, version: u64, model: &Model, classes: Vec<String>) -> Result<(), LearnError> {
         let port = Port::of(model, &self.port.name)?;
         let class_count = classes_of(model).or(Some(classes.len()).filter(|count| *count > 0));
@@ -211,7 +213,7 @@ impl Learner {
         let network = network(&model, &self.config)?;
         let shadow = training(&model, &self.config, &loss, &port)?;
         (self.port, self.output, self.added, self.loss, self.shadow) = (port, output, added, loss, shadow);
-        (self.class_count, self.classes) = (class_count, classes);
+        self.renamed(classes, class_count);
         self.serving = Version { number: version, network };
         self.previous = None;
         self.before = None;

@@ -406,7 +406,61 @@ fn a_head_grows_from_nine_to_ten_while_it_runs() {
         // No more than one may join.
         learner.offer(sample(vec![0.0; 3], Target::Name("e".into())));
         assert_eq!((learner.counts().unknown_class, learner.counts().new_classes), (1, 1));
+        // After a step back it is unknown again, and may join again.
+        let kept = learner.replay().kept().len();
+        learner.rolled_back(3, &old, all[..9].to_vec()).unwrap();
+        assert!(learner.replay().kept().all(|sample| matches!(sample.target, Target::Class(..9))));
+        assert!(learner.replay().kept().len() < kept && learner.classes() == &all[..9]);
+        (0..100).for_each(|_| offer(&mut learner, &mut world, 10));
+        assert_eq!((learner.classes(), learner.counts().new_classes), (&all[..], 2));
     }
+}
+
+#[test]
+fn a_model_with_other_class_names_is_judged_by_those() {
+    let old = trained();
+    let guard = |world: &mut World| Guard::new((0..400).map(|_| world.sample(0)).collect());
+    let mut world = World::new(31);
+    let mut learner = Learner::new(&old, &config(), "x", names(&["a", "b", "c"])).unwrap();
+    learner = learner.with_guard(guard(&mut world)).unwrap();
+    learner.seed((0..200).map(|_| world.sample(0)));
+    let original = learner.original.clone();
+    let right = original.iter().filter(|measure| **measure == 0.0).count();
+    assert!(right > 370, "{right}");
+    // The same model with its last layer's rows in another order, and the names with them.
+    let mut turned = old.clone();
+    for (_, tensor) in turned.graph.initializers.iter_mut().filter(|(name, _)| name.starts_with("out")) {
+        let axis = tensor.shape().iter().position(|size| *size == 3).unwrap();
+        let (shape, values) = (tensor.shape().to_vec(), tensor.as_slice::<f32>().unwrap());
+        let inner: usize = shape[axis + 1..].iter().product();
+        let from = |at: usize| at / (3 * inner) * 3 * inner + [2, 0, 1][at / inner % 3] * inner + at % inner;
+        let turned = (0..values.len()).map(|at| values[from(at)]).collect::<Vec<_>>();
+        *tensor = Tensor::new(shape, turned).unwrap();
+    }
+    let classes = |learner: &Learner| -> Vec<Target> {
+        let (seeds, guard) = (learner.replay().seeds(), learner.guard.as_ref().unwrap().samples());
+        seeds.chain(guard).map(|sample| sample.target.clone()).collect()
+    };
+    let before = classes(&learner);
+    learner.replaced(4, &turned, names(&["c", "a", "b"])).unwrap();
+    let turn = |target: &Target| match target {
+        Target::Class(class) => Target::Class((class + 1) % 3),
+        other => other.clone(),
+    };
+    assert_eq!(classes(&learner), before.iter().map(turn).collect::<Vec<_>>());
+    assert_eq!(learner.original, original, "the reference goes on comparing with the first model");
+    let measured = |learner: &mut Learner| {
+        let Learner { guard, serving, port, output, measure, .. } = learner;
+        let samples = guard.as_ref().unwrap().samples();
+        crate::learn::measure::evaluate(&mut serving.network, port, output, measure, samples).unwrap()
+    };
+    assert_eq!(measured(&mut learner), original, "the same model says the same, by other numbers");
+    // What it has no name for is not judged by it.
+    let two = model(3, 16, 2, false);
+    learner.replaced(5, &two, names(&["c", "a"])).unwrap();
+    assert!(classes(&learner).iter().all(|target| matches!(target, Target::Class(0 | 1))));
+    assert_eq!(learner.guard.as_ref().unwrap().samples().len(), learner.original.len());
+    assert!(learner.original.len() < 400 && learner.original.len() > 200);
 }
 
 #[test]

@@ -129,12 +129,12 @@ fn a_companion_that_fails_again_and_again_is_given_up_and_the_stream_goes_on() {
 }
 
 #[test]
-fn a_companion_gets_recorded_streams_one_after_the_other() {
+fn a_stage_may_get_recorded_streams_one_after_the_other() {
     for round in 0..5u64 {
         let order: Arc<std::sync::Mutex<Vec<(u32, i64)>>> = Arc::default();
         let seen = order.clone();
         let learner = Made::new(
-            Contract::new().input("in", Format::Any).input("again", Format::Any),
+            Contract::new().input("in", Format::Any).input("again", Format::Any).in_order(),
             move |_, value, input, _| {
                 if value % 7 == 0 {
                     std::thread::sleep(Duration::from_micros(50 * round));

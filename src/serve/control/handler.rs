@@ -40,6 +40,7 @@ pub enum End {
 pub struct Control {
     running: Arc<Running>,
     models: Models,
+    hidden: Vec<Arc<str>>,
 }
 
 /// The stages of a pipeline, by their ids; with their models where those can be exchanged.
@@ -74,7 +75,12 @@ impl Models {
 impl Control {
     /// For a pipeline that runs.
     pub fn new(running: Arc<Running>, models: Models) -> Control {
-        Control { running, models }
+        Control { running, models, hidden: Vec::new() }
+    }
+
+    /// The same without these stages in the books: those that somebody has added to look into the pipeline.
+    pub fn hiding(self, hidden: Vec<Arc<str>>) -> Control {
+        Control { hidden, ..self }
     }
 
     /// Carries a request out, blocking the thread: a swap as long as it takes to open and try the model.
@@ -123,7 +129,9 @@ impl Control {
         let models =
             self.models.0.iter().filter_map(|(id, model)| Some((id.clone(), model.as_ref()?.version().into())));
         let models: serde_json::Map<String, Value> = models.collect();
-        json!({"pipeline": self.running.name(), "books": self.running.stats(), "models": models})
+        let mut books = self.running.stats();
+        books.without(&self.hidden);
+        json!({"pipeline": self.running.name(), "books": books, "models": models})
     }
 }
 

@@ -1,6 +1,9 @@
 //! The control socket of a run: `percept run … --control PATH|127.0.0.1:PORT`.
 //!
-//! A unix socket, whose file only its owner can use, or a loopback address; any other address wants a token.
+//! A unix socket, whose file only its owner can use, or an address with a port, where a token is wanted.
+//!
+//! At most 16 may be connected at a time. A connection is closed when its first line does not come within 10 seconds, a
+//! later one within 5 minutes, or an answer is not read within 10 seconds.
 //!
 //! # The protocol, version 1
 //!
@@ -29,6 +32,7 @@
 //! | `bad_request` | not a line of the protocol; the connection is closed after it, so that no page in a browser can speak here |
 //! | `version` | another version of the protocol |
 //! | `token` | the token is missing or wrong; the connection is closed after it |
+//! | `busy` | too many are connected; the connection is closed after it |
 //! | `unknown_stage` | no stage of that name |
 //! | `no_model` | the stage runs nothing that can be exchanged |
 //! | `does_not_fit` | the file cannot take the place of the model, or there is no such version; the one that serves goes on |

@@ -61,6 +61,8 @@ pub enum Code {
     NoModel,
     /// The file cannot take the place of the model.
     DoesNotFit,
+    /// Too many are connected.
+    Busy,
     /// A word of a newer percept.
     #[serde(other)]
     Unknown,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::LONGEST_LINE;
 use super::address::ControlAddress;
@@ -19,6 +20,12 @@ use crate::serve::{Access, ServeError};
 
 /// Connections at a time.
 const MOST_CONNECTIONS: usize = 16;
+/// How long a connection may take to say its first line.
+const FIRST_LINE_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may say nothing later.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long it may take to read an answer.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// A control socket that is listened at, before or while requests are answered. A unix socket's file is removed when
 /// this is dropped.
@@ -41,7 +48,8 @@ enum Door {
 impl Listening {
     /// Listens at `address`; port 0 takes a free one. Call it inside a tokio runtime.
     ///
-    /// A unix socket's file can be used by its owner only. One that is there and that nobody listens at is replaced.
+    /// A unix socket's file can be used by its owner only. One that is there and that nobody listens at is replaced. At
+    /// an address a token is wanted; one is made where none is given.
     pub fn open(address: &ControlAddress, token: Option<&str>) -> Result<Listening, ServeError> {
         match address {
             ControlAddress::Net(address) => Self::net(*address, token),
@@ -60,7 +68,7 @@ impl Listening {
     }
 
     fn net(address: SocketAddr, token: Option<&str>) -> Result<Listening, ServeError> {
-        let access = Access::new(address.ip(), token)?;
+        let access = Access::to_change(address.ip(), token)?;
         let failed = |source| ServeError::Listen { address: address.to_string(), source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -96,8 +104,7 @@ impl Listening {
 async fn serve(door: Door, access: Arc<Access>, control: Arc<Control>) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let stream = match door.accept().await {
+        let (reader, mut writer) = match door.accept().await {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!("a control connection could not be taken: {error}");
@@ -105,9 +112,16 @@ async fn serve(door: Door, access: Arc<Access>, control: Arc<Control>) {
                 continue;
             }
         };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            tokio::spawn(async move {
+                let message = format!("{MOST_CONNECTIONS} are connected already; try again when one has gone");
+                let answer = Answer::new(None, Err(Refusal::new(Code::Busy, message)));
+                let _ = send(&mut writer, &answer.line()).await;
+            });
+            continue;
+        };
         let (access, control) = (access.clone(), control.clone());
         tokio::spawn(async move {
-            let (reader, writer) = stream;
             // Who goes away in the middle takes no answer.
             let _ = converse(BufReader::new(reader), writer, &access, &control).await;
             drop(permit);
@@ -138,7 +152,9 @@ async fn converse(
     access: &Access,
     control: &Arc<Control>,
 ) -> io::Result<()> {
-    while let Some(line) = read_line(&mut reader).await? {
+    let mut within = FIRST_LINE_WITHIN;
+    while let Some(line) = timeout(within, read_line(&mut reader)).await?? {
+        within = IDLE;
         let (mut id, mut end) = (None, None);
         let result = match line {
             Line::TooLong => {
@@ -180,8 +196,11 @@ async fn converse(
 }
 
 async fn send(writer: &mut (impl AsyncWrite + Unpin), line: &str) -> io::Result<()> {
-    writer.write_all(line.as_bytes()).await?;
-    writer.flush().await
+    timeout(READ_WITHIN, async {
+        writer.write_all(line.as_bytes()).await?;
+        writer.flush().await
+    })
+    .await?
 }
 
 enum Line {

@@ -27,24 +27,31 @@ impl SocketFile {
         let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
         // It is made under another path: this one must be one that others can connect to.
         SocketAddr::from_pathname(path).map_err(failed)?;
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let free = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(failed(error)),
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(ServeError::NoSocket { path: path.to_owned() });
             }
             Ok(_) => match UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => false,
                 Err(error) => return Err(failed(error)),
                 Ok(_) => return Err(ServeError::Taken { path: path.to_owned() }),
             },
-        }
+        };
         let folder = Private::beside(path).map_err(failed)?;
         let made = folder.0.join("s");
         let listener = UnixListener::bind(&made).map_err(failed)?;
         fs::set_permissions(&made, Permissions::from_mode(0o600)).map_err(failed)?;
         let found = fs::symlink_metadata(&made).map_err(failed)?;
-        fs::rename(&made, path).map_err(failed)?;
+        match free {
+            // Unlike a move, a link fails where another has just taken the path.
+            true => fs::hard_link(&made, path).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => ServeError::Taken { path: path.to_owned() },
+                _ => failed(error),
+            })?,
+            false => fs::rename(&made, path).map_err(failed)?,
+        }
         Ok((SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()) }, listener))
     }
 }

@@ -202,6 +202,11 @@ impl Board {
         slot.event = Some(event);
     }
 
+    /// A picture could not be made for the page, and is not tried again.
+    pub fn pass_over(&self, port: usize, number: u64) {
+        self.lock().frames.entry(port).or_default().shown = number;
+    }
+
     /// Another browser looks; `None` when there are too many.
     pub fn join(&self) -> Option<Arc<Viewer>> {
         let mut inner = self.lock();

@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_io_timeout::TimeoutStream;
 
 use super::board::Board;
 use super::viewer::Viewer;
@@ -24,6 +25,9 @@ const MOST_CONNECTIONS: usize = 64;
 
 /// How long a browser may take to send a request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a browser may leave what is sent to it unread.
+const TAKE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The page: path, type, content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -79,7 +83,9 @@ impl Body for Content {
 }
 
 /// Serves until it is dropped.
-pub(super) async fn serve(listener: TcpListener, access: Arc<Access>, board: Arc<Board>) {
+pub(super) async fn serve(listener: TcpListener, access: Arc<Access>, board: Arc<Board>, port: u16) {
+    // Browsers keep cookies by host, whatever the port: each page has one of its own.
+    let cookie: Arc<str> = format!("percept-view-{port}").into();
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -92,22 +98,24 @@ pub(super) async fn serve(listener: TcpListener, access: Arc<Access>, board: Arc
                 continue;
             }
         };
-        let (access, board) = (access.clone(), board.clone());
+        let (access, board, cookie) = (access.clone(), board.clone(), cookie.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&request, &access, &board);
+                let answer = answer(&request, &access, &board, &cookie);
                 async { Ok::<_, Infallible>(answer) }
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(64 << 10);
             // A browser that goes away in the middle is no fault.
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(TAKE_WITHIN));
+            let _ = server.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             drop(permit);
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, access: &Access, board: &Arc<Board>) -> Response<Content> {
+fn answer(request: &Request<Incoming>, access: &Access, board: &Arc<Board>, cookie: &str) -> Response<Content> {
     let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     if !access.serves_host(text(header::HOST)) {
         return refusal(
@@ -127,7 +135,7 @@ fn answer(request: &Request<Incoming>, access: &Access, board: &Arc<Board>) -> R
         && access.admits(Some(token))
     {
         // The browser keeps it from here on, and the address that it shows does not hold it.
-        let cookie = format!("{COOKIE}={wanted}; HttpOnly; SameSite=Lax; Path=/");
+        let cookie = format!("{cookie}={wanted}; HttpOnly; SameSite=Lax; Path=/");
         let mut moved = whole(StatusCode::SEE_OTHER, "text/plain", "");
         moved.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/"));
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -139,8 +147,8 @@ fn answer(request: &Request<Incoming>, access: &Access, board: &Arc<Board>) -> R
     let cookies = request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let kept = cookies
         .flat_map(|cookies| cookies.split(';'))
-        .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-    if !access.admits(asked.or(bearer).or(kept)) {
+        .find_map(|found| found.trim().strip_prefix(cookie)?.strip_prefix('='));
+    if ![asked, bearer, kept].into_iter().any(|offered| access.admits(offered)) {
         return refusal(
             StatusCode::UNAUTHORIZED,
             "Open the address that percept printed, with its token: http://…/?token=…",
@@ -156,9 +164,6 @@ fn answer(request: &Request<Incoming>, access: &Access, board: &Arc<Board>) -> R
         },
     }
 }
-
-/// The cookie that keeps the token.
-const COOKIE: &str = "percept-view";
 
 fn events(board: &Arc<Board>) -> Response<Content> {
     let Some(viewer) = board.join() else {

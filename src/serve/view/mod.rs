@@ -118,7 +118,7 @@ impl View {
 
     /// Serves the page until the runtime ends. Returns at once; call it inside a tokio runtime.
     pub fn serve(&self, door: Door, running: Arc<Running>) {
-        tokio::spawn(http::serve(door.listener, Arc::new(door.access), self.board.clone()));
+        tokio::spawn(http::serve(door.listener, Arc::new(door.access), self.board.clone(), door.address.port()));
         tokio::spawn(sample(self.board.clone(), self.sampler.clone(), running));
         let pause = Duration::from_secs_f64(1.0 / self.options.frames_per_s.clamp(0.1, 60.0));
         tokio::spawn(show(self.board.clone(), pause));
@@ -137,10 +137,14 @@ impl View {
         self.board.end(&word);
     }
 
+    /// The stages that are the page's own, and do not belong into the pipeline's books.
+    pub fn taps(&self) -> &[Arc<str>] {
+        &self.taps
+    }
+
     /// Takes the page's own stages and links out of the books, which are the pipeline's.
     pub fn strip(&self, books: &mut Books) {
-        books.links.truncate(self.sampler.links());
-        books.stages.retain(|stage| !self.taps.contains(&stage.id));
+        books.without(&self.taps);
     }
 }
 
@@ -159,11 +163,16 @@ async fn show(board: Arc<Board>, pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         for (port, frame) in board.wanted_frames() {
-            let made =
-                tokio::task::spawn_blocking(move || encode::event(port, &frame).map(|event| (frame.number, event)));
+            let made = tokio::task::spawn_blocking(move || match encode::event(port, &frame) {
+                Ok(event) => Ok((frame.number, event)),
+                Err(error) => Err((frame.number, error)),
+            });
             match made.await {
                 Ok(Ok((number, event))) => board.show(port, number, event),
-                Ok(Err(error)) => tracing::warn!("a picture cannot be shown: {error}"),
+                Ok(Err((number, error))) => {
+                    board.pass_over(port, number);
+                    tracing::warn!("a picture cannot be shown: {error}");
+                }
                 Err(_) => return,
             }
         }

@@ -72,11 +72,6 @@ impl Sampler {
         Sampler { stages, links, past: VecDeque::new() }
     }
 
-    /// How many links are the pipeline's.
-    pub fn links(&self) -> usize {
-        self.links
-    }
-
     /// The numbers at `t` seconds.
     pub fn sample(&mut self, t: f64, books: &Books) -> Sample {
         while self.past.len() > 1 && self.past.get(1).is_some_and(|(at, _)| t - at >= SPAN_S) {

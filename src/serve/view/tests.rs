@@ -34,8 +34,8 @@ impl Served {
         let board = Arc::new(board);
         let _entered = runtime.enter();
         let door = Door::open(address.parse().unwrap(), token).unwrap();
-        let address = ([127, 0, 0, 1], door.address().port()).into();
-        runtime.spawn(http::serve(door.listener, Arc::new(door.access), board.clone()));
+        let address: SocketAddr = ([127, 0, 0, 1], door.address().port()).into();
+        runtime.spawn(http::serve(door.listener, Arc::new(door.access), board.clone(), address.port()));
         drop(_entered);
         Served { runtime, board, address }
     }
@@ -131,13 +131,19 @@ fn a_token_is_wanted_where_one_is_given_or_others_can_come() {
         ("GET /app.js HTTP/1.1\r\nHost: robot.local", 401),
         ("GET /events HTTP/1.1\r\nHost: robot.local", 401),
         ("GET /?token=wrong-horse-battery HTTP/1.1\r\nHost: robot.local", 401),
-        ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nCookie: percept-view=x", 401),
-        ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nCookie: a=b; percept-view=correct-horse-battery", 200),
+        ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nCookie: percept-view-{port}=x", 401),
+        ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nCookie: a=b; percept-view-{port}=correct-horse-battery", 200),
+        ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nCookie: percept-view-1=correct-horse-battery", 401),
+        (
+            "GET /stats?token=old HTTP/1.1\r\nHost: robot.local\r\nCookie: percept-view-{port}=correct-horse-battery",
+            200,
+        ),
         ("GET /stats HTTP/1.1\r\nHost: robot.local\r\nAuthorization: Bearer correct-horse-battery", 200),
         ("GET /stats?token=correct-horse-battery HTTP/1.1\r\nHost: robot.local", 200),
         ("GET /?token=correct-horse-battery HTTP/1.1\r\nHost: robot.local", 303),
     ] {
-        let (head, body) = served.ask(request);
+        let request = request.replace("{port}", &served.address.port().to_string());
+        let (head, body) = served.ask(&request);
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{head}\n{body}");
         assert_eq!(head.contains("HttpOnly; SameSite=Lax"), status == 303, "{head}");
         assert!(!body.contains(TOKEN), "{body}");

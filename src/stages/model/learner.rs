@@ -130,8 +130,9 @@ impl Learning {
                 return Err(faults);
             }
         };
+        live.remember(config.keep_versions.saturating_sub(1));
         if let Some(folder) = &config.save {
-            live.saved_in(folder, config.keep_versions);
+            live.saved_in(folder);
         }
         let place = node(context, "labels.from").map(|node| (node.source(context.source).clone(), node.span));
         let mut warnings = Vec::new();
@@ -153,7 +154,7 @@ impl Learning {
             warnings: warnings.into_iter().map(|warning| at(context, "", warning)).collect(),
         };
         if faults.is_empty()
-            && let Err(error) = learning.learner(&live.newest())
+            && let Err(error) = learning.learner()
         {
             faults.push(fault(context, "", "cannot-learn", error.to_string()));
         }
@@ -170,20 +171,27 @@ impl Learning {
         Companion { name: NAME, blueprint: Arc::new(self.clone()), reads, gives: "weights" }
     }
 
-    /// A learner that begins with this version.
-    fn learner(&self, snapshot: &Snapshot) -> Result<Learner, LearnerError> {
-        let learner = Learner::new(&load(snapshot)?, &self.config, &self.input, self.names(snapshot))?;
-        Ok(learner.with_version(snapshot.version.into()))
+    /// A learner that begins with the file that the pipeline names.
+    fn learner(&self) -> Result<Learner, LearnerError> {
+        let first = self.live.first();
+        Ok(Learner::new(&load(&first)?, &self.config, &self.input, self.names(&first))?)
     }
 
-    /// The same with what recipes give: the old samples, and the trusted ones.
-    fn prepared(&self, snapshot: &Snapshot) -> Result<Learner, LearnerError> {
-        let mut learner = self.learner(snapshot)?;
+    /// The same with what recipes give, the old samples and the trusted ones, and going on from what serves now. However
+    /// many versions there were, the trusted samples compare each with the first.
+    fn prepared(&self) -> Result<Learner, LearnerError> {
+        let mut learner = self.learner()?;
         if let Some(samples) = self.of_recipe(self.config.guard.reference.as_deref(), SamplesPart::Validation)? {
             learner = learner.with_guard(Guard::new(samples))?;
         }
         if let Some(samples) = self.of_recipe(self.config.replay.seed_from.as_deref(), SamplesPart::Train)? {
             learner.seed(samples);
+        }
+        // Whichever of the two is built first, the stage or its learner.
+        self.live.restore();
+        let newest = self.live.newest();
+        if newest.version > 0 {
+            learner.replaced(newest.version.into(), &load(&newest)?, self.names(&newest))?;
         }
         Ok(learner)
     }
@@ -245,6 +253,7 @@ impl Blueprint for Learning {
             .input("scores", Format::Any)
             .input("labels", Format::Any)
             .optional_output("reports")
+            .in_order()
             .tick(TICK);
         for port in &mut contract.inputs {
             port.optional = true;
@@ -269,7 +278,7 @@ impl Blueprint for Learning {
     }
 
     fn build(&self) -> Result<Runnable, StageError> {
-        let learner = self.prepared(&self.live.newest()).map_err(StageError::fatal)?;
+        let learner = self.prepared().map_err(StageError::fatal)?;
         let saved = Saved::open(self).map_err(StageError::fatal)?;
         Ok(Runnable::stage(LearnerStage::new(self.clone(), learner, saved)))
     }

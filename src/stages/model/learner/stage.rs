@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,9 +12,10 @@ use crate::inference::ModelSource;
 use crate::learn::drift::Change;
 use crate::learn::{Candidate, Drift, Figures, Joiner, Learner, Sample, Supervision, Supervisor, Verdict, confidence};
 use crate::media::{Classes, Format, Packet, Payload, StreamId, StreamInfo, Text};
+use crate::onnx::Model;
 use crate::stage::{Draft, EventKind, Input, Opened, Output, Stage, StageError};
 use crate::tensor::Tensor;
-use crate::units::{Clock, SystemClock, TimeSpan, Timestamp};
+use crate::units::{Clock, ClockInstant, SystemClock, TimeSpan, Timestamp};
 
 /// The model's last answers that are kept for each stream, until it is known what was right.
 const ANSWERS: usize = 4096;
@@ -23,8 +23,6 @@ const ANSWERS: usize = 4096;
 const WAITING: usize = 64;
 /// Minibatches that a packet of a live stream is followed by, at most: the next packet must not wait long.
 const LIVE_STEPS: u32 = 4;
-/// The longest rest after a piece of work, so that packets are taken now and then.
-const LONGEST_REST: Duration = Duration::from_millis(500);
 /// The probability of a false alarm at a look for drift.
 const DRIFT_DELTA: f64 = 0.002;
 
@@ -35,8 +33,9 @@ pub(super) struct LearnerStage {
     saved: Saved,
     joiner: Joiner,
     drift: Drift,
-    /// Measures what work costs of a live stream's time.
+    /// Measures what work costs of a live stream's time, and says until when it rests for that.
     watch: SystemClock,
+    rests_until: ClockInstant,
     /// Streams that are open.
     open: u32,
     /// The time of all streams together: what passes while several are open counts once.
@@ -96,6 +95,7 @@ impl LearnerStage {
             joiner: Joiner::new(&learning.config),
             drift: Drift::new(DRIFT_DELTA),
             watch: SystemClock::new(),
+            rests_until: ClockInstant::default(),
             open: 0,
             now: Timestamp::ZERO,
             supervisor: Supervisor::new(&learning.config),
@@ -178,49 +178,61 @@ impl LearnerStage {
 
     /// Learns from what was joined, and judges. `at`: the time of this stream, for what is reported.
     fn work(&mut self, state: &mut StreamState, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
-        self.follow()?;
+        self.follow(out)?;
         state.reported = state.reported.max(at);
         let at = state.reported;
         while let Some(sample) = self.joiner.pop().or_else(|| self.made.pop_front()) {
             self.look_back(state, &sample);
             self.learner.offer(sample);
         }
-        let mut steps = 0;
-        while !state.live || steps < LIVE_STEPS {
-            let (more, took) = self.timed(|stage| stage.learner.train());
-            if state.live {
-                self.rest(took);
-            }
-            if !more {
-                break;
-            }
+        if !state.live {
+            while self.learner.train() {}
+            return self.judge(at, out);
+        }
+        let before = self.watch.now();
+        if before < self.rests_until {
+            return Ok(());
+        }
+        let mut steps = 1;
+        while self.learner.train() && steps < LIVE_STEPS {
             steps += 1;
         }
-        let (verdict, took) = self.timed(|stage| stage.learner.consider(stage.now));
-        match verdict {
-            Verdict::Wait => return Ok(()),
+        let judged = self.judge(at, out);
+        self.rest(before);
+        judged
+    }
+
+    /// Compares the versions, where it is time to.
+    fn judge(&mut self, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
+        match self.learner.consider(self.now) {
+            Verdict::Wait => Ok(()),
             Verdict::Keep { reason, figures } => {
                 let reason = format!("{reason:?}");
                 self.report(at, &json!({"type": "kept", "reason": reason, "figures": figures}), out);
+                Ok(())
             }
-            Verdict::Promote(candidate) => self.promote(*candidate, at, out)?,
-            Verdict::RollBack { to, figures } => self.go_back(to, &figures, at, out)?,
+            Verdict::Promote(candidate) => self.promote(*candidate, at, out),
+            Verdict::RollBack { to, figures } => self.go_back(to, &figures, at, out),
         }
-        if state.live {
-            self.rest(took);
-        }
-        Ok(())
     }
 
     /// Starts again from what serves now, where somebody else has put another model there.
-    fn follow(&mut self) -> Result<(), StageError> {
+    fn follow(&mut self, out: &mut Output) -> Result<(), StageError> {
         let newest = self.learning.live.newest();
         if u64::from(newest.version) == self.learner.version() {
             return Ok(());
         }
         let model = load(&newest).map_err(StageError::fatal)?;
         let names = self.learning.names(&newest);
+        self.note(newest.version, &model, &names, None, out);
         self.learner.replaced(newest.version.into(), &model, names).map_err(StageError::fatal)
+    }
+
+    /// Notes in the folder of versions what serves.
+    fn note(&mut self, version: u32, model: &Model, names: &[String], figures: Option<&Figures>, out: &mut Output) {
+        if let Err(error) = self.saved.serves(model, names, figures) {
+            out.event(EventKind::Notice, format!("version {version} serves, and could not be saved: {error}"));
+        }
     }
 
     /// What the model had said of a sample, now that it is known what was right.
@@ -246,19 +258,18 @@ impl LearnerStage {
     fn promote(&mut self, candidate: Candidate, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
         let Candidate { model, classes, figures, .. } = &candidate;
         let names = (!classes.is_empty()).then(|| Classes::new(classes.iter().map(|name| Arc::from(name.as_str()))));
+        let live = self.learning.live.clone();
+        let over = u32::try_from(self.learner.version()).ok();
         let next = self.learner.version() + 1;
-        let live = &self.learning.live;
         let source = ModelSource::Memory {
             name: format!("{}, version {next}", live.name()).into(),
             bytes: model.encode().into(),
         };
-        match live.swap(source, names) {
+        match live.swap_over(source, names, over) {
             Ok(version) => {
                 self.learner.adopted(version.into()).map_err(StageError::fatal)?;
                 metrics::gauge!("percept_weights_version", "model" => live.name().to_owned()).set(f64::from(version));
-                if let Err(error) = self.saved.keep(version.into(), &candidate) {
-                    out.event(EventKind::Notice, format!("version {version} serves, and could not be saved: {error}"));
-                }
+                self.note(version, model, classes, Some(figures), out);
                 out.event(EventKind::Notice, format!("version {version} serves: {}", words(figures)));
                 self.report(at, &json!({"type": "promoted", "version": version, "figures": figures}), out);
             }
@@ -273,14 +284,12 @@ impl LearnerStage {
     fn go_back(&mut self, to: u64, figures: &Figures, at: Timestamp, out: &mut Output) -> Result<(), StageError> {
         let from = self.learner.version();
         let live = self.learning.live.clone();
-        match live.rollback(u32::try_from(to).ok()) {
+        match live.rollback_over(u32::try_from(to).ok(), u32::try_from(from).ok()) {
             Ok(version) => {
                 let newest = live.newest();
                 let (model, names) = (load(&newest).map_err(StageError::fatal)?, self.learning.names(&newest));
+                self.note(version, &model, &names, None, out);
                 self.learner.rolled_back(version.into(), &model, names).map_err(StageError::fatal)?;
-                if let Err(error) = self.saved.again(to, version.into()) {
-                    out.event(EventKind::Notice, format!("that version {to} serves again could not be noted: {error}"));
-                }
                 out.event(
                     EventKind::Notice,
                     format!(
@@ -304,18 +313,13 @@ impl LearnerStage {
         out.emit(0, Draft::new(at, TimeSpan::ZERO, text));
     }
 
-    /// Runs a piece of work, and says how long it took.
-    fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Duration) {
-        let before = self.watch.now();
-        let done = work(self);
-        (done, self.watch.now().since(before).to_std())
-    }
-
-    /// Leaves the processor to others, so that of this time and what it took only `budget.max_cpu` was computed.
-    fn rest(&self, took: Duration) {
-        let share = self.learning.config.budget.max_cpu;
+    /// Leaves the processor to others for so long that of all time, what was computed since `before` included, only
+    /// `budget.max_cpu` was.
+    fn rest(&mut self, before: ClockInstant) {
+        let (share, now) = (self.learning.config.budget.max_cpu, self.watch.now());
         if share > 0.0 && share < 1.0 {
-            std::thread::sleep(took.mul_f64(1.0 / share - 1.0).min(LONGEST_REST));
+            let rest = now.since(before).as_seconds() * (1.0 / share - 1.0);
+            self.rests_until = now.after(TimeSpan::from_seconds(rest));
         }
     }
 
@@ -369,7 +373,9 @@ impl Stage for LearnerStage {
         if !state.live {
             return Ok(());
         }
-        self.joiner.advance(state.id, now);
+        // An input comes when it is over, and what is before the model takes its time.
+        let wait = TimeSpan::from_millis(self.learning.config.labels.wait_ms.into());
+        self.joiner.advance(state.id, now.saturating_sub(wait));
         self.advance(state, now);
         self.work(state, now, out)
     }

@@ -10,13 +10,15 @@ use super::super::session::{Runtime, SessionError};
 use super::binding::Binding;
 use super::run::{Given, RunError};
 use crate::config::Fault;
-use crate::inference::{Exchange, ModelSource, Session, Snapshot};
+use crate::inference::{Exchange, ModelSource, Session, Snapshot, Superseded};
 use crate::learn::Versions;
 use crate::media::Classes;
 use crate::tensor::{Dim, SymbolicShape, Tensor, TensorError};
 
 /// The largest input that a trial run is made for, in elements.
 const MAX_TRIAL_ELEMENTS: usize = 1 << 24;
+/// The largest file that is read: more does not fit in one message of Protocol Buffers.
+const LARGEST_FILE: u64 = 2 << 30;
 
 /// A model that is, or will be, served by a stage, for those who change it while it runs.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ pub struct LiveModel {
     graph: Graph,
     runtime: Runtime,
     exchange: Exchange,
-    /// Where the versions of earlier runs lie, and how many are kept.
-    saved: OnceLock<(PathBuf, usize)>,
+    /// Where the versions of earlier runs lie.
+    saved: OnceLock<PathBuf>,
 }
 
 /// Why a model cannot take the place of the one that serves; that one goes on.
@@ -79,6 +81,27 @@ pub enum SwapError {
         /// The versions that are remembered.
         found: Vec<u32>,
     },
+    /// It is no file, or too large for one.
+    #[error("{} cannot take the place of model `{model}`: expected a file of at most {} MiB, found {found}",
+        path.display(), LARGEST_FILE >> 20)]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+        /// The model that serves.
+        model: String,
+        /// What is there.
+        found: String,
+    },
+    /// Somebody else has exchanged it meanwhile.
+    #[error("model `{model}` was exchanged meanwhile: expected version {expected} to be the newest, found {newest}")]
+    Superseded {
+        /// The model that serves.
+        model: String,
+        /// The version that was to be replaced.
+        expected: u32,
+        /// The newest.
+        newest: u32,
+    },
     /// The list of its classes is not as long as what it gives.
     #[error(
         "{} cannot take the place of model `{model}`: it gives scores for {scores} classes, and {names} names were given",
@@ -118,13 +141,28 @@ impl LiveModel {
         self.exchange.newest()
     }
 
-    /// Brings another model, a file or one in memory: opens it, sees that it fits, tries it on zeros, and offers it to the stage, which
-    /// adopts it between two packets. `classes` are the names of what it tells apart, where they are others than before.
+    /// The file that the pipeline names, whatever serves now.
+    pub(in crate::stages::model) fn first(&self) -> Snapshot {
+        Snapshot { version: 0, source: self.graph.path.clone().into(), classes: None }
+    }
+
+    /// Brings another model, a file or one in memory: opens it, sees that it fits, tries it on zeros, and offers it to
+    /// the stage, which adopts it between two packets. `classes` are the names of what it tells apart, where they are
+    /// others than before.
     ///
     /// Gives its version. Blocks as long as it takes to open the model; the stream goes on meanwhile. When it fails the
     /// old one goes on.
     pub fn swap(&self, source: impl Into<ModelSource>, classes: Option<Classes>) -> Result<u32, SwapError> {
-        let source = source.into();
+        self.swap_over(source.into(), classes, None)
+    }
+
+    /// The same, where `over` is the newest version still.
+    pub(in crate::stages::model) fn swap_over(
+        &self,
+        source: ModelSource,
+        classes: Option<Classes>,
+        over: Option<u32>,
+    ) -> Result<u32, SwapError> {
         let (at, model) = (|| source.path().to_owned(), || self.graph.model.clone());
         let ports = |difference: String| SwapError::Ports {
             path: at(),
@@ -132,6 +170,16 @@ impl LiveModel {
             difference,
             open: self.binding.open_classes,
         };
+        if let ModelSource::File(path) = &source
+            && let Ok(found) = path.metadata()
+            && !(found.is_file() && found.len() <= LARGEST_FILE)
+        {
+            let found = match found.is_file() {
+                true => format!("{} MiB", found.len() >> 20),
+                false => "something else".to_owned(),
+            };
+            return Err(SwapError::NoFile { path: at(), model: model(), found });
+        }
         let mut session = self.runtime.open_from(&source, &self.expected()).map_err(|source| match source {
             SessionError::Ports { difference, .. } => ports(difference),
             source => SwapError::Session { path: at(), model: model(), source },
@@ -143,12 +191,22 @@ impl LiveModel {
         {
             return Err(SwapError::Classes { path: at(), model: model(), scores, names: classes.names().len() });
         }
-        Ok(self.exchange.offer(source, classes, session))
+        let offered = self.exchange.offer(source, classes, session, over);
+        offered.map_err(|newer| self.superseded(over, newer))
+    }
+
+    fn superseded(&self, over: Option<u32>, Superseded { newest }: Superseded) -> SwapError {
+        SwapError::Superseded { model: self.graph.model.clone(), expected: over.unwrap_or(newest), newest }
     }
 
     /// Goes back to a version that served before: that number, or the last one before the newest. What it comes back as
     /// is a version of its own, whose number this gives.
     pub fn rollback(&self, to: Option<u32>) -> Result<u32, SwapError> {
+        self.rollback_over(to, None)
+    }
+
+    /// The same, where `over` is the newest version still.
+    pub(in crate::stages::model) fn rollback_over(&self, to: Option<u32>, over: Option<u32>) -> Result<u32, SwapError> {
         let before = self.exchange.before();
         let found = match to {
             Some(version) => before.iter().find(|known| known.version == version),
@@ -163,7 +221,8 @@ impl LiveModel {
         let session = self.runtime.open_from(&snapshot.source, &self.expected()).map_err(|source| {
             SwapError::Session { path: snapshot.source.path().to_owned(), model: self.graph.model.clone(), source }
         })?;
-        self.exchange.offer_again(snapshot.version, session).ok_or_else(nothing)
+        let offered = self.exchange.offer_again(snapshot.version, session, over);
+        offered.map_err(|newer| self.superseded(over, newer))?.ok_or_else(nothing)
     }
 
     /// The versions that served before the newest and can be gone back to, oldest first.
@@ -191,16 +250,24 @@ impl LiveModel {
         }
     }
 
-    /// Lets the stage begin with the version that served last, of those in this folder.
-    pub(in crate::stages::model) fn saved_in(&self, folder: &Path, keep: usize) {
-        let _ = self.saved.set((folder.to_owned(), keep));
+    /// Remembers so many versions beside the newest, to go back to.
+    pub(in crate::stages::model) fn remember(&self, versions: usize) {
+        self.exchange.remember(versions);
     }
 
-    /// What served last in an earlier run, where such versions were saved.
-    fn restore(&self) {
-        let Some((folder, keep)) = self.saved.get().filter(|(folder, _)| folder.is_dir()) else { return };
+    /// Lets the stage begin with the version that served last, of those in this folder.
+    pub(in crate::stages::model) fn saved_in(&self, folder: &Path) {
+        let _ = self.saved.set(folder.to_owned());
+    }
+
+    /// Takes up what served last in an earlier run, where such versions were saved and nothing else was brought yet.
+    pub(in crate::stages::model) fn restore(&self) {
+        if self.newest().version > 0 {
+            return;
+        }
+        let Some(folder) = self.saved.get().filter(|folder| folder.is_dir()) else { return };
         let model = &self.graph.model;
-        let restored = Versions::open(folder, *keep).and_then(|versions| match versions.current() {
+        let restored = Versions::read(folder).and_then(|versions| match versions.current() {
             Some(current) => versions.load(current.number).map(|(model, manifest)| Some((model, manifest.clone()))),
             None => Ok(None),
         });
@@ -241,7 +308,9 @@ impl LiveModel {
                 let (version, model) = (newest.version, &self.graph.model);
                 tracing::warn!(model, version, %error, "the version cannot be opened any more; the first one serves");
                 let session = self.runtime.open(&self.graph)?;
-                self.exchange.offer(self.graph.path.clone().into(), None, self.runtime.open(&self.graph)?);
+                // Where something newer came meanwhile the stage begins with that.
+                let first = self.runtime.open(&self.graph)?;
+                let _ = self.exchange.offer(self.graph.path.clone().into(), None, first, Some(version));
                 Ok((session, self.exchange.begin()))
             }
         }

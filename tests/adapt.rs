@@ -13,6 +13,7 @@ use std::thread;
 use percept::Pipeline;
 use percept::engine::{Builder, Dense};
 use percept::inference::ModelSource;
+use percept::learn::Target;
 use percept::media::{Format, Label, Labels, StreamInfo};
 use percept::runtime::Report;
 use percept::stage::{
@@ -72,7 +73,7 @@ struct Truth {
 
 impl Blueprint for Truth {
     fn contract(&self) -> Contract {
-        Contract::new().input("features", Format::ANY_TENSOR).output("labels")
+        Contract::new().input("features", Format::ANY_TENSOR).optional_output("labels")
     }
 
     fn outputs(&self, _: &[Format]) -> Result<Vec<Format>, Vec<ContractFault>> {
@@ -134,6 +135,17 @@ fn run_with(
     packets: i64,
     truth: &Truth,
     learn: &str,
+    person: impl FnMut(i64, &LiveModel) + Send + 'static,
+) -> Run {
+    run_labelled(folder, packets, truth, &format!("  labels: {{from: truth}}\n{learn}"), person)
+}
+
+/// The same with the key `labels` in `learn` too.
+fn run_labelled(
+    folder: &Path,
+    packets: i64,
+    truth: &Truth,
+    learn: &str,
     mut person: impl FnMut(i64, &LiveModel) + Send + 'static,
 ) -> Run {
     let shape = SymbolicShape::Ranked(vec![4usize.into()]);
@@ -142,7 +154,7 @@ fn run_with(
     let (answers, mut answered) = Collect::new(64);
     let (reports, mut reported) = Collect::new(64);
     let settings = Settings { base_dir: folder.to_owned(), ..Settings::default() };
-    let stage = format!("model: classifier.onnx\nbackend: engine\nlearn:\n  labels: {{from: truth}}\n{learn}");
+    let stage = format!("model: classifier.onnx\nbackend: engine\nlearn:\n{learn}");
     let builder = Pipeline::builder("adapt")
         .settings(settings)
         .stage("in", push)
@@ -221,6 +233,25 @@ fn the_same_stream_gives_the_same_weights_bit_for_bit() {
     assert_eq!(first.reports, second.reports);
     assert_eq!(first.model.newest().version, second.model.newest().version);
     assert_eq!(weights(&first), weights(&second));
+}
+
+#[test]
+fn a_person_tells_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    classifier(folder.path());
+    let taken = Arc::new(AtomicI64::new(0));
+    let count = taken.clone();
+    let learn = format!("  labels: {{from: control}}\n{LEARN}");
+    let run = run_labelled(folder.path(), 4000, &truth(), &learn, move |number, model| {
+        // Until the stream's first packet has reached the learner there is nothing that a label could be for.
+        let at = Timestamp::from_nanos(number * PACKET.as_nanos());
+        let right = Target::Class(class(RIGHT, &features(number)));
+        count.fetch_add(model.label(right, None, Some(at)).is_ok().into(), Ordering::SeqCst);
+        assert!(model.label(Target::Class(0), Some("words"), None).is_err());
+    });
+    assert!(run.report.is_clean(), "{:#?}", run.report);
+    assert!(taken.load(Ordering::SeqCst) > 3000 && run.of_type("promoted") > 0, "{:#?}", run.reports);
+    assert!(run.accuracy(3500..4000) > 0.95, "{:#?}", run.reports);
 }
 
 #[test]

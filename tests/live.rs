@@ -13,8 +13,9 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use percept::engine::{Builder, Dense};
 use percept::onnx::Model;
-use percept::tensor::{Dim, SymbolicShape};
+use percept::tensor::{DType, Dim, SymbolicShape};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -58,12 +59,16 @@ struct Live {
 impl Live {
     fn start(control: &str) -> Live {
         let folder = tempfile::tempdir().unwrap();
-        let control = control.replace("{folder}", &folder.path().display().to_string());
-        Live::start_in(folder, &control)
+        Live::start_in(folder, control)
     }
 
     fn start_in(folder: TempDir, control: &str) -> Live {
-        std::fs::write(folder.path().join("live.yaml"), PIPELINE).unwrap();
+        Live::start_with(folder, control, PIPELINE)
+    }
+
+    fn start_with(folder: TempDir, control: &str, pipeline: &str) -> Live {
+        let control = &control.replace("{folder}", &folder.path().display().to_string());
+        std::fs::write(folder.path().join("live.yaml"), pipeline).unwrap();
         std::fs::copy(root().join("tests/data/inference/relu.onnx"), folder.path().join("relu.onnx")).unwrap();
         let mut command = percept();
         command.args(["run", "live.yaml", "--control", control]).current_dir(folder.path());
@@ -71,8 +76,12 @@ impl Live {
         let (sender, said) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        let first = said.recv_timeout(PATIENCE).expect("it says where it can be reached");
-        let words = first.split_once("--control ").unwrap_or_else(|| panic!("{first}")).1.to_owned();
+        let words = loop {
+            let line: String = said.recv_timeout(PATIENCE).expect("it says where it can be reached");
+            if let Some((_, words)) = line.split_once("reaches it with --control ") {
+                break words.to_owned();
+            }
+        };
         let stdin = child.stdin.take();
         Live { folder, child, stdin, said, control: words, pushed: 0 }
     }
@@ -210,6 +219,39 @@ fn a_model_is_exchanged_between_two_packets_and_nothing_is_lost() {
         assert_eq!(record["weights"].as_u64().unwrap_or(0), version, "{record}");
         assert_eq!(record["values"][1].as_f64().unwrap().abs(), negative, "the values are of that version: {record}");
     }
+}
+
+#[test]
+fn a_person_tells_a_running_model_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut graph = Builder::new("head", 1);
+    let x = graph.input("x", DType::F32, &[None, Some(4)]).unwrap();
+    let y = Dense::new("head", 2).apply(&mut graph, &x).unwrap();
+    graph.output("y", &y).unwrap();
+    graph.finish().save(folder.path().join("head.onnx")).unwrap();
+    let learns = "  - preprocess: frame\n    window: 4\n  - model: head.onnx\n    id: gate\n    backend: engine\n    learn:\n      \
+                  labels: {from: control, wait_ms: 60000}\n  - sink: jsonl\n    path: out.jsonl\n";
+    let pipeline = format!("{}{learns}", PIPELINE.split("  - model").next().unwrap());
+    let mut live = Live::start_with(folder, "{folder}/c.sock", &pipeline);
+    let (code, _, err) = live.ask(&["label", "gate", "--class", "1"]);
+    let nothing = err.contains("works on no such stream") || err.contains("has brought nothing yet");
+    assert_eq!((code, nothing), (2, true), "{err}");
+    live.push();
+    let (code, out, err) = live.ask(&["label", "gate", "--class", "1", "--at", "0.1"]);
+    assert_eq!((code, &*out), (0, "gate: class 1 at 0.100 s of stdin\n"), "{err}");
+    let (code, out, err) = live.ask(&["label", "gate", "one"]);
+    assert_eq!((code, out.starts_with("gate: one at 0.")), (0, true), "{out}{err}");
+    for (arguments, says) in [
+        (&["label", "stdin", "one"][..], "runs no model that can be exchanged"),
+        (&["label", "gate", "one", "--stream", "other"], "expected `other`, found stdin"),
+        (&["label", "gate"], "required"),
+        (&["label", "gate", "one", "--class", "1"], "cannot be used with"),
+    ] {
+        let (code, _, err) = live.ask(arguments);
+        assert_eq!((code, err.contains(says)), (2, true), "{arguments:?}: {err}");
+    }
+    drop(live.stdin.take());
+    assert_eq!(live.end().0, 0);
 }
 
 #[test]

@@ -64,6 +64,26 @@ enum What {
         #[arg(long, value_name = "N")]
         to: Option<u32>,
     },
+    /// Tell the learner of a stage what is right
+    ///
+    /// The label is for the newest packet that the model was given, or for the one at a time. It counts as any label:
+    /// what it is worth is seen on held-out samples.
+    Label {
+        /// The model stage, which has `learn: {labels: {from: control}}` or another source of labels
+        stage: String,
+        /// The class by its name
+        #[arg(required_unless_present = "class")]
+        label: Option<String>,
+        /// The class by its number
+        #[arg(long, value_name = "N", conflicts_with = "label")]
+        class: Option<usize>,
+        /// The stream [default: the only one]
+        #[arg(long, value_name = "NAME")]
+        stream: Option<String>,
+        /// The time in the stream, in seconds [default: that of the newest packet]
+        #[arg(long, value_name = "SECONDS")]
+        at: Option<f64>,
+    },
     /// Show which version of its model a stage serves with
     Version {
         /// The model stage
@@ -117,6 +137,13 @@ fn request(what: &What) -> Result<Request, CliError> {
         }
         What::Stats { .. } => Request::Stats,
         What::Rollback { stage, to } => Request::Rollback { stage: stage.clone(), to: *to },
+        What::Label { stage, label, class, stream, at } => Request::Label {
+            stage: stage.clone(),
+            label: label.clone(),
+            class: *class,
+            stream: stream.clone(),
+            at_s: *at,
+        },
         What::Version { stage } => Request::Version { stage: stage.clone() },
         What::Stop { now: false } => Request::Drain,
         What::Stop { now: true } => Request::Stop,
@@ -136,6 +163,11 @@ fn text(what: &What, result: &Value) -> String {
     match what {
         What::Swap { .. } | What::Rollback { .. } => {
             format!("{}: version {} from {}\n", word("stage"), word("version"), word("file"))
+        }
+        What::Label { label, class, .. } => {
+            let what = label.clone().unwrap_or_else(|| format!("class {}", class.unwrap_or_default()));
+            let at = result["at_s"].as_f64().unwrap_or_default();
+            format!("{}: {what} at {at:.3} s of {}\n", word("stage"), word("stream"))
         }
         What::Stats { json: true } => output::json(result),
         What::Stats { json: false } => stats(result),

@@ -89,8 +89,8 @@ pub struct LearnConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LabelsConfig {
-    /// The port that gives labels (a decoder's, a capture's), or a teacher's scores: `stage` or `stage.port`. Default:
-    /// none.
+    /// The port that gives labels (a decoder's, a capture's), or a teacher's scores: `stage` or `stage.port`; `control`
+    /// where they come by `percept live label` alone. Default: none.
     pub from: Option<String>,
     /// How long, in milliseconds of stream time, an input waits for its label. Default: 10000.
     #[schemars(range(max = 86_400_000))]
@@ -104,6 +104,16 @@ pub struct LabelsConfig {
     /// Inputs that wait for a label at once, at most. Default: 4096.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub waiting: usize,
+}
+
+impl LabelsConfig {
+    /// The word of `from` for labels that come from outside of the pipeline.
+    pub const CONTROL: &str = "control";
+
+    /// The port that gives labels, where one does.
+    pub fn port(&self) -> Option<&str> {
+        self.from.as_deref().filter(|from| *from != Self::CONTROL)
+    }
 }
 
 impl Default for LabelsConfig {
@@ -373,7 +383,7 @@ impl LearnConfig {
                 expect(
                     labels.from.is_some(),
                     "labels.from",
-                    "a port that gives labels, or another `supervision`",
+                    "a port that gives labels, `control`, or another `supervision`",
                     "none".into(),
                 );
             }

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use super::protocol::{Code, Refusal, Request};
 use crate::config::suggest;
+use crate::learn::Target;
 use crate::media::Classes;
 use crate::runtime::{Pipeline, Running};
 use crate::stages::model::onnx::LiveModel;
+use crate::units::{TimeSpan, Timestamp};
 
 /// How long a drained pipeline may take to finish what is under way.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -111,6 +113,17 @@ impl Control {
                 let file = model.newest().source.path().display().to_string();
                 tracing::info!(stage, version, file, "a version that served before serves again");
                 done(json!({"stage": stage, "version": version, "file": file}))
+            }
+            Request::Label { stage, label, class, stream, at_s } => {
+                let target = match (label, class) {
+                    (Some(name), None) => Target::Name(name.as_str().into()),
+                    (None, Some(class)) => Target::Class(*class),
+                    _ => return Err(Refusal::new(Code::NotTaken, "expected a `label` or a `class`, one of both")),
+                };
+                let at = at_s.filter(|at| at.is_finite()).map(|at| Timestamp::ZERO + TimeSpan::from_seconds(at));
+                let taken = self.models.get(stage)?.label(target, stream.as_deref(), at);
+                let taken = taken.map_err(|error| Refusal::new(Code::NotTaken, error.to_string()))?;
+                done(json!({"stage": stage, "stream": taken.stream, "at_s": taken.at.as_seconds()}))
             }
             Request::Drain => Ok(Done { result: json!({"within_s": DRAIN.as_secs()}), end: Some(End::Drain) }),
             Request::Stop => Ok(Done { result: json!({}), end: Some(End::Stop) }),

@@ -19,6 +19,7 @@
 //! | `version` | `stage` | `stage`, `serving` (the version that serves; 0: the pipeline's file), `newest` (the one that it takes before its next packet), `file` |
 //! | `swap` | `stage`, `file`, `classes` (optional: a list of names) | `stage`, `version`, `file` |
 //! | `rollback` | `stage`, `to` (optional: a version; the last one before the newest) | `stage`, `version` (what it serves as from now on), `file` |
+//! | `label` | `stage`, `label` (a class by its name) or `class` (by its number), `stream` (optional: its name), `at_s` (optional: a time in it; the newest input's) | `stage`, `stream`, `at_s` (what the label was taken for) |
 //! | `drain` | | the captures stop, what is under way is finished |
 //! | `stop` | | the run is cancelled |
 //!
@@ -32,6 +33,7 @@
 //! | `bad_request` | not a line of the protocol; the connection is closed after it, so that no page in a browser can speak here |
 //! | `version` | another version of the protocol |
 //! | `token` | the token is missing or wrong; the connection is closed after it |
+//! | `not_taken` | the label: the stage does not learn from labels, or there is no such stream |
 //! | `busy` | too many are connected; the connection is closed after it |
 //! | `unknown_stage` | no stage of that name |
 //! | `no_model` | the stage runs nothing that can be exchanged |

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub const VERSION: u64 = 1;
 
 /// What can be asked of a run: the table of requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Request {
@@ -38,6 +38,23 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<u32>,
     },
+    /// Tells the learner of a stage what is right.
+    Label {
+        /// The stage.
+        stage: String,
+        /// The class by its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+        /// The class by its number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<usize>,
+        /// The stream; none is the only one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<String>,
+        /// The time in it, in seconds; none is that of the newest input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_s: Option<f64>,
+    },
     /// The captures stop, what is under way is finished.
     Drain,
     /// The run is cancelled.
@@ -61,6 +78,8 @@ pub enum Code {
     NoModel,
     /// The file cannot take the place of the model.
     DoesNotFit,
+    /// The label is not taken.
+    NotTaken,
     /// Too many are connected.
     Busy,
     /// A word of a newer percept.
@@ -190,6 +209,16 @@ mod tests {
             ),
             (Request::Rollback { stage: "a".into(), to: None }, r#"{"do":"rollback","stage":"a","v":1}"#),
             (Request::Rollback { stage: "a".into(), to: Some(3) }, r#"{"do":"rollback","stage":"a","to":3,"v":1}"#),
+            (
+                Request::Label {
+                    stage: "a".into(),
+                    label: Some("b".into()),
+                    class: None,
+                    stream: Some("c".into()),
+                    at_s: Some(1.5),
+                },
+                r#"{"do":"label","stage":"a","label":"b","stream":"c","at_s":1.5,"v":1}"#,
+            ),
             (Request::Drain, r#"{"do":"drain","v":1}"#),
             (Request::Stop, r#"{"do":"stop","v":1}"#),
         ] {

@@ -22,6 +22,8 @@ use crate::serve::{Access, ServeError};
 const MOST_CONNECTIONS: usize = 16;
 /// How long a connection may take to say its first line.
 const FIRST_LINE_WITHIN: Duration = Duration::from_secs(10);
+/// How long one that is refused may take to say what it wants.
+const REQUEST_WITHIN: Duration = Duration::from_secs(1);
 /// How long it may say nothing later.
 const IDLE: Duration = Duration::from_secs(300);
 /// How long it may take to read an answer.
@@ -114,6 +116,8 @@ async fn serve(door: Door, access: Arc<Access>, control: Arc<Control>) {
         };
         let Ok(permit) = room.clone().try_acquire_owned() else {
             tokio::spawn(async move {
+                // Closing with a request unread would take the answer away from who asks.
+                let _ = timeout(REQUEST_WITHIN, read_line(&mut BufReader::new(reader))).await;
                 let message = format!("{MOST_CONNECTIONS} are connected already; try again when one has gone");
                 let answer = Answer::new(None, Err(Refusal::new(Code::Busy, message)));
                 let _ = send(&mut writer, &answer.line()).await;

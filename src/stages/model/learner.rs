@@ -6,7 +6,8 @@
 //! `samples` is what the model reads, and `scores` what the model says. `labels` is what `labels.from` names: labels, a
 //! text or a transcript is a class by its name, an integer a class by its number, and a tensor of floats is what the
 //! model should have said (a teacher's answer). A label belongs to the input of its stream in whose span it starts; see
-//! [`Joiner`](crate::learn::Joiner).
+//! [`Joiner`](crate::learn::Joiner). A person may tell labels too, by `percept live label`, or a program by
+//! [`LiveModel::label`].
 //!
 //! # What it does
 //!
@@ -164,9 +165,8 @@ impl Learning {
     /// The companion of the model stage.
     pub(super) fn companion(&self) -> Companion {
         let mut reads = vec![(SAMPLES, CompanionSource::Input(0)), (SCORES, CompanionSource::Output(0))];
-        if let Some(from) = self.config.labels.from.as_ref().filter(|_| self.config.supervision == Supervision::Labels)
-        {
-            reads.push((LABELS, CompanionSource::Named(from.clone(), self.place.clone())));
+        if let Some(from) = self.config.labels.port().filter(|_| self.config.supervision == Supervision::Labels) {
+            reads.push((LABELS, CompanionSource::Named(from.to_owned(), self.place.clone())));
         }
         Companion { name: NAME, blueprint: Arc::new(self.clone()), reads, gives: "weights" }
     }

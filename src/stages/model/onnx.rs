@@ -48,6 +48,7 @@ mod binder;
 mod binding;
 mod config;
 mod constant;
+mod desk;
 mod facts;
 mod formats;
 mod jobs;
@@ -63,6 +64,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::binding::Binding;
 pub use self::config::{BatchConfig, OnnxConfig};
+pub use self::desk::{LabelError, Labelled};
 pub use self::jobs::{JobError, StreamState};
 pub use self::live::{LiveModel, SwapError};
 pub use self::run::RunError;

@@ -91,6 +91,9 @@ impl StreamState {
 
 impl LearnerStage {
     pub(super) fn new(learning: Learning, learner: Learner, saved: Saved) -> Self {
+        if learning.config.supervision == Supervision::Labels {
+            learning.live.desk().attend();
+        }
         LearnerStage {
             joiner: Joiner::new(&learning.config),
             drift: Drift::new(DRIFT_DELTA),
@@ -122,6 +125,7 @@ impl LearnerStage {
         }
         let config = &self.learning.config;
         if config.supervision == Supervision::Labels {
+            self.learning.live.desk().see(state.id, packet.start);
             self.joiner.input(state.id, packet.start, packet.duration, input);
             return;
         }
@@ -181,6 +185,9 @@ impl LearnerStage {
         self.follow(out)?;
         state.reported = state.reported.max(at);
         let at = state.reported;
+        for (stream, start, target) in self.learning.live.desk().take() {
+            self.joiner.label(stream, start, TimeSpan::ZERO, target);
+        }
         while let Some(sample) = self.joiner.pop().or_else(|| self.made.pop_front()) {
             self.look_back(state, &sample);
             self.learner.offer(sample);
@@ -339,6 +346,7 @@ impl Stage for LearnerStage {
     fn open(&mut self, stream: &StreamInfo, _: &[Format]) -> Result<Opened<StreamState>, StageError> {
         self.open += 1;
         self.joiner.open(stream.id);
+        self.learning.live.desk().open(stream.id, &stream.name);
         let state = StreamState {
             id: stream.id,
             live: stream.live,
@@ -381,6 +389,7 @@ impl Stage for LearnerStage {
     }
 
     fn flush(&mut self, state: &mut StreamState, out: &mut Output) -> Result<(), StageError> {
+        self.learning.live.desk().close(state.id);
         self.joiner.end(state.id);
         self.drift.end(state.id);
         self.supervisor.forget(state.id);

@@ -8,12 +8,14 @@ use thiserror::Error;
 use super::super::graph::Graph;
 use super::super::session::{Runtime, SessionError};
 use super::binding::Binding;
+use super::desk::{Desk, LabelError, Labelled};
 use super::run::{Given, RunError};
 use crate::config::Fault;
 use crate::inference::{Exchange, ModelSource, Session, Snapshot, Superseded};
-use crate::learn::Versions;
+use crate::learn::{Target, Versions};
 use crate::media::Classes;
 use crate::tensor::{Dim, SymbolicShape, Tensor, TensorError};
+use crate::units::Timestamp;
 
 /// The largest input that a trial run is made for, in elements.
 const MAX_TRIAL_ELEMENTS: usize = 1 << 24;
@@ -27,6 +29,8 @@ pub struct LiveModel {
     graph: Graph,
     runtime: Runtime,
     exchange: Exchange,
+    /// Where labels from outside wait for the learner.
+    desk: Desk,
     /// Where the versions of earlier runs lie.
     saved: OnceLock<PathBuf>,
 }
@@ -123,7 +127,14 @@ impl LiveModel {
     /// The model that the pipeline's file names.
     pub(super) fn new(binding: Arc<Binding>, graph: Graph, runtime: Runtime) -> LiveModel {
         let first = Snapshot { version: 0, source: graph.path.clone().into(), classes: None };
-        LiveModel { binding, exchange: Exchange::new(first), graph, runtime, saved: OnceLock::new() }
+        LiveModel {
+            binding,
+            exchange: Exchange::new(first),
+            graph,
+            runtime,
+            desk: Desk::default(),
+            saved: OnceLock::new(),
+        }
     }
 
     /// What it is called in messages.
@@ -248,6 +259,16 @@ impl LiveModel {
                 if self.binding.windows.is_some() { ", windows of sound" } else { "" }
             )),
         }
+    }
+
+    /// Tells the learner what is right: a class of `stream` (the only one, where none is named) for the packet that
+    /// starts `at`, or for the newest. It is joined and counted as any label.
+    pub fn label(&self, target: Target, stream: Option<&str>, at: Option<Timestamp>) -> Result<Labelled, LabelError> {
+        self.desk.label(&self.graph.model, target, stream, at)
+    }
+
+    pub(in crate::stages::model) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Remembers so many versions beside the newest, to go back to.
